@@ -1,0 +1,133 @@
+//! DNS-rebinding protection: which names this server answers to, and which pages may talk to it.
+
+use http::{HeaderMap, Uri, header};
+
+use super::{
+    Rejection,
+    authority::{Authority, Origin, Pattern},
+};
+use crate::transport::ConfigError;
+
+/// Which `Host` and `Origin` headers are let through.
+///
+/// A web page that rebinds its own name to your address can reach a server that listens on loopback. So
+/// the names are checked against a list: comparing `Origin` with `Host` would not help, both are the
+/// attacker's. The default lets loopback names pass, on any port, and nothing else. (The reference
+/// implementation is unprotected by default.)
+///
+/// An entry matches exactly (`mcp.example.com`, `127.0.0.1:8000`), or with any port, given or not, where
+/// it ends in `:*`. An origin has a scheme: `https://app.example.com`. A request without `Origin` does
+/// not come from a page and passes; one without `Host` does not.
+///
+/// ```
+/// use mcp_sse::{SseServerTransport, TransportSecuritySettings};
+///
+/// let transport = SseServerTransport::builder("/messages/")
+///     .security(TransportSecuritySettings {
+///         allowed_hosts: vec!["mcp.example.com".into()],
+///         allowed_origins: vec!["https://app.example.com".into()],
+///         ..Default::default()
+///     })
+///     .build()?;
+/// # Ok::<(), mcp_sse::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransportSecuritySettings {
+    /// Whether `Host` and `Origin` are checked at all. Default: `true`. Turn it off only where something
+    /// in front of the server checks them.
+    pub enable_dns_rebinding_protection: bool,
+    /// Default: `localhost`, `127.0.0.1` and `[::1]`, each with any port.
+    pub allowed_hosts: Vec<String>,
+    /// Default: the same names with `http` and `https`, each with any port.
+    pub allowed_origins: Vec<String>,
+}
+
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+impl Default for TransportSecuritySettings {
+    fn default() -> Self {
+        Self {
+            enable_dns_rebinding_protection: true,
+            allowed_hosts: LOOPBACK.map(|host| format!("{host}:*")).into(),
+            allowed_origins: ["http", "https"]
+                .iter()
+                .flat_map(|scheme| LOOPBACK.map(|host| format!("{scheme}://{host}:*")))
+                .collect(),
+        }
+    }
+}
+
+/// The settings, read.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    enabled: bool,
+    hosts: Vec<Pattern<Authority>>,
+    origins: Vec<Pattern<Origin>>,
+}
+
+impl Names {
+    pub(crate) fn new(settings: &TransportSecuritySettings) -> Result<Self, ConfigError> {
+        let host = |entry: &String| {
+            Pattern::<Authority>::parse(entry).ok_or_else(|| ConfigError::AllowedHost(entry.clone()))
+        };
+        let origin = |entry: &String| {
+            Pattern::<Origin>::parse(entry).ok_or_else(|| ConfigError::AllowedOrigin(entry.clone()))
+        };
+        Ok(Self {
+            enabled: settings.enable_dns_rebinding_protection,
+            hosts: settings.allowed_hosts.iter().map(host).collect::<Result<_, _>>()?,
+            origins: settings.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+        if !self.enabled {
+            return Ok(());
+        }
+        self.check_host(uri, headers)?;
+        self.check_origin(headers)
+    }
+
+    /// Over HTTP/2 the name stands in the URI. Where it stands in both, both must pass.
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+        let mut of_header = headers.get_all(header::HOST).iter();
+        let header = of_header.next().map(|value| value.to_str().unwrap_or("(not ASCII)"));
+        let of_uri = uri.authority().map(http::uri::Authority::as_str);
+        let passes = |name: &str| {
+            Authority::parse(name).is_some_and(|name| self.hosts.iter().any(|entry| entry.matches(&name)))
+        };
+        let one_at_most = of_header.next().is_none();
+        let some = header.or(of_uri);
+        if one_at_most && some.is_some() && [header, of_uri].into_iter().flatten().all(passes) {
+            return Ok(());
+        }
+        tracing::warn!(
+            host = %shorten(some.unwrap_or("(none)")),
+            "refused: this Host is not allowed; if clients should reach the server under this name, add it to allowed_hosts"
+        );
+        Err(Rejection::InvalidHost)
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+        let mut values = headers.get_all(header::ORIGIN).iter();
+        let Some(value) = values.next() else { return Ok(()) };
+        let text = value.to_str().unwrap_or("(not ASCII)");
+        let passes =
+            Origin::parse(text).is_some_and(|origin| self.origins.iter().any(|entry| entry.matches(&origin)));
+        if passes && values.next().is_none() {
+            return Ok(());
+        }
+        tracing::warn!(
+            origin = %shorten(text),
+            "refused: this Origin is not allowed; if pages from there should use the server, add it to allowed_origins"
+        );
+        Err(Rejection::InvalidOrigin)
+    }
+}
+
+/// What came from outside, fit for a log line: short, and without control characters.
+fn shorten(text: &str) -> String {
+    let shown: String = text.chars().take(128).collect();
+    let dots = if shown.len() < text.len() { "…" } else { "" };
+    format!("{}{dots}", shown.escape_debug())
+}

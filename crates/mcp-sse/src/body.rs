@@ -1,0 +1,99 @@
+//! The body of every response of the transport: a short text, or a stream of events.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+
+use crate::session::{core::Taken, shared::Shared};
+
+/// The response body of both services: a short text, or a session's stream of events.
+///
+/// Dropping a stream (the server does when the connection closes) detaches it from its session.
+#[derive(Debug)]
+pub struct Body(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Text(&'static str),
+    Stream(Stream),
+}
+
+/// A reader of a session's log.
+#[derive(Debug)]
+struct Stream {
+    session: Arc<Shared>,
+    generation: u64,
+    /// The `endpoint` event, until it is sent.
+    preamble: BytesMut,
+    ended: bool,
+}
+
+impl Body {
+    pub(crate) fn text(text: &'static str) -> Self {
+        Self(Kind::Text(text))
+    }
+
+    pub(crate) fn stream(session: Arc<Shared>, generation: u64, preamble: BytesMut) -> Self {
+        Self(Kind::Stream(Stream { session, generation, preamble, ended: false }))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.get_mut().0 {
+            Kind::Text("") => Poll::Ready(None),
+            Kind::Text(text) => {
+                let text = std::mem::take(text);
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(text.as_bytes())))))
+            }
+            Kind::Stream(stream) => stream.poll(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Kind::Text(""))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Kind::Stream(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Stream {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // The first event leaves in one chunk with whatever waits behind it.
+        let mut chunk = std::mem::take(&mut self.preamble);
+        match self.session.poll_take(self.generation, &mut chunk, cx) {
+            Taken::Chunk => Poll::Ready(Some(chunk.freeze())),
+            Taken::Nothing => Poll::Pending,
+            Taken::End => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.session.detach(self.generation);
+    }
+}

@@ -1,0 +1,240 @@
+//! The settings of a transport, each with its unit, range, default and what it can cost.
+
+use std::time::Duration;
+
+use crate::{
+    ConfigError, SseServerTransport, TransportSecuritySettings,
+    admission::Names,
+    endpoint::{EndpointPath, Mount},
+    limits::Limits,
+};
+
+/// Settings of a [`SseServerTransport`]; made by [`SseServerTransport::builder`].
+///
+/// With the defaults, one session can cost at most about 4.5 MiB beside what its app holds: 1 MiB queued
+/// inbound, 1 MiB in flight, 1 MiB waiting outbound, 0.25 MiB for a client that resumes, and one message
+/// in each that is larger than the bound and passes alone. An idle one costs a few KiB.
+///
+/// ```
+/// use std::time::Duration;
+/// use mcp_sse::SseServerTransport;
+///
+/// let transport = SseServerTransport::builder("/messages/")
+///     .keep_alive(Duration::from_secs(10))
+///     .max_sessions(500)
+///     .build()?;
+/// # Ok::<(), mcp_sse::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder {
+    endpoint: String,
+    security: TransportSecuritySettings,
+    mount_prefix: Option<String>,
+    trust_forwarded_prefix: bool,
+    limits: Limits,
+}
+
+impl Builder {
+    pub(crate) fn new(endpoint: &str) -> Self {
+        Self {
+            endpoint: endpoint.to_owned(),
+            security: TransportSecuritySettings::default(),
+            mount_prefix: None,
+            trust_forwarded_prefix: false,
+            limits: Limits::default(),
+        }
+    }
+
+    // ---- where it is reached ------------------------------------------------------------------------
+
+    /// DNS-rebinding protection. Default: on, for loopback names only.
+    pub fn security(mut self, settings: TransportSecuritySettings) -> Self {
+        self.security = settings;
+        self
+    }
+
+    /// The path that the transport is mounted under, e.g. `/api`; the `endpoint` event puts it before the
+    /// endpoint. Default: what a nested axum router took off the path (feature `axum`), else none. The
+    /// empty string means none, whatever the router says.
+    pub fn mount_prefix(mut self, prefix: &str) -> Self {
+        self.mount_prefix = Some(prefix.to_owned());
+        self
+    }
+
+    /// Whether the header `X-Forwarded-Prefix` is put before the mount prefix. Default: no. Only turn it
+    /// on behind a proxy that sets the header or takes it away: whoever can set it decides where a client
+    /// posts to on this origin.
+    pub fn trust_forwarded_prefix(mut self, trust: bool) -> Self {
+        self.trust_forwarded_prefix = trust;
+        self
+    }
+
+    // ---- streams ------------------------------------------------------------------------------------
+
+    /// A stream that was silent for this long gets a comment line, so that proxies do not cut it.
+    /// Default: 15 s. Zero turns it off. Proxies cut silent streams at 60 s and more.
+    pub fn keep_alive(mut self, every: Duration) -> Self {
+        self.limits.keep_alive = (!every.is_zero()).then_some(every);
+        self
+    }
+
+    /// How long clients are told to wait before they reconnect (`retry:`, in whole milliseconds).
+    /// Default: 1 s.
+    pub fn retry(mut self, wait: Duration) -> Self {
+        self.limits.retry = wait;
+        self
+    }
+
+    /// How long a session waits for its client to come back with `Last-Event-ID`. Default: 30 s. Zero
+    /// turns it off: a session ends with its stream, and events bear no ids. A session that waits keeps
+    /// its app and its place under the cap, but makes room when the cap is reached.
+    pub fn resume_window(mut self, window: Duration) -> Self {
+        self.limits.resume_window = window;
+        self
+    }
+
+    /// How many events, and how many bytes of them, stay in memory after they were sent, for a client
+    /// that resumes. Default: 1,024 events, 256 KiB. They are forgotten when nothing was sent for a
+    /// resume window. A client that missed more is answered 404 and starts anew.
+    pub fn replay_buffer(mut self, events: usize, bytes: usize) -> Self {
+        (self.limits.replay_events, self.limits.replay_bytes) = (events, bytes);
+        self
+    }
+
+    /// How long a client may leave unread what waits for it, before its session ends. Default: 30 s.
+    /// Progress is seen in steps of what the server buffers for a connection (up to some 100 KiB).
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.stall_timeout = timeout;
+        self
+    }
+
+    /// How much may wait for a client to read it, in messages and bytes; beyond, `send` waits. Default:
+    /// 1,024 messages, 1 MiB. A larger message passes when nothing else waits.
+    pub fn outbound_queue(mut self, messages: usize, bytes: usize) -> Self {
+        (self.limits.outbound_messages, self.limits.outbound_bytes) = (messages, bytes);
+        self
+    }
+
+    /// The largest message that the app may send, in bytes. Default: 16 MiB. A larger response is
+    /// replaced by a JSON-RPC error, and the app's `send` fails.
+    pub fn max_outbound_message_bytes(mut self, bytes: usize) -> Self {
+        self.limits.outbound_message_bytes = bytes;
+        self
+    }
+
+    // ---- messages from clients ----------------------------------------------------------------------
+
+    /// The largest body of a POST, in bytes; a larger one is answered 413. Default: 4 MiB.
+    pub fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.limits.body_bytes = bytes;
+        self
+    }
+
+    /// How long the body of a POST may take to arrive; then 408. Default: 30 s.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.body_timeout = timeout;
+        self
+    }
+
+    /// How much may wait for the app to take it, in messages and bytes (with their headers, and bodies
+    /// that are being read). Default: 256 messages, 1 MiB. Beyond, a POST waits, then gets 503. A larger
+    /// message passes when nothing else waits.
+    pub fn inbound_queue(mut self, messages: usize, bytes: usize) -> Self {
+        (self.limits.inbound_messages, self.limits.inbound_bytes) = (messages, bytes);
+        self
+    }
+
+    /// How many requests, and how many bytes of them, may be unanswered in one session. Default: 256
+    /// requests, 1 MiB. Beyond, a POST waits, then gets 503; responses and notifications still pass. A
+    /// larger request passes when no other is in flight.
+    pub fn requests_in_flight(mut self, requests: usize, bytes: usize) -> Self {
+        (self.limits.in_flight_requests, self.limits.in_flight_bytes) = (requests, bytes);
+        self
+    }
+
+    /// How long a POST waits at one of these bounds before it gets 503 with `Retry-After`. Default: 1 s.
+    pub fn post_wait(mut self, wait: Duration) -> Self {
+        self.limits.post_wait = wait;
+        self
+    }
+
+    /// Whether a session whose client begins without `initialize` gets one from the transport. Default:
+    /// yes. Today's TypeScript clients reconnect that way.
+    pub fn made_up_initialize(mut self, make_up: bool) -> Self {
+        self.limits.made_up_initialize = make_up;
+        self
+    }
+
+    // ---- sessions -----------------------------------------------------------------------------------
+
+    /// How many sessions there may be; beyond, one whose client is away makes room, else a GET gets 503
+    /// with `Retry-After`. Default: 10,000.
+    pub fn max_sessions(mut self, sessions: usize) -> Self {
+        self.limits.max_sessions = sessions;
+        self
+    }
+
+    /// The same for the sessions of one [`Principal`](crate::Principal). Default: 1,000.
+    pub fn max_sessions_per_principal(mut self, sessions: usize) -> Self {
+        self.limits.max_sessions_per_principal = sessions;
+        self
+    }
+
+    /// How long an app may go on after its session closed, before it is dropped. Default: 30 s.
+    pub fn app_grace(mut self, grace: Duration) -> Self {
+        self.limits.app_grace = grace;
+        self
+    }
+
+    /// Over how long a time a shutdown spreads the ends of the streams. Default: 1 s; never longer than
+    /// the shutdown's deadline.
+    pub fn shutdown_spread(mut self, spread: Duration) -> Self {
+        self.limits.shutdown_spread = spread;
+        self
+    }
+
+    /// Makes the transport.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] says which setting is wrong, what came and what is expected.
+    pub fn build(self) -> Result<SseServerTransport, ConfigError> {
+        let positive = [
+            ("max_sessions", self.limits.max_sessions),
+            ("max_sessions_per_principal", self.limits.max_sessions_per_principal),
+            ("max_body_bytes", self.limits.body_bytes),
+            ("max_outbound_message_bytes", self.limits.outbound_message_bytes),
+            ("inbound_queue", self.limits.inbound_messages.min(self.limits.inbound_bytes)),
+            ("requests_in_flight", self.limits.in_flight_requests.min(self.limits.in_flight_bytes)),
+            ("outbound_queue", self.limits.outbound_messages.min(self.limits.outbound_bytes)),
+        ];
+        if let Some((setting, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            return Err(ConfigError::OutOfRange { setting, expected: "at least 1" });
+        }
+        // Deadlines are sums of an instant and one of these; a year is far from their end.
+        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let times = [
+            ("keep_alive", self.limits.keep_alive.unwrap_or_default()),
+            ("retry", self.limits.retry),
+            ("resume_window", self.limits.resume_window),
+            ("stall_timeout", self.limits.stall_timeout),
+            ("body_timeout", self.limits.body_timeout),
+            ("post_wait", self.limits.post_wait),
+            ("app_grace", self.limits.app_grace),
+            ("shutdown_spread", self.limits.shutdown_spread),
+        ];
+        if let Some((setting, _)) = times.into_iter().find(|(_, time)| *time > YEAR) {
+            return Err(ConfigError::OutOfRange { setting, expected: "at most a year" });
+        }
+        if self.limits.stall_timeout.is_zero() {
+            return Err(ConfigError::OutOfRange { setting: "stall_timeout", expected: "more than zero" });
+        }
+        Ok(SseServerTransport::from_parts(
+            EndpointPath::parse(&self.endpoint)?,
+            Mount::new(self.mount_prefix.as_deref(), self.trust_forwarded_prefix)?,
+            Names::new(&self.security)?,
+            self.limits,
+        ))
+    }
+}

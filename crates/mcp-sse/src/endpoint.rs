@@ -1,0 +1,185 @@
+//! Where clients post to: the endpoint path that the user gives, the prefix it is mounted under, and the
+//! URI in the `endpoint` event that is made of both.
+
+use std::fmt::Write as _;
+
+use http::{HeaderMap, request::Parts};
+
+use crate::{SessionId, transport::ConfigError};
+
+const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
+
+/// The endpoint, a relative path, percent-encoded, with a leading slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EndpointPath(String);
+
+impl EndpointPath {
+    /// A full URL, a network-path reference, a query and a fragment are refused: a client only ever posts
+    /// to the origin that it opened the stream on, and the server can be mounted anywhere.
+    pub(crate) fn parse(endpoint: &str) -> Result<Self, ConfigError> {
+        let refuse = |why| ConfigError::Endpoint { endpoint: endpoint.to_owned(), why };
+        if endpoint.contains("://") {
+            return Err(refuse("a full URL"));
+        }
+        if endpoint.starts_with("//") || endpoint.starts_with("/\\") || endpoint.starts_with('\\') {
+            return Err(refuse("a network-path reference"));
+        }
+        if endpoint.contains('?') {
+            return Err(refuse("a path with a query"));
+        }
+        if endpoint.contains('#') {
+            return Err(refuse("a path with a fragment"));
+        }
+        if endpoint.chars().any(char::is_control) {
+            return Err(refuse("a path with control characters"));
+        }
+        // Clients resolve dot segments away and would post elsewhere.
+        if endpoint.split('/').any(|segment| segment == "." || segment == "..") {
+            return Err(refuse("a path with dot segments"));
+        }
+        let slash = if endpoint.starts_with('/') { "" } else { "/" };
+        Ok(Self(format!("{slash}{}", encode(endpoint, false))))
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The URI to post to.
+    pub(crate) fn uri(&self, prefix: &str, session: SessionId) -> String {
+        format!("{prefix}{}?session_id={}", self.0, session.expose_hex())
+    }
+}
+
+/// Where the transport is mounted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mount {
+    /// Given by the user; used instead of what the request shows.
+    prefix: Option<String>,
+    trust_forwarded: bool,
+}
+
+impl Mount {
+    pub(crate) fn new(prefix: Option<&str>, trust_forwarded: bool) -> Result<Self, ConfigError> {
+        let prefix = prefix.map(|prefix| {
+            normalize(prefix, false).ok_or_else(|| ConfigError::MountPrefix(prefix.to_owned()))
+        });
+        Ok(Self { prefix: prefix.transpose()?, trust_forwarded })
+    }
+
+    /// The prefix for the request that opened a stream: what a trusted proxy took off the path, then what
+    /// the user gave or the router took off it.
+    pub(crate) fn prefix(&self, parts: &Parts) -> String {
+        let forwarded = if self.trust_forwarded { forwarded(&parts.headers) } else { None };
+        let own = self.prefix.clone().or_else(|| nested(parts));
+        format!("{}{}", forwarded.unwrap_or_default(), own.unwrap_or_default())
+    }
+}
+
+fn forwarded(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(FORWARDED_PREFIX)?;
+    // Each proxy on the way may add one; the first is the outermost.
+    let first = value.to_str().ok().and_then(|value| value.split(',').next()).map(str::trim);
+    let prefix = first.and_then(|first| normalize(first, true));
+    if prefix.is_none() {
+        tracing::warn!("X-Forwarded-Prefix is no path and was ignored; expected one like /api");
+    }
+    prefix
+}
+
+/// What a router took off the path: the part of the original path before the path that is left.
+#[cfg(feature = "axum")]
+fn nested(parts: &Parts) -> Option<String> {
+    let original = parts.extensions.get::<axum::extract::OriginalUri>()?.0.path();
+    let prefix = original.strip_suffix(parts.uri.path())?;
+    normalize(prefix, true)
+}
+
+#[cfg(not(feature = "axum"))]
+fn nested(_: &Parts) -> Option<String> {
+    None
+}
+
+/// A prefix begins with a slash and does not end with one; the empty one is no prefix. What is no path,
+/// or would make the URI a network-path reference, is `None`.
+fn normalize(prefix: &str, already_encoded: bool) -> Option<String> {
+    let prefix = prefix.trim_end_matches('/');
+    if prefix.is_empty() {
+        return Some(String::new());
+    }
+    let is_path = prefix.starts_with('/') && !prefix.starts_with("//") && !prefix.starts_with("/\\");
+    let clean = !prefix.contains(['?', '#']) && !prefix.chars().any(char::is_control);
+    let dots = prefix.split('/').any(|segment| segment == "." || segment == "..");
+    (is_path && clean && !dots).then(|| encode(prefix, already_encoded))
+}
+
+/// Percent-encodes all but unreserved characters and slashes. An escape that is there already is kept if
+/// the text comes from a URI.
+fn encode(path: &str, already_encoded: bool) -> String {
+    let bytes = path.as_bytes();
+    let mut out = String::with_capacity(path.len());
+    for (at, &byte) in bytes.iter().enumerate() {
+        let is_escape = already_encoded
+            && byte == b'%'
+            && matches!(bytes.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+        let sub_delimiter = already_encoded && b"!$&'()*+,;=:@".contains(&byte);
+        let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
+        if unreserved || is_escape || sub_delimiter {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_gets_a_leading_slash_and_is_percent_encoded() {
+        for (endpoint, expected) in [
+            ("/messages/", "/messages/"),
+            ("messages", "/messages"),
+            ("", "/"),
+            ("/a b/ü", "/a%20b/%C3%BC"),
+            ("/50%", "/50%25"),
+            ("/a\\b", "/a%5Cb"),
+        ] {
+            assert_eq!(EndpointPath::parse(endpoint).unwrap().0, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_relative_path_is_refused_with_what_came_and_what_is_expected() {
+        for endpoint in [
+            "https://example.com/messages/",
+            "//example.com/messages/",
+            "/messages?x=1",
+            "/messages#x",
+            "\\\\example.com",
+            "/\\example.com",
+            "/a/../b",
+            "./a",
+            "/a\nb",
+        ] {
+            let error = EndpointPath::parse(endpoint).unwrap_err().to_string();
+            assert!(error.contains(&format!("{endpoint:?}")) && error.contains("/messages/"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_path_that_cannot_leave_the_origin() {
+        assert_eq!(normalize("/api/", false).unwrap(), "/api");
+        assert_eq!(normalize("", false).unwrap(), "");
+        assert_eq!(normalize("/", false).unwrap(), "");
+        assert_eq!(normalize("/a%20b:c", true).unwrap(), "/a%20b:c");
+        for bad in ["api", "//evil.com", "/\\evil.com", "/a?b", "/a#b", "/a\r\nb", "/..", "https://evil.com"]
+        {
+            assert_eq!(normalize(bad, true), None, "{bad}");
+        }
+    }
+}

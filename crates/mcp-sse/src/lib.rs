@@ -1,0 +1,90 @@
+//! Server transport for MCP (the Model Context Protocol) over HTTP+SSE, the transport of revision
+//! 2024-11-05, which many clients still speak and many can speak nothing else.
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "axum", feature = "rmcp"))]
+//! # mod example {
+//! use mcp_sse::SseServerTransport;
+//! use rmcp::{ServerHandler, ServiceExt};
+//!
+//! #[derive(Clone)]
+//! struct Counter;
+//! impl ServerHandler for Counter {}
+//!
+//! # pub async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let sse = SseServerTransport::new("/messages/")?;
+//! let router = sse.router("/sse", |session| async move {
+//!     if let Ok(server) = Counter.serve(session).await {
+//!         let _ = server.waiting().await;
+//!     }
+//! });
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8000").await?;
+//! axum::serve(listener, router).await?;
+//! # Ok(())
+//! # }
+//! # }
+//! ```
+//!
+//! # What it is made of
+//!
+//! [`SseServerTransport::connect_sse`] (GET: opens a stream) and
+//! [`SseServerTransport::handle_post_message`] (POST: takes messages) are `tower` services over the
+//! `http` crate's types, for axum, plain hyper and any other framework. Under them are
+//! [`SseServerTransport::connect`] and [`SseServerTransport::post`], for those without a closure.
+//!
+//! A [`Session`] is a pair of bounded queues that outlives its connections. With the feature `rmcp` it is
+//! rmcp's `Transport<RoleServer>`; without, a `Stream` and a `Sink`.
+//!
+//! # What it promises
+//!
+//! 1. **202 means**: the message is in its session's inbound queue, in order; the app will read it, or
+//!    the stream will end where the client sees it. No message is ever dropped alone.
+//! 2. **Every accepted request** gets its response on the stream, or the stream ends. When an app dies,
+//!    its pending requests are answered with a JSON-RPC error first.
+//! 3. **Nothing is unbounded**; see [`Builder`] for the bounds. At a bound: wait a little, then 503 with
+//!    `Retry-After`, or the session ends with its reason in the log.
+//! 4. **One client cannot hurt another**: a slow reader, a crash, a flood stays in its session.
+//! 5. **Leaving is clean**: a disconnect ends the session after its resume window, and the app sees the
+//!    end of its input; a [shutdown](SseServerTransport::shutdown) lets requests in flight finish.
+//!
+//! What it does not promise: that a response reached the client (SSE has no acknowledgement; a client
+//! that resumes gets what it missed), or anything about a message that a client could not post.
+//!
+//! # Security
+//!
+//! Only loopback names pass until you say which hosts are served: [`TransportSecuritySettings`]. Session
+//! ids are capabilities; with a [`Principal`] on the request a session is bound to whom it belongs to.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `rmcp` | yes | a session is rmcp's `Transport<RoleServer>` |
+//! | `axum` | no | the mount prefix under `Router::nest`; [`SseServerTransport`]`::router` |
+
+mod admission;
+mod body;
+mod builder;
+mod clock;
+mod endpoint;
+mod event;
+mod limits;
+mod message;
+#[cfg(feature = "rmcp")]
+mod rmcp;
+mod service;
+mod session;
+mod sessions;
+mod transport;
+
+pub use self::{
+    admission::{Principal, TransportSecuritySettings},
+    body::Body,
+    builder::Builder,
+    message::{Message, MessageKind, ParseMessageError, RequestId},
+    service::{ConnectSse, HandlePostMessage},
+    session::{
+        CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver, id::SessionId,
+    },
+    transport::{ConfigError, Shutdown, SseServerTransport},
+};

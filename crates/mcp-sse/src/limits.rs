@@ -1,0 +1,67 @@
+//! Every bound and every time of a transport, with its default. The setters, with ranges and what they
+//! can cost, are those of [`Builder`](crate::Builder).
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_sessions: usize,
+    pub(crate) max_sessions_per_principal: usize,
+    pub(crate) body_bytes: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) post_wait: Duration,
+    pub(crate) inbound_messages: usize,
+    pub(crate) inbound_bytes: usize,
+    pub(crate) in_flight_requests: usize,
+    pub(crate) in_flight_bytes: usize,
+    pub(crate) outbound_messages: usize,
+    pub(crate) outbound_bytes: usize,
+    pub(crate) outbound_message_bytes: usize,
+    pub(crate) replay_events: usize,
+    pub(crate) replay_bytes: usize,
+    pub(crate) resume_window: Duration,
+    pub(crate) retry: Duration,
+    /// `None`: no keep-alive.
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) stall_timeout: Duration,
+    pub(crate) app_grace: Duration,
+    pub(crate) shutdown_spread: Duration,
+    pub(crate) made_up_initialize: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sessions: 10_000,
+            max_sessions_per_principal: 1_000,
+            body_bytes: 4 * MIB,
+            body_timeout: Duration::from_secs(30),
+            post_wait: Duration::from_secs(1),
+            inbound_messages: 256,
+            inbound_bytes: MIB,
+            in_flight_requests: 256,
+            in_flight_bytes: MIB,
+            outbound_messages: 1_024,
+            outbound_bytes: MIB,
+            outbound_message_bytes: 16 * MIB,
+            replay_events: 1_024,
+            replay_bytes: 256 * KIB,
+            resume_window: Duration::from_secs(30),
+            retry: Duration::from_secs(1),
+            keep_alive: Some(Duration::from_secs(15)),
+            stall_timeout: Duration::from_secs(30),
+            app_grace: Duration::from_secs(30),
+            shutdown_spread: Duration::from_secs(1),
+            made_up_initialize: true,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn resumes(&self) -> bool {
+        !self.resume_window.is_zero()
+    }
+}

@@ -1,0 +1,416 @@
+//! One JSON-RPC message: its bytes as they came, and of its content only the envelope (kind, id, method).
+//!
+//! The transport carries bytes. It knows no MCP revision, so it serves all of them.
+//!
+//! Invariant: the bytes of a [`Message`] are UTF-8 and one JSON-RPC 2.0 message, no batch.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// The longest id that is accepted, in bytes of its JSON text. Ids are kept while a request is in
+/// flight, so they must be bounded; real clients use numbers and UUIDs.
+const MAX_ID_BYTES: usize = 1024;
+
+/// One JSON-RPC 2.0 message: a request, a notification or a response.
+///
+/// ```
+/// use mcp_sse::{Message, MessageKind};
+///
+/// let message = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).unwrap();
+/// assert_eq!(message.method(), Some("ping"));
+/// assert!(matches!(message.kind(), MessageKind::Request { .. }));
+///
+/// let error = Message::parse(r#"{"jsonrpc":"2.0"}"#).unwrap_err();
+/// assert!(error.to_string().contains("neither"));
+/// ```
+#[derive(Clone)]
+pub struct Message {
+    json: Bytes,
+    kind: MessageKind,
+}
+
+/// What a [`Message`] is, with the parts of its envelope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// Wants a response that bears the same id.
+    Request {
+        /// The id that the response must bear.
+        id: RequestId,
+        /// The method, e.g. `tools/call`.
+        method: Box<str>,
+    },
+    /// Wants no response.
+    Notification {
+        /// The method, e.g. `notifications/cancelled`.
+        method: Box<str>,
+    },
+    /// Answers a request, with a result or an error.
+    Response {
+        /// The id of the request; `None` in an error about a request whose id could not be read.
+        id: Option<RequestId>,
+        /// Whether it is an error.
+        is_error: bool,
+    },
+}
+
+/// The id of a JSON-RPC request: a string or a number.
+///
+/// `Display` writes it as JSON (`7`, `"a"`).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(IdRepr);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum IdRepr {
+    Integer(i64),
+    /// A number that is no `i64`, as it was written.
+    Number(Box<str>),
+    String(Box<str>),
+}
+
+/// Why some bytes are not a [`Message`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseMessageError {
+    /// The bytes are not UTF-8.
+    #[error("expected a JSON-RPC message in UTF-8, but byte {at} is not UTF-8; encode the message as UTF-8")]
+    NotUtf8 {
+        /// Where the first wrong byte stands.
+        at: usize,
+    },
+    /// The text is not one JSON object, or one of its members has the wrong type.
+    #[error("expected one JSON-RPC message as a JSON object; batches are not part of this protocol")]
+    NotJson(#[source] Option<serde_json::Error>),
+    /// The object is no JSON-RPC 2.0 message.
+    #[error("not a JSON-RPC 2.0 message: {0}")]
+    NotJsonRpc(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    method: Option<String>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// A member that is there, be it `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Message {
+    /// Reads one JSON-RPC 2.0 message. The bytes are kept as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseMessageError`] says what is wrong: not UTF-8, not one JSON object, a member of the wrong
+    /// type or given twice, an id that is neither string nor number (or longer than 1,024 bytes).
+    pub fn parse(json: impl Into<Bytes>) -> Result<Self, ParseMessageError> {
+        let json = json.into();
+        let text =
+            std::str::from_utf8(&json).map_err(|e| ParseMessageError::NotUtf8 { at: e.valid_up_to() })?;
+        // A derived struct would also read an array as its fields in order.
+        if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
+            return Err(ParseMessageError::NotJson(None));
+        }
+        let envelope: Envelope<'_> =
+            serde_json::from_str(text).map_err(|e| ParseMessageError::NotJson(Some(e)))?;
+        let kind = envelope.kind().map_err(ParseMessageError::NotJsonRpc)?;
+        Ok(Self { json, kind })
+    }
+
+    /// A message whose bytes and envelope are known to belong together.
+    pub(crate) fn from_trusted(json: Bytes, kind: MessageKind) -> Self {
+        debug_assert!(Message::parse(json.clone()).is_ok_and(|parsed| parsed.kind == kind));
+        Self { json, kind }
+    }
+
+    /// An error response; `id` is that of the request it answers.
+    ///
+    /// ```
+    /// use mcp_sse::{Message, RequestId};
+    ///
+    /// let message = Message::error(&RequestId::from(7), -32000, "the backend is gone");
+    /// assert_eq!(
+    ///     message.as_str(),
+    ///     r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32000,"message":"the backend is gone"}}"#,
+    /// );
+    /// ```
+    pub fn error(id: &RequestId, code: i32, text: &str) -> Self {
+        let text = serde_json::Value::from(text);
+        let json = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{text}}}}}"#);
+        let kind = MessageKind::Response { id: Some(id.clone()), is_error: true };
+        Self::from_trusted(json.into(), kind)
+    }
+
+    /// What it is, with its id and method.
+    pub fn kind(&self) -> &MessageKind {
+        &self.kind
+    }
+
+    /// The method of a request or notification.
+    pub fn method(&self) -> Option<&str> {
+        match &self.kind {
+            MessageKind::Request { method, .. } | MessageKind::Notification { method } => Some(method),
+            MessageKind::Response { .. } => None,
+        }
+    }
+
+    /// The id of a request or response.
+    pub fn id(&self) -> Option<&RequestId> {
+        match &self.kind {
+            MessageKind::Request { id, .. } => Some(id),
+            MessageKind::Response { id, .. } => id.as_ref(),
+            MessageKind::Notification { .. } => None,
+        }
+    }
+
+    /// The message as it came.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// The message as it came, as text.
+    pub fn as_str(&self) -> &str {
+        // Checked when the message was made; the fallback can not be reached.
+        std::str::from_utf8(&self.json).unwrap_or_default()
+    }
+
+    /// The bytes, without a copy.
+    pub fn into_bytes(self) -> Bytes {
+        self.json
+    }
+
+    /// The id that a `notifications/cancelled` names.
+    pub(crate) fn cancelled_id(&self) -> Option<RequestId> {
+        #[derive(Deserialize)]
+        struct Cancelled<'a> {
+            #[serde(borrow)]
+            params: CancelledParams<'a>,
+        }
+        #[derive(Deserialize)]
+        struct CancelledParams<'a> {
+            #[serde(borrow, rename = "requestId")]
+            request_id: &'a RawValue,
+        }
+        if self.method() != Some("notifications/cancelled") {
+            return None;
+        }
+        let cancelled: Cancelled<'_> = serde_json::from_slice(&self.json).ok()?;
+        RequestId::read(cancelled.params.request_id).ok()
+    }
+
+    /// Whether it carries its protocol version in `_meta`, as the stateless revisions (2026-07-28 on) do.
+    pub(crate) fn names_its_protocol_version(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Versioned<'a> {
+            #[serde(borrow)]
+            params: VersionedParams<'a>,
+        }
+        #[derive(Deserialize)]
+        struct VersionedParams<'a> {
+            #[serde(borrow, rename = "_meta")]
+            meta: VersionedMeta<'a>,
+        }
+        #[derive(Deserialize)]
+        struct VersionedMeta<'a> {
+            #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+            version: &'a RawValue,
+        }
+        serde_json::from_slice::<Versioned<'_>>(&self.json)
+            .is_ok_and(|message| message.params.meta.version.get().starts_with('"'))
+    }
+}
+
+impl Envelope<'_> {
+    fn kind(self) -> Result<MessageKind, &'static str> {
+        if self.jsonrpc != "2.0" {
+            return Err(r#"the member "jsonrpc" must be "2.0""#);
+        }
+        let starts_with =
+            |raw: Option<&RawValue>, chars: &[char]| raw.is_none_or(|r| r.get().starts_with(chars));
+        match (self.method, self.id, self.result, self.error) {
+            (Some(_), _, None, None) if !starts_with(self.params, &['{', '[', 'n']) => {
+                Err(r#"the member "params" must be an object or an array"#)
+            }
+            (Some(method), Some(id), None, None) => {
+                Ok(MessageKind::Request { id: RequestId::read(id)?, method: method.into() })
+            }
+            (Some(method), None, None, None) => Ok(MessageKind::Notification { method: method.into() }),
+            (None, Some(id), Some(_), None) => {
+                Ok(MessageKind::Response { id: Some(RequestId::read(id)?), is_error: false })
+            }
+            (None, id, None, Some(error)) => {
+                if !error.get().starts_with('{') {
+                    return Err(r#"the member "error" must be an object"#);
+                }
+                let id = id.filter(|id| id.get() != "null").map(RequestId::read).transpose()?;
+                Ok(MessageKind::Response { id, is_error: true })
+            }
+            (None, None, Some(_), None) => Err(r#"a response needs the member "id""#),
+            (None, _, None, None) => Err(r#"it has neither "method" nor "result" nor "error""#),
+            _ => Err(r#"only one of "method", "result" and "error" may be there"#),
+        }
+    }
+}
+
+impl RequestId {
+    fn read(raw: &RawValue) -> Result<Self, &'static str> {
+        let text = raw.get();
+        if text.len() > MAX_ID_BYTES {
+            return Err(r#"the member "id" is longer than 1024 bytes"#);
+        }
+        match text.as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<Box<str>>(text)
+                .map(|id| Self(IdRepr::String(id)))
+                .map_err(|_| r#"the member "id" is no valid string"#),
+            Some(b'-' | b'0'..=b'9') => {
+                Ok(Self(text.parse().map_or_else(|_| IdRepr::Number(text.into()), IdRepr::Integer)))
+            }
+            _ => Err(r#"the member "id" must be a string or a number"#),
+        }
+    }
+}
+
+impl From<i64> for RequestId {
+    fn from(id: i64) -> Self {
+        Self(IdRepr::Integer(id))
+    }
+}
+
+impl From<&str> for RequestId {
+    fn from(id: &str) -> Self {
+        Self(IdRepr::String(id.into()))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            IdRepr::Integer(id) => id.fmt(f),
+            IdRepr::Number(text) => f.write_str(text),
+            IdRepr::String(text) => serde_json::Value::from(&**text).fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Shows the envelope, not the content.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message").field("kind", &self.kind).field("bytes", &self.json.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(json: &str) -> Result<MessageKind, String> {
+        Message::parse(json.to_owned()).map(|m| m.kind).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_envelope_tells_requests_notifications_and_responses_apart() {
+        let request = |id: RequestId| Ok(MessageKind::Request { id, method: "m".into() });
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#), request(1.into()));
+        assert_eq!(kind(r#" {"method":"m","id":"a\u0062","jsonrpc":"2.0"} "#), request("ab".into()));
+        assert_eq!(
+            kind(r#"{"jsonrpc":"2.0","method":"m","params":{"id":3}}"#),
+            Ok(MessageKind::Notification { method: "m".into() })
+        );
+        assert_eq!(
+            kind(r#"{"jsonrpc":"2.0","id":1,"result":null}"#),
+            Ok(MessageKind::Response { id: Some(1.into()), is_error: false })
+        );
+        assert_eq!(
+            kind(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#),
+            Ok(MessageKind::Response { id: None, is_error: true })
+        );
+    }
+
+    #[test]
+    fn what_is_not_one_json_rpc_message_is_refused() {
+        for bad in [
+            "",
+            "{",
+            "null",
+            "7",
+            r#""a""#,
+            "[]",
+            r#"["2.0",1,"m"]"#,
+            "{}",
+            "\u{feff}{}",
+            r#"[{"jsonrpc":"2.0","id":1,"method":"m"}]"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"m"}"#,
+            r#"{"id":1,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":true,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":"x"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#,
+            r#"{"jsonrpc":"2.0","result":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"error":"x"}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m"}{}"#,
+        ] {
+            assert!(kind(bad).is_err(), "{bad}");
+        }
+        assert!(Message::parse(&b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}"[..]).is_err());
+        let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"m"}}"#, "x".repeat(1100));
+        assert!(kind(&long).unwrap_err().contains("1024"));
+    }
+
+    #[test]
+    fn ids_are_compared_by_value_and_written_back_as_they_came() {
+        let id = |json: &str| {
+            Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{json},"method":"m"}}"#)).unwrap().id().cloned()
+        };
+        assert_eq!(id("7"), Some(7.into()));
+        assert_ne!(id("7"), id(r#""7""#));
+        for text in ["1.5", "18446744073709551616", "-3", r#""a\"b""#] {
+            assert_eq!(id(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_cancellation_names_a_request() {
+        let cancelled = |params: &str| {
+            let json = format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#);
+            Message::parse(json).unwrap().cancelled_id()
+        };
+        assert_eq!(cancelled(r#"{"requestId":4,"reason":"x"}"#), Some(4.into()));
+        assert_eq!(cancelled("{}"), None);
+        assert_eq!(cancelled("[]"), None);
+    }
+
+    #[test]
+    fn a_stateless_message_names_its_protocol_version() {
+        let named = |params: &str| {
+            let json = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+            Message::parse(json).unwrap().names_its_protocol_version()
+        };
+        assert!(named(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#));
+        assert!(!named(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":7}}"#));
+        assert!(!named(r#"{"_meta":{}}"#));
+        assert!(!named("{}"));
+    }
+}

@@ -1,0 +1,129 @@
+//! The adapter to rmcp (feature `rmcp`): a [`Session`] is a `Transport<RoleServer>`.
+//!
+//! Typed messages are rmcp's; here they are read from and written to bytes. A handler finds the
+//! [`http::request::Parts`] of the POST in its context's extensions, as with rmcp's Streamable HTTP.
+
+use bytes::Bytes;
+use http::request::Parts;
+use rmcp::{
+    RoleServer,
+    model::{
+        ClientJsonRpcMessage, ClientNotification, ClientRequest, ClientResult, ErrorData, GetExtensions,
+        JsonRpcError, JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, JsonRpcResponse, NumberOrString,
+        ServerJsonRpcMessage,
+    },
+    transport::Transport,
+};
+use serde::Deserialize;
+
+use crate::{
+    CloseReason, Incoming, Message, MessageKind, RequestId, SendError, Session, session::shared::Shared,
+};
+
+const INVALID_PARAMS: i32 = -32602;
+
+impl Transport<RoleServer> for Session {
+    type Error = SendError;
+
+    fn name() -> std::borrow::Cow<'static, str> {
+        "mcp-sse".into()
+    }
+
+    /// The message has its place in the order when this returns: rmcp spawns the future, and spawned
+    /// futures run in any order.
+    fn send(
+        &mut self,
+        item: ServerJsonRpcMessage,
+    ) -> impl Future<Output = Result<(), SendError>> + Send + 'static {
+        let sent = write(&item).map(|message| Session::send(self, message));
+        async move { sent?.await }
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        loop {
+            let Incoming { message, parts } = self.recv().await?;
+            match read(&message, parts) {
+                Ok(message) => return Some(message),
+                Err(error) => refuse(self.shared(), &message, &error),
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), SendError> {
+        self.shared().close(CloseReason::AppEnded);
+        Ok(())
+    }
+}
+
+/// Reads the type that the envelope shows, so that what is wrong is said of that type.
+fn read(message: &Message, parts: Parts) -> Result<ClientJsonRpcMessage, serde_json::Error> {
+    fn typed<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, serde_json::Error> {
+        serde_json::from_str(message.as_str())
+    }
+    Ok(match message.kind() {
+        MessageKind::Request { .. } => {
+            let mut request: JsonRpcRequest<ClientRequest> = typed(message)?;
+            request.request.extensions_mut().insert(parts);
+            JsonRpcMessage::Request(request)
+        }
+        MessageKind::Notification { .. } => {
+            let mut notification: JsonRpcNotification<ClientNotification> = typed(message)?;
+            notification.notification.extensions_mut().insert(parts);
+            JsonRpcMessage::Notification(notification)
+        }
+        MessageKind::Response { is_error: true, .. } => JsonRpcMessage::Error(typed(message)?),
+        MessageKind::Response { .. } => {
+            let response = typed::<JsonRpcResponse<ClientResult>>(message);
+            match (response, message.id().and_then(number_or_string)) {
+                (Ok(response), _) => JsonRpcMessage::Response(response),
+                // The handler that asked must not wait for ever.
+                (Err(error), Some(id)) => JsonRpcMessage::Error(JsonRpcError::new(
+                    Some(id),
+                    ErrorData::internal_error(format!("the client's response cannot be read: {error}"), None),
+                )),
+                (Err(error), None) => return Err(error),
+            }
+        }
+    })
+}
+
+/// A message that rmcp cannot read: a request is answered with an error, anything else is told to the
+/// log.
+fn refuse(session: &std::sync::Arc<Shared>, message: &Message, error: &serde_json::Error) {
+    tracing::warn!(session = %session.id, method = message.method(), %error, "rmcp cannot read a message of the client");
+    if let MessageKind::Request { id, method } = message.kind() {
+        let text = format!("cannot read the request {method}: {error}");
+        let answer = Message::error(id, INVALID_PARAMS, &text);
+        // Its place in the log is taken at once. If the log is full it waits in a task, which ends with
+        // the session; requests in flight bound how many there are.
+        let send = session.send(answer);
+        tokio::spawn(send);
+    }
+}
+
+fn write(item: &ServerJsonRpcMessage) -> Result<Message, SendError> {
+    let json = serde_json::to_vec(item).map_err(|error| SendError::NotJson(error.to_string()))?;
+    let kind = match item {
+        JsonRpcMessage::Response(response) => {
+            MessageKind::Response { id: Some(request_id(&response.id)), is_error: false }
+        }
+        JsonRpcMessage::Error(error) => {
+            MessageKind::Response { id: error.id.as_ref().map(request_id), is_error: true }
+        }
+        JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => {
+            return Message::parse(json).map_err(|error| SendError::NotJson(error.to_string()));
+        }
+    };
+    Ok(Message::from_trusted(Bytes::from(json), kind))
+}
+
+fn request_id(id: &NumberOrString) -> RequestId {
+    match id {
+        NumberOrString::Number(number) => RequestId::from(*number),
+        NumberOrString::String(text) => RequestId::from(&**text),
+    }
+}
+
+fn number_or_string(id: &RequestId) -> Option<NumberOrString> {
+    serde_json::from_str(&id.to_string()).ok()
+}

@@ -1,0 +1,84 @@
+//! The two services. They are thin: what they do is in `transport`.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Ready, ready},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use crate::{SseServerTransport, body::Body, session::shared::StartApp};
+
+/// The service for `GET`; made by [`SseServerTransport::connect_sse`].
+///
+/// It never fails: a refused request is a response. Generic over the request's body, which it does not
+/// read.
+#[derive(Clone)]
+pub struct ConnectSse {
+    transport: SseServerTransport,
+    start_app: StartApp,
+}
+
+/// The service for `POST`; made by [`SseServerTransport::handle_post_message`].
+///
+/// It never fails: a refused request is a response. Generic over the request's body.
+#[derive(Clone, Debug)]
+pub struct HandlePostMessage {
+    transport: SseServerTransport,
+}
+
+impl ConnectSse {
+    pub(crate) fn new(transport: SseServerTransport, start_app: StartApp) -> Self {
+        Self { transport, start_app }
+    }
+}
+
+impl HandlePostMessage {
+    pub(crate) fn new(transport: SseServerTransport) -> Self {
+        Self { transport }
+    }
+}
+
+impl fmt::Debug for ConnectSse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectSse").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<B>> for ConnectSse {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (parts, _) = request.into_parts();
+        ready(Ok(self.transport.connect_with(&parts, Some(self.start_app.clone()), |_| ())))
+    }
+}
+
+impl<B> Service<Request<B>> for HandlePostMessage
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let transport = self.transport.clone();
+        Box::pin(async move { Ok(transport.post(request).await) })
+    }
+}

@@ -1,0 +1,175 @@
+//! A bound on items and bytes, with a fair queue before it.
+//!
+//! The same gate stands before the inbound queue (POSTs wait), before the requests in flight (POSTs
+//! wait) and before the outbound log (the app's sends wait).
+//!
+//! Invariants: who waits is served in the order of arrival; an item larger than the whole bound passes
+//! alone, so nothing waits for ever for its size; whoever could pass now has been woken.
+
+use std::{collections::VecDeque, task::Waker};
+
+/// A place in the queue of one gate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ticket(u64);
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    max_items: usize,
+    max_bytes: usize,
+    items: usize,
+    bytes: usize,
+    next_ticket: u64,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    bytes: usize,
+    waker: Option<Waker>,
+}
+
+impl Gate {
+    pub(crate) fn new(max_items: usize, max_bytes: usize) -> Self {
+        Self { max_items, max_bytes, items: 0, bytes: 0, next_ticket: 0, waiting: VecDeque::new() }
+    }
+
+    /// Passes if there is room and nobody waits.
+    pub(crate) fn try_pass(&mut self, bytes: usize) -> bool {
+        let passes = self.waiting.is_empty() && self.fits(bytes);
+        if passes {
+            self.take(bytes);
+        }
+        passes
+    }
+
+    /// Passes whatever the bound says. For the few bytes of an error that takes the place of an answer.
+    pub(crate) fn pass_over(&mut self, bytes: usize) {
+        self.take(bytes);
+    }
+
+    /// Joins the end of the queue.
+    pub(crate) fn queue(&mut self, bytes: usize) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.waiting.push_back(Waiting { ticket, bytes, waker: None });
+        ticket
+    }
+
+    /// Passes if it is this ticket's turn and there is room; else leaves the waker. A ticket that passed
+    /// is spent.
+    pub(crate) fn poll(&mut self, ticket: Ticket, waker: &Waker) -> bool {
+        match self.waiting.front() {
+            Some(head) if head.ticket == ticket && self.fits(head.bytes) => {
+                let bytes = head.bytes;
+                self.waiting.pop_front();
+                self.take(bytes);
+                true
+            }
+            _ => {
+                if let Some(waiting) = self.waiting.iter_mut().find(|w| w.ticket == ticket) {
+                    waiting.waker = Some(waker.clone());
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives up a place in the queue.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) {
+        self.waiting.retain(|w| w.ticket != ticket);
+        self.shrink();
+    }
+
+    /// Gives back what items took.
+    pub(crate) fn leave(&mut self, items: usize, bytes: usize) {
+        debug_assert!(self.items >= items && self.bytes >= bytes);
+        self.items = self.items.saturating_sub(items);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// An item inside turned out to be of another size.
+    pub(crate) fn resize(&mut self, from: usize, to: usize) {
+        self.bytes = self.bytes.saturating_sub(from) + to;
+    }
+
+    /// The waker of the first in the queue, if it could pass now. To be called after anything that may
+    /// make room or change the head.
+    pub(crate) fn next_to_wake(&mut self) -> Option<Waker> {
+        let bytes = self.waiting.front()?.bytes;
+        if self.fits(bytes) { self.waiting.front_mut()?.waker.take() } else { None }
+    }
+
+    /// Empties the gate and hands out the wakers of all who wait.
+    pub(crate) fn close(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        (self.items, self.bytes) = (0, 0);
+        std::mem::take(&mut self.waiting).into_iter().filter_map(|w| w.waker)
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn items(&self) -> usize {
+        self.items
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        self.items == 0 || (self.items < self.max_items && self.bytes + bytes <= self.max_bytes)
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.items += 1;
+        self.bytes += bytes;
+        self.shrink();
+    }
+
+    /// A queue that a burst made long gives its memory back.
+    fn shrink(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_and_bytes_are_bounded_and_a_large_item_passes_alone() {
+        let mut gate = Gate::new(2, 10);
+        assert!(gate.try_pass(50), "alone");
+        assert!(!gate.try_pass(1));
+        gate.leave(1, 50);
+        assert!(gate.try_pass(4) && gate.try_pass(6));
+        assert!(!gate.try_pass(0), "a third item");
+    }
+
+    #[test]
+    fn who_waits_is_served_in_order() {
+        let mut gate = Gate::new(10, 10);
+        let waker = Waker::noop();
+        assert!(gate.try_pass(8));
+        let (large, small) = (gate.queue(9), gate.queue(1));
+        assert!(!gate.poll(small, waker), "would fit, but is not the first");
+        assert!(!gate.poll(large, waker));
+        assert!(!gate.try_pass(1), "nobody overtakes the queue");
+        gate.leave(1, 8);
+        assert!(gate.next_to_wake().is_some());
+        assert!(gate.poll(large, waker));
+        assert!(gate.poll(small, waker));
+    }
+
+    #[test]
+    fn giving_up_a_place_lets_the_next_one_through() {
+        let mut gate = Gate::new(10, 10);
+        let waker = Waker::noop();
+        assert!(gate.try_pass(8));
+        let (first, second) = (gate.queue(9), gate.queue(2));
+        assert!(!gate.poll(second, waker));
+        gate.abandon(first);
+        assert!(gate.next_to_wake().is_some());
+        assert!(gate.poll(second, waker));
+    }
+}

@@ -1,0 +1,287 @@
+//! What users hold of a session.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_core::Stream;
+use futures_sink::Sink;
+
+use super::{
+    CloseReason, Incoming, SendError,
+    id::SessionId,
+    shared::{PendingSend, Shared},
+};
+use crate::{Principal, clock, message::Message};
+
+/// One client's conversation, for the app that answers it.
+///
+/// With the feature `rmcp` it is rmcp's `Transport<RoleServer>`: give it to `serve`. Without, it is a
+/// [`Stream`] of [`Incoming`] and a [`Sink`] of [`Message`], and [`split`](Session::split)s in two.
+///
+/// Dropping it ends the session: the requests that were not answered get an error, and the stream ends.
+///
+/// ```
+/// use mcp_sse::{Message, MessageKind, Session};
+///
+/// /// Answers every request with an empty result.
+/// async fn app(mut session: Session) {
+///     while let Some(incoming) = session.recv().await {
+///         if let MessageKind::Request { id, .. } = incoming.message.kind() {
+///             let json = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+///             let answer = Message::parse(json).expect("it is JSON-RPC");
+///             if session.send(answer).await.is_err() {
+///                 break; // the session is closed
+///             }
+///         }
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    receiver: SessionReceiver,
+    handle: SessionHandle,
+    /// The sink's message that waits for room.
+    sending: Option<PendingSend>,
+}
+
+/// The receiving half of a [`Session`]. Dropping it ends the session.
+#[derive(Debug)]
+pub struct SessionReceiver {
+    session: Arc<Shared>,
+}
+
+/// Sends into a session, tells about it and closes it. Cheap to clone; holding one keeps nothing alive.
+#[derive(Clone, Debug)]
+pub struct SessionHandle {
+    session: Arc<Shared>,
+}
+
+/// A look at a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// How long ago the session was opened.
+    pub age: Duration,
+    /// Whether its stream is open. If not, the session waits for its client to resume.
+    pub connected: bool,
+    /// Requests of the client that are not answered yet.
+    pub requests_in_flight: usize,
+    /// Messages from the client that the app has not taken yet (and bodies being read).
+    pub inbound_queued: usize,
+    /// Messages from the app that the stream has not taken yet.
+    pub outbound_queued: usize,
+    /// Messages taken from the client so far.
+    pub messages_in: u64,
+    /// Messages taken from the app so far.
+    pub messages_out: u64,
+    /// How often the client resumed.
+    pub resumed: u64,
+    /// Why the session closed, if it did.
+    pub closed: Option<CloseReason>,
+}
+
+impl Session {
+    pub(crate) fn new(session: Arc<Shared>) -> Self {
+        let handle = SessionHandle { session: Arc::clone(&session) };
+        Self { receiver: SessionReceiver { session }, handle, sending: None }
+    }
+
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.session
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> SessionId {
+        self.handle.id()
+    }
+
+    /// Whom the session belongs to, if an authentication layer said so.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.handle.principal()
+    }
+
+    /// A handle that sends, tells and closes.
+    pub fn handle(&self) -> SessionHandle {
+        self.handle.clone()
+    }
+
+    /// The next message from the client; `None` when the session is closed and the queue is empty.
+    ///
+    /// Cancel safe: a message is taken only when the future ends.
+    pub async fn recv(&mut self) -> Option<Incoming> {
+        self.receiver.recv().await
+    }
+
+    /// Sends a message to the client; see [`SessionHandle::send`].
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the session is closed, or the message is over the limit.
+    pub fn send(&self, message: Message) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
+        self.handle.send(message)
+    }
+
+    /// Resolves when the session is closed, with the reason.
+    pub async fn closed(&self) -> CloseReason {
+        self.handle.closed().await
+    }
+
+    /// The receiving half, and a handle to send with.
+    pub fn split(self) -> (SessionReceiver, SessionHandle) {
+        (self.receiver, self.handle)
+    }
+}
+
+impl SessionReceiver {
+    /// The next message from the client; `None` when the session is closed and the queue is empty.
+    ///
+    /// Cancel safe: a message is taken only when the future ends.
+    pub async fn recv(&mut self) -> Option<Incoming> {
+        std::future::poll_fn(|cx| self.session.poll_recv(cx)).await
+    }
+}
+
+impl Drop for SessionReceiver {
+    fn drop(&mut self) {
+        self.session.close(CloseReason::AppEnded);
+    }
+}
+
+impl SessionHandle {
+    pub(crate) fn new(session: Arc<Shared>) -> Self {
+        Self { session }
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> SessionId {
+        self.session.id
+    }
+
+    /// Whom the session belongs to, if an authentication layer said so.
+    pub fn principal(&self) -> Option<&Principal> {
+        self.session.principal.as_ref()
+    }
+
+    /// Sends a message to the client. Its place in the order is that of the calls, also of futures that
+    /// are polled later; the future ends when the message is in the session's log. While the log is at
+    /// its bound it waits, at most until the stalled session is closed.
+    ///
+    /// Dropping the future before it ends gives the message up. If it was a response, the client gets
+    /// an error in its place.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: the session is closed, or the message is over the limit.
+    pub fn send(&self, message: Message) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
+        self.session.send(message)
+    }
+
+    /// Ends the session: requests in flight get an error, then the stream ends.
+    pub fn close(&self) {
+        self.session.close(CloseReason::ClosedByServer);
+    }
+
+    /// Resolves when the session is closed, with the reason.
+    pub async fn closed(&self) -> CloseReason {
+        self.session.closed().await
+    }
+
+    /// How the session stands.
+    pub fn info(&self) -> SessionInfo {
+        let opened: Instant = self.session.opened;
+        self.session.with(|core, now| {
+            let (inbound_queued, outbound_queued) = core.queued();
+            SessionInfo {
+                age: now.saturating_duration_since(opened),
+                connected: core.is_attached(),
+                requests_in_flight: core.requests_in_flight(),
+                inbound_queued,
+                outbound_queued,
+                messages_in: core.figures.messages_in,
+                messages_out: core.figures.messages_out,
+                resumed: core.figures.resumed,
+                closed: core.close_reason(),
+            }
+        })
+    }
+}
+
+impl Stream for SessionReceiver {
+    type Item = Incoming;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.session.poll_recv(cx)
+    }
+}
+
+impl Stream for Session {
+    type Item = Incoming;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.receiver.session.poll_recv(cx)
+    }
+}
+
+/// `start_send` takes one message; `poll_ready` and `poll_flush` wait until it is in the log.
+impl Sink<Message> for Session {
+    type Error = SendError;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.poll_flush(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
+        let this = self.get_mut();
+        this.sending = PendingSend::start(&this.handle.session, message)?;
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let this = self.get_mut();
+        let Some(sending) = &mut this.sending else { return Poll::Ready(Ok(())) };
+        let polled = sending.poll(cx);
+        if polled.is_ready() {
+            this.sending = None;
+        }
+        polled
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut *this).poll_flush(cx);
+        if polled.is_ready() {
+            this.handle.session.close(CloseReason::AppEnded);
+        }
+        polled
+    }
+}
+
+/// Opens the app of a session on the current runtime, and ends it if it outlives its session by more
+/// than the grace.
+pub(crate) fn spawn_app<F>(session: Session, app: impl FnOnce(Session) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let handle = session.handle();
+    let app = app(session);
+    tokio::spawn(async move {
+        let overdue = async {
+            handle.closed().await;
+            let grace = handle.session.limits.app_grace;
+            clock::sleep_until(clock::now() + grace).await;
+        };
+        tokio::select! {
+            biased;
+            () = app => {}
+            () = overdue => tracing::warn!(
+                session = %handle.id(),
+                "the app went on after the end of its session and was dropped; it should end when its input ends"
+            ),
+        }
+    });
+}

@@ -1,0 +1,135 @@
+//! The `initialize` that the transport makes up for a client that reconnected without one.
+//!
+//! Today's TypeScript clients take the `endpoint` of a new stream as their address and go on with
+//! `tools/call`; the app of the new session has never seen an `initialize` and would refuse them for
+//! ever. So a session whose first message is something else gets one from the transport, and its client
+//! never hears of it: the response is taken out again.
+
+use bytes::Bytes;
+use http::request::Parts;
+
+use super::Incoming;
+use crate::message::{Message, MessageKind, RequestId};
+
+/// The id of the made-up request. A string that no client's counter gives.
+const ID: &str = "mcp-sse/made-up-initialize";
+/// The revision that this transport is part of; what a client that names none is taken to speak.
+const OLDEST_VERSION: &str = "2024-11-05";
+const VERSION_HEADER: &str = "mcp-protocol-version";
+
+#[derive(Debug)]
+pub(crate) enum Handshake {
+    /// No message has decided yet.
+    Undecided,
+    /// The made-up `initialize` waits for the app.
+    Initialize(Box<Incoming>),
+    /// The app has it; its answer is awaited and everything else held back meanwhile.
+    Answer(Box<Parts>),
+    /// The app answered; `notifications/initialized` waits for it.
+    Initialized(Box<Incoming>),
+    /// The client shook hands itself, or it is done, or it is not wanted.
+    Done,
+}
+
+impl Handshake {
+    pub(crate) fn new(make_up: bool) -> Self {
+        if make_up { Self::Undecided } else { Self::Done }
+    }
+
+    /// Looks at a message from the client before it is queued.
+    pub(crate) fn on_client_message(&mut self, message: &Message, parts: &Parts) {
+        if !matches!(self, Self::Undecided) {
+            return;
+        }
+        match message.method() {
+            // Belongs before `initialize` and decides nothing.
+            Some("ping" | "server/discover") => {}
+            Some("initialize") => *self = Self::Done,
+            _ if message.names_its_protocol_version() => *self = Self::Done,
+            _ => *self = Self::Initialize(Box::new(initialize(parts))),
+        }
+    }
+
+    /// Looks at a message from the app. `true`: it is the answer to the made-up request and goes no
+    /// further.
+    pub(crate) fn on_app_message(&mut self, message: &Message) -> bool {
+        let Self::Answer(parts) = self else { return false };
+        let MessageKind::Response { id: Some(id), is_error } = message.kind() else { return false };
+        if *id != RequestId::from(ID) {
+            return false;
+        }
+        if *is_error {
+            tracing::warn!("the app refused the initialize that was made up for a client that sent none");
+            *self = Self::Done;
+        } else {
+            let parts = (**parts).clone();
+            *self = Self::Initialized(Box::new(Incoming { message: initialized(), parts }));
+        }
+        true
+    }
+
+    /// What the app gets before the next queued message.
+    pub(crate) fn next(&mut self) -> Next {
+        match std::mem::replace(self, Self::Done) {
+            Self::Initialize(incoming) => {
+                *self = Self::Answer(Box::new(incoming.parts.clone()));
+                Next::Message(incoming)
+            }
+            Self::Initialized(incoming) => Next::Message(incoming),
+            Self::Answer(parts) => {
+                *self = Self::Answer(parts);
+                Next::Hold
+            }
+            Self::Undecided => {
+                *self = Self::Undecided;
+                Next::Queue
+            }
+            Self::Done => Next::Queue,
+        }
+    }
+
+    /// Whether [`next`](Self::next) would hand out a message.
+    #[cfg(test)]
+    pub(crate) fn has_message(&self) -> bool {
+        matches!(self, Self::Initialize(_) | Self::Initialized(_))
+    }
+
+    /// Whether everything else is held back.
+    #[cfg(test)]
+    pub(crate) fn holds(&self) -> bool {
+        matches!(self, Self::Answer(_))
+    }
+}
+
+pub(crate) enum Next {
+    Message(Box<Incoming>),
+    Hold,
+    Queue,
+}
+
+fn initialize(parts: &Parts) -> Incoming {
+    let version = parts
+        .headers
+        .get(VERSION_HEADER)
+        .and_then(|version| version.to_str().ok())
+        .filter(|version| version.len() <= 32)
+        .unwrap_or(OLDEST_VERSION);
+    let json = serde_json::json!({
+        "jsonrpc": "2.0",
+        "id": ID,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": version,
+            "capabilities": {},
+            "clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
+        },
+    });
+    let kind = MessageKind::Request { id: RequestId::from(ID), method: "initialize".into() };
+    Incoming { message: Message::from_trusted(json.to_string().into(), kind), parts: parts.clone() }
+}
+
+fn initialized() -> Message {
+    const METHOD: &str = "notifications/initialized";
+    let json = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    Message::from_trusted(json, MessageKind::Notification { method: METHOD.into() })
+}

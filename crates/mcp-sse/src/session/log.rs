@@ -1,0 +1,216 @@
+//! The outbound log: what the app sent, and a cursor up to which the stream has taken it.
+//!
+//! Invariants: events are numbered from 1 without gaps; `first <= cursor <= next`; what the stream has
+//! not taken is never evicted; what it has taken stays, within the replay bound, for a client that
+//! resumes.
+
+use std::{collections::VecDeque, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use super::id::{EventId, SessionId};
+use crate::event;
+
+/// How much leaves in one chunk, unless one event alone is larger. Small enough that a session with much
+/// to say shares its server fairly.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    /// Events `first..first + len`.
+    events: VecDeque<Bytes>,
+    first: u64,
+    /// The next one that the stream takes.
+    cursor: u64,
+    /// One above the highest that any stream has taken.
+    taken: u64,
+    /// Bytes of `first..cursor`.
+    replay_bytes: usize,
+    max_replay_bytes: usize,
+    max_replay_events: usize,
+    /// When the stream last took something.
+    last_taken: Option<Instant>,
+}
+
+/// The events that a stream took and that no stream had taken before, to be given back to the gate.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Log {
+    pub(crate) fn new(max_replay_events: usize, max_replay_bytes: usize) -> Self {
+        Self {
+            events: VecDeque::new(),
+            first: 1,
+            cursor: 1,
+            taken: 1,
+            replay_bytes: 0,
+            max_replay_bytes,
+            max_replay_events,
+            last_taken: None,
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    pub(crate) fn push(&mut self, json: Bytes) {
+        self.events.push_back(json);
+    }
+
+    pub(crate) fn has_unsent(&self) -> bool {
+        self.cursor < self.next()
+    }
+
+    /// Writes the waiting events to `out`, up to a chunk's size, at least one. `named` says for which
+    /// session the events bear ids, if they do.
+    pub(crate) fn take(&mut self, out: &mut BytesMut, named: Option<SessionId>, now: Instant) -> Taken {
+        let mut taken = Taken::default();
+        let mut index = (self.cursor - self.first) as usize;
+        let mut room = 0;
+        for json in self.events.iter().skip(index) {
+            let next = room + event::message_room(json);
+            if room > 0 && next > CHUNK_BYTES {
+                break;
+            }
+            room = next;
+        }
+        out.reserve(room);
+        let end = out.len() + room;
+        while let Some(json) = self.events.get(index) {
+            if out.len() + event::message_room(json) > end {
+                break;
+            }
+            event::message(out, named.map(|session| EventId { session, sequence: self.cursor }), json);
+            if self.cursor >= self.taken {
+                taken.items += 1;
+                taken.bytes += json.len();
+            }
+            self.replay_bytes += json.len();
+            self.cursor += 1;
+            index += 1;
+        }
+        self.taken = self.taken.max(self.cursor);
+        self.last_taken = Some(now);
+        self.evict(self.max_replay_events, self.max_replay_bytes);
+        taken
+    }
+
+    /// Goes back so that the next event taken is the one after `sequence`. `false` if that is not
+    /// possible without a gap: it was evicted, or never sent.
+    pub(crate) fn rewind(&mut self, sequence: u64) -> bool {
+        let to = sequence.saturating_add(1);
+        if to < self.first || to > self.taken {
+            return false;
+        }
+        // Both loops run over at most the replay bound.
+        while self.cursor > to {
+            self.cursor -= 1;
+            self.replay_bytes -= self.events[(self.cursor - self.first) as usize].len();
+        }
+        while self.cursor < to {
+            self.replay_bytes += self.events[(self.cursor - self.first) as usize].len();
+            self.cursor += 1;
+        }
+        true
+    }
+
+    /// When everything taken is old enough to be forgotten.
+    pub(crate) fn forget_at(&self, after: std::time::Duration) -> Option<Instant> {
+        if self.cursor > self.first { self.last_taken.map(|at| at + after) } else { None }
+    }
+
+    /// Forgets all that the stream has taken.
+    pub(crate) fn forget_taken(&mut self) {
+        self.evict(0, 0);
+    }
+
+    /// Drops everything.
+    pub(crate) fn clear(&mut self) {
+        self.first = self.next();
+        self.cursor = self.first;
+        self.events = VecDeque::new();
+        self.replay_bytes = 0;
+    }
+
+    fn evict(&mut self, max_events: usize, max_bytes: usize) {
+        while self.first < self.cursor
+            && ((self.cursor - self.first) as usize > max_events || self.replay_bytes > max_bytes)
+        {
+            if let Some(json) = self.events.pop_front() {
+                self.replay_bytes -= json.len();
+            }
+            self.first += 1;
+        }
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(events: usize, max_replay_events: usize, max_replay_bytes: usize) -> Log {
+        let mut log = Log::new(max_replay_events, max_replay_bytes);
+        for n in 1..=events {
+            log.push(Bytes::from(format!("[{n}]")));
+        }
+        log
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "some instant")]
+    fn take(log: &mut Log) -> (String, usize) {
+        let mut out = BytesMut::new();
+        let taken = log.take(&mut out, None, Instant::now());
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        (text.replace("event: message\ndata: ", "").replace("\n\n", ""), taken.items)
+    }
+
+    #[test]
+    fn all_that_waits_leaves_together() {
+        let mut log = log(3, 9, 99);
+        assert_eq!(take(&mut log), ("[1][2][3]".into(), 3));
+        assert!(!log.has_unsent());
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_but_takes_one_event_of_any_size() {
+        let mut log = log(0, 9, 99);
+        for size in [CHUNK_BYTES * 3, 10, CHUNK_BYTES - 1000, 2000] {
+            log.push(Bytes::from(vec![b'x'; size]));
+        }
+        let mut sizes = Vec::new();
+        while log.has_unsent() {
+            sizes.push(take(&mut log).1);
+        }
+        assert_eq!(sizes, [1, 2, 1]);
+    }
+
+    #[test]
+    fn a_rewind_replays_what_was_kept_and_does_not_count_it_again() {
+        let mut log = log(3, 2, 99);
+        take(&mut log);
+        assert!(!log.rewind(0), "1 was evicted");
+        assert!(!log.rewind(4), "4 was never sent");
+        assert!(log.rewind(1));
+        assert_eq!(take(&mut log), ("[2][3]".into(), 0));
+        assert!(log.rewind(3), "nothing to replay");
+        assert!(!log.has_unsent());
+    }
+
+    #[test]
+    fn what_was_taken_is_forgotten_on_request_and_the_rest_is_kept() {
+        let mut log = log(2, 9, 99);
+        take(&mut log);
+        log.push(Bytes::from_static(b"[3]"));
+        log.forget_taken();
+        assert!(!log.rewind(1));
+        assert!(log.rewind(2));
+        assert_eq!(take(&mut log), ("[3]".into(), 1));
+    }
+}

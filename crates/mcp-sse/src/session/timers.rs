@@ -1,0 +1,109 @@
+//! One table of the deadlines of all sessions, and one task that waits for the earliest.
+//!
+//! A session has at most one entry, which the session's lock guards: `schedule` is called with that lock
+//! held (lock order: session, then table). An entry that comes too early costs one look; so a deadline
+//! that moves later, as with every keep-alive that traffic puts off, does not touch the table.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Instant,
+};
+
+use tokio::{sync::Notify, task::JoinHandle};
+
+use super::{id::SessionId, shared::Shared};
+use crate::clock;
+
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    table: Mutex<Table>,
+    /// The earliest entry changed, or the table was stopped.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: BTreeMap<(Instant, SessionId), Weak<Shared>>,
+    task: Option<JoinHandle<()>>,
+    stopped: bool,
+}
+
+impl Timers {
+    /// Starts the task if none runs (the first time, or when the runtime it ran on is gone).
+    pub(crate) fn ensure_running(self: &Arc<Self>) {
+        let mut table = self.lock();
+        if table.task.as_ref().is_none_or(JoinHandle::is_finished) && !table.stopped {
+            table.task = Some(tokio::spawn(Arc::clone(self).run()));
+        }
+    }
+
+    /// Ends the task.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// Moves a session's entry.
+    pub(crate) fn schedule(
+        &self,
+        session: &Weak<Shared>,
+        id: SessionId,
+        old: Option<Instant>,
+        new: Option<Instant>,
+    ) {
+        let mut table = self.lock();
+        if let Some(old) = old {
+            table.entries.remove(&(old, id));
+        }
+        if let Some(new) = new {
+            let is_first = table.entries.first_key_value().is_none_or(|((first, _), _)| new < *first);
+            table.entries.insert((new, id), session.clone());
+            drop(table);
+            if is_first {
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    async fn run(self: Arc<Self>) {
+        loop {
+            let now = clock::now();
+            let (due, next) = {
+                let mut table = self.lock();
+                if table.stopped {
+                    return;
+                }
+                let mut due = Vec::new();
+                while let Some(entry) = table.entries.first_entry()
+                    && entry.key().0 <= now
+                    && due.len() < 64
+                {
+                    let (key, session) = entry.remove_entry();
+                    due.push((key.0, session));
+                }
+                (due, table.entries.first_key_value().map(|((at, _), _)| *at))
+            };
+            if !due.is_empty() {
+                for (at, session) in due {
+                    if let Some(session) = session.upgrade() {
+                        session.on_timer(at);
+                    }
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            match next {
+                Some(at) => tokio::select! {
+                    () = clock::sleep_until(at) => {}
+                    () = self.changed.notified() => {}
+                },
+                None => self.changed.notified().await,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,162 @@
+//! All sessions of a transport: by id, counted against the caps, and in the order in which their clients
+//! went away.
+//!
+//! Invariant: the registry never takes a session's lock while it holds its own.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use crate::{
+    CloseReason, Principal, SessionId,
+    limits::Limits,
+    session::{shared::Shared, timers::Timers},
+};
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    state: Mutex<State>,
+    pub(crate) timers: Arc<Timers>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    by_id: HashMap<SessionId, Entry>,
+    /// Sessions that wait for their clients to resume, the longest first. They make room at a cap.
+    detached: BTreeSet<(Instant, SessionId)>,
+    by_principal: HashMap<Principal, OfPrincipal>,
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    session: Arc<Shared>,
+    detached: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct OfPrincipal {
+    sessions: usize,
+    detached: BTreeSet<(Instant, SessionId)>,
+}
+
+/// Why no session was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    Sessions,
+    SessionsOfPrincipal,
+    Draining,
+}
+
+impl Registry {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), timers: Arc::default() })
+    }
+
+    /// Adds a session. At a cap, the session that has waited longest for its client makes room.
+    pub(crate) fn open(&self, session: &Arc<Shared>, limits: &Limits) -> Result<(), Full> {
+        // Every round but the last closes one session that was waiting; a few rounds are enough unless
+        // others take the room at the same time.
+        for _ in 0..8 {
+            let gives_way = match self.try_open(session, limits) {
+                Ok(()) => {
+                    self.timers.ensure_running();
+                    session.opened();
+                    return Ok(());
+                }
+                Err((full, None)) => return Err(full),
+                Err((_, Some(id))) => self.get(id),
+            };
+            if let Some(other) = gives_way {
+                other.with(|core, now| core.close_if_detached(CloseReason::Evicted, now));
+            }
+        }
+        Err(Full::Sessions)
+    }
+
+    fn try_open(&self, session: &Arc<Shared>, limits: &Limits) -> Result<(), (Full, Option<SessionId>)> {
+        let mut state = self.lock();
+        if state.draining {
+            return Err((Full::Draining, None));
+        }
+        if let Some(of) = session.principal.as_ref().and_then(|p| state.by_principal.get(p))
+            && of.sessions >= limits.max_sessions_per_principal
+        {
+            return Err((Full::SessionsOfPrincipal, of.detached.first().map(|(_, id)| *id)));
+        }
+        if state.by_id.len() >= limits.max_sessions {
+            return Err((Full::Sessions, state.detached.first().map(|(_, id)| *id)));
+        }
+        if let Some(principal) = &session.principal {
+            state.by_principal.entry(principal.clone()).or_default().sessions += 1;
+        }
+        state.by_id.insert(session.id, Entry { session: Arc::clone(session), detached: None });
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<Arc<Shared>> {
+        self.lock().by_id.get(&id).map(|entry| Arc::clone(&entry.session))
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
+        self.lock().by_id.values().map(|entry| Arc::clone(&entry.session)).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().by_id.len()
+    }
+
+    /// Notes when a session's client went away, or that it is back.
+    pub(crate) fn set_detached(&self, id: SessionId, principal: Option<&Principal>, since: Option<Instant>) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some(entry) = state.by_id.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut entry.detached, since);
+        let of = principal.and_then(|p| state.by_principal.get_mut(p)).map(|of| &mut of.detached);
+        for set in [Some(&mut state.detached), of].into_iter().flatten() {
+            if let Some(before) = before {
+                set.remove(&(before, id));
+            }
+            if let Some(since) = since {
+                set.insert((since, id));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&self, id: SessionId, principal: Option<&Principal>) {
+        self.set_detached(id, principal, None);
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        if state.by_id.remove(&id).is_none() {
+            return;
+        }
+        if let Some(principal) = principal
+            && let Some(of) = state.by_principal.get_mut(principal)
+        {
+            of.sessions -= 1;
+            if of.sessions == 0 {
+                state.by_principal.remove(principal);
+            }
+        }
+        // A wave of sessions that is over gives its memory back.
+        if state.by_id.capacity() > 64 && state.by_id.len() < state.by_id.capacity() / 8 {
+            let half = state.by_id.capacity() / 2;
+            state.by_id.shrink_to(half);
+        }
+    }
+
+    /// Opens no more sessions.
+    pub(crate) fn refuse_new(&self) {
+        self.lock().draining = true;
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,475 @@
+//! `SseServerTransport`: the two requests (GET opens a stream, POST brings a message), the sessions from
+//! outside, and the way down.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+
+use crate::{
+    Builder, Message, Principal, SendError, Session, SessionHandle, SessionId,
+    admission::{self, Admitted, Names, Rejection, body as request_body},
+    body::Body,
+    clock,
+    endpoint::{EndpointPath, Mount},
+    event,
+    limits::Limits,
+    service::{ConnectSse, HandlePostMessage},
+    session::{
+        CloseReason,
+        core::Refusal,
+        id::EventId,
+        shared::{Shared, StartApp},
+    },
+    sessions::{Full, Registry},
+};
+
+/// What an inbound message counts beside its bytes and its headers.
+const MESSAGE_OVERHEAD: usize = 512;
+
+/// Serves MCP clients over HTTP+SSE: `GET` opens a stream, `POST` takes the client's messages.
+///
+/// Cheap to clone; clones are the same transport. When the last one and the last service made from it
+/// are dropped, its sessions end.
+///
+/// See the [crate's documentation](crate) for an example.
+#[derive(Clone, Debug)]
+pub struct SseServerTransport {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: EndpointPath,
+    mount: Mount,
+    names: Names,
+    limits: Arc<Limits>,
+    registry: Arc<Registry>,
+}
+
+/// Why a transport could not be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The endpoint is not a relative path.
+    #[error(
+        "the endpoint {endpoint:?} is {why}; expected a relative path such as \"/messages/\": clients post to the origin that they opened the stream on"
+    )]
+    Endpoint {
+        /// What was given.
+        endpoint: String,
+        /// What it is.
+        why: &'static str,
+    },
+    /// The mount prefix is not a path.
+    #[error("the mount prefix {0:?} is not a path; expected one such as \"/api\"")]
+    MountPrefix(String),
+    /// An entry of `allowed_hosts` is not a host.
+    #[error(
+        "the allowed host {0:?} is not a host; expected \"mcp.example.com\", \"127.0.0.1:8000\", or \"localhost:*\" for any port"
+    )]
+    AllowedHost(String),
+    /// An entry of `allowed_origins` is not an origin.
+    #[error(
+        "the allowed origin {0:?} is not an origin; expected \"https://app.example.com\", or \"http://localhost:*\" for any port"
+    )]
+    AllowedOrigin(String),
+    /// A limit is out of its range.
+    #[error("{setting} must be {expected}")]
+    OutOfRange {
+        /// The setting.
+        setting: &'static str,
+        /// Its range.
+        expected: &'static str,
+    },
+}
+
+/// How a [`shutdown`](SseServerTransport::shutdown) went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// Sessions that ended with all their requests answered.
+    pub drained: usize,
+    /// Sessions that had requests in flight at the deadline; those were answered with an error.
+    pub cut: usize,
+}
+
+impl SseServerTransport {
+    /// A transport with default settings, whose clients post to `endpoint`, a relative path such as
+    /// `/messages/`. A missing leading slash is added.
+    ///
+    /// ```
+    /// use mcp_sse::SseServerTransport;
+    ///
+    /// let error = SseServerTransport::new("https://example.com/messages/").unwrap_err();
+    /// assert!(error.to_string().contains("expected a relative path"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Endpoint`] if it is a full URL, a network-path reference (`//host/…`), or has a
+    /// query, a fragment, dot segments or control characters.
+    pub fn new(endpoint: &str) -> Result<Self, ConfigError> {
+        Self::builder(endpoint).build()
+    }
+
+    /// A transport with settings of your own.
+    pub fn builder(endpoint: &str) -> Builder {
+        Builder::new(endpoint)
+    }
+
+    pub(crate) fn from_parts(endpoint: EndpointPath, mount: Mount, names: Names, limits: Limits) -> Self {
+        let registry = Registry::new();
+        Self { inner: Arc::new(Inner { endpoint, mount, names, limits: Arc::new(limits), registry }) }
+    }
+
+    /// The service for `GET`: opens a stream and, at the client's first message, runs `app` with the
+    /// session, in a task of its own. A client that connects and says nothing costs no app.
+    ///
+    /// The app should end when its input ends. One that goes on is dropped after
+    /// [`Builder::app_grace`].
+    ///
+    /// Mount it at a path with `route_service`, not `nest_service`: where the router is nested, the
+    /// prefix is what the router took off the path (feature `axum`).
+    ///
+    /// Needs a tokio runtime with time enabled.
+    pub fn connect_sse<A, F>(&self, app: A) -> ConnectSse
+    where
+        A: Fn(Session) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let start: StartApp = Arc::new(move |session| crate::session::spawn_app(session, &app));
+        ConnectSse::new(self.clone(), start)
+    }
+
+    /// The service for `POST`: takes the clients' messages. Mount it at the endpoint.
+    pub fn handle_post_message(&self) -> HandlePostMessage {
+        HandlePostMessage::new(self.clone())
+    }
+
+    /// Both endpoints as one axum router: the stream at `sse_path`, messages at the endpoint.
+    ///
+    /// ```
+    /// # use mcp_sse::{Session, SseServerTransport};
+    /// # async fn app(session: Session) {}
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let router: axum::Router = sse.router("/sse", app);
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As axum does, if `sse_path` does not begin with a slash, is no valid route, or is the endpoint
+    /// itself.
+    #[cfg(feature = "axum")]
+    pub fn router<S, A, F>(&self, sse_path: &str, app: A) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+        A: Fn(Session) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        axum::Router::new()
+            .route_service(sse_path, self.connect_sse(app))
+            .route_service(self.inner.endpoint.as_str(), self.handle_post_message())
+    }
+
+    /// What [`connect_sse`](Self::connect_sse) is made of, for those without a closure: answers a request
+    /// for a stream and, if it opened a session, gives the session to run. (A request that resumes gives
+    /// none: its session runs already.)
+    ///
+    /// Dropping the session ends it.
+    pub fn connect<B>(&self, request: &Request<B>) -> (Response<Body>, Option<Session>) {
+        let mut session = None;
+        let (parts, ()) = head(request).into_parts();
+        let response = self.connect_with(&parts, None, |opened| session = Some(Session::new(opened)));
+        (response, session)
+    }
+
+    /// What [`handle_post_message`](Self::handle_post_message) is made of: answers a request that brings
+    /// a message.
+    ///
+    /// Cancel safe: a request given up before its answer has either been queued or had no effect.
+    pub async fn post<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body,
+    {
+        let (parts, body) = request.into_parts();
+        match self.try_post(parts, body).await {
+            Ok(()) => admission::text(StatusCode::ACCEPTED, "Accepted"),
+            Err(rejection) => {
+                tracing::debug!(
+                    status = rejection.status().as_u16(),
+                    reason = rejection.text(),
+                    "message refused"
+                );
+                rejection.into_response()
+            }
+        }
+    }
+
+    /// The open sessions.
+    pub fn sessions(&self) -> Vec<SessionHandle> {
+        self.inner.registry.all().into_iter().map(SessionHandle::new).collect()
+    }
+
+    /// How many sessions are open.
+    pub fn session_count(&self) -> usize {
+        self.inner.registry.len()
+    }
+
+    /// The open session with this id.
+    pub fn session(&self, id: SessionId) -> Option<SessionHandle> {
+        self.inner.registry.get(id).map(SessionHandle::new)
+    }
+
+    /// Sends a message to all open sessions, and says for which it failed. Each gets it in its order;
+    /// those whose log is full are waited for, at most until they are closed as stalled. No session's
+    /// failure keeps it from another.
+    pub async fn send_to_all(&self, message: &Message) -> Vec<(SessionHandle, SendError)> {
+        // The place in each session's order is taken here, before anything is waited for.
+        let sends: Vec<_> = self
+            .sessions()
+            .into_iter()
+            .map(|session| {
+                let send = session.send(message.clone());
+                (session, send)
+            })
+            .collect();
+        let mut failed = Vec::new();
+        for (session, send) in sends {
+            if let Err(error) = send.await {
+                failed.push((session, error));
+            }
+        }
+        failed
+    }
+
+    /// Ends the transport: opens no more sessions and takes no new requests (503), lets the requests in
+    /// flight finish, and ends the streams, spread over [`Builder::shutdown_spread`] so that the clients
+    /// do not all come back at once. At the deadline, what is left is answered with an error and ended.
+    ///
+    /// Resolves when all sessions are closed. After that, a server that waits for its connections to end
+    /// has no stream left to wait for: run this before, or beside, its graceful shutdown.
+    ///
+    /// Cancel safe in that what was begun stays: no new sessions, no new requests.
+    pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
+        let registry = &self.inner.registry;
+        registry.refuse_new();
+        let start = clock::now();
+        let end = start + deadline;
+        let sessions = registry.all();
+        let spread = self.inner.limits.shutdown_spread.min(deadline);
+        tracing::info!(sessions = sessions.len(), ?deadline, "shutting down");
+        let steps = sessions.len().max(1) as u32;
+        for (session, step) in sessions.iter().zip(0..) {
+            clock::sleep_until(start + spread * step / steps).await;
+            session.with(crate::session::core::Core::drain);
+        }
+        let mut report = Shutdown { drained: 0, cut: 0 };
+        for session in &sessions {
+            if session.close_reason().is_none() {
+                tokio::select! {
+                    biased;
+                    _ = session.closed() => {}
+                    () = clock::sleep_until(end) => {}
+                }
+            }
+            let in_flight = session.with(|core, now| {
+                let in_flight = core.requests_in_flight();
+                core.close(CloseReason::Shutdown, now);
+                in_flight
+            });
+            if in_flight == 0 {
+                report.drained += 1;
+            } else {
+                report.cut += 1;
+            }
+        }
+        // A session that was being opened at the start.
+        for session in registry.all() {
+            session.close(CloseReason::Shutdown);
+        }
+        tracing::info!(drained = report.drained, cut = report.cut, "shut down");
+        report
+    }
+
+    // ---- GET ----------------------------------------------------------------------------------------
+
+    pub(crate) fn connect_with(
+        &self,
+        parts: &Parts,
+        start_app: Option<StartApp>,
+        opened: impl FnOnce(Arc<Shared>),
+    ) -> Response<Body> {
+        let connected = admission::admit_get(parts, &self.inner.names).and_then(|admitted| {
+            match parts.headers.get("last-event-id").filter(|id| !id.is_empty()) {
+                Some(id) => self.resume(&admitted, id, parts),
+                None => self.open(&admitted, parts, start_app, opened),
+            }
+        });
+        connected.unwrap_or_else(|rejection| {
+            tracing::debug!(
+                status = rejection.status().as_u16(),
+                reason = rejection.text(),
+                "stream refused"
+            );
+            rejection.into_response()
+        })
+    }
+
+    fn open(
+        &self,
+        _: &Admitted,
+        parts: &Parts,
+        start_app: Option<StartApp>,
+        opened: impl FnOnce(Arc<Shared>),
+    ) -> Result<Response<Body>, Rejection> {
+        let Inner { limits, registry, .. } = &*self.inner;
+        if registry.is_draining() {
+            return Err(Rejection::ShuttingDown);
+        }
+        let id = SessionId::generate().map_err(|error| {
+            tracing::error!(%error, "the system gave no random bytes for a session id");
+            Rejection::NoRandomness
+        })?;
+        let principal = parts.extensions.get::<Principal>().cloned();
+        let session = Shared::new(id, principal, limits, registry, start_app);
+        registry.open(&session, limits).map_err(|full| match full {
+            Full::Draining => Rejection::ShuttingDown,
+            Full::Sessions => {
+                tracing::warn!(limit = limits.max_sessions, "stream refused: too many sessions; raise max_sessions if this load is expected");
+                Rejection::TooManySessions
+            }
+            Full::SessionsOfPrincipal => {
+                tracing::warn!(limit = limits.max_sessions_per_principal, "stream refused: too many sessions of one principal; raise max_sessions_per_principal if this is expected");
+                Rejection::TooManySessions
+            }
+        })?;
+        tracing::info!(session = %id, "session opened");
+        let event_id = limits.resumes().then_some(EventId { session: id, sequence: 0 });
+        let response = self.stream(parts, &session, event_id, 0);
+        opened(session);
+        Ok(response)
+    }
+
+    /// Goes on in the session that the client names, exactly where it was.
+    fn resume(&self, _: &Admitted, id: &HeaderValue, parts: &Parts) -> Result<Response<Body>, Rejection> {
+        let id = id.to_str().ok().and_then(EventId::parse).ok_or(Rejection::SessionNotFound)?;
+        let session = self.find(id.session, parts)?;
+        let generation =
+            session.with(|core, now| core.resume(id.sequence, now)).ok_or(Rejection::SessionNotFound)?;
+        tracing::info!(session = %session.id, after = id.sequence, "session resumed");
+        // Without an id: the client's position stays what it was.
+        Ok(self.stream(parts, &session, None, generation))
+    }
+
+    fn stream(
+        &self,
+        parts: &Parts,
+        session: &Arc<Shared>,
+        id: Option<EventId>,
+        generation: u64,
+    ) -> Response<Body> {
+        let uri = self.inner.endpoint.uri(&self.inner.mount.prefix(parts), session.id);
+        let mut preamble = BytesMut::with_capacity(128 + uri.len());
+        event::endpoint(&mut preamble, id, self.inner.limits.retry.as_millis(), &uri);
+        let mut response = Response::new(Body::stream(Arc::clone(session), generation, preamble));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+
+    // ---- POST ---------------------------------------------------------------------------------------
+
+    async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
+        let Inner { limits, names, .. } = &*self.inner;
+        let admitted = admission::admit_post(&parts, names)?;
+        let expected = request_body::expected(&body, limits.body_bytes)?;
+        let session = match self.find_for_post(&admitted, &parts) {
+            Ok(session) => session,
+            Err(rejection) => {
+                // A body over the limit comes before a wrong session in the order of the checks.
+                request_body::discard(body, limits.body_bytes, limits.body_timeout).await?;
+                return Err(rejection);
+            }
+        };
+        let deadline = clock::now() + limits.post_wait;
+        let head = head_bytes(&parts);
+        let room = session.reserve(head + expected, limits.post_wait).await;
+        let room = room.map_err(|refusal| refused(&session, refusal))?;
+        let json = request_body::read(body, limits.body_bytes, limits.body_timeout).await?;
+        tracing::trace!(session = %session.id, message = %String::from_utf8_lossy(&json), "message from the client");
+        let cost = head + json.len();
+        let message = Message::parse(json).map_err(|error| {
+            tracing::debug!(session = %session.id, %error, "message refused");
+            Rejection::InvalidMessage
+        })?;
+        let wait = remaining(deadline);
+        room.accept(message, parts, cost, wait).await.map_err(|refusal| refused(&session, refusal))
+    }
+
+    fn find_for_post(&self, _: &Admitted, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
+        self.find(admission::session_id(parts.uri.query())?, parts)
+    }
+
+    /// The session, if it is this request's principal's.
+    fn find(&self, id: SessionId, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
+        self.inner
+            .registry
+            .get(id)
+            .filter(|session| session.principal.as_ref() == parts.extensions.get::<Principal>())
+            .ok_or(Rejection::SessionNotFound)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.registry.refuse_new();
+        for session in self.registry.all() {
+            session.close(CloseReason::Shutdown);
+        }
+        self.registry.timers.stop();
+    }
+}
+
+fn refused(session: &Shared, refusal: Refusal) -> Rejection {
+    match refusal {
+        Refusal::Closed => Rejection::SessionNotFound,
+        Refusal::Draining => Rejection::ShuttingDown,
+        Refusal::DuplicateId => Rejection::DuplicateRequestId,
+        Refusal::Busy => {
+            let info = session.with(|core, _| (core.queued(), core.requests_in_flight()));
+            let ((inbound, outbound), in_flight) = info;
+            tracing::warn!(session = %session.id, inbound, in_flight, outbound, "message refused: the session is at a bound; its client sends faster than it reads, or its app is slow");
+            Rejection::SessionBusy
+        }
+    }
+}
+
+/// At least a moment, so that what is ready now still passes.
+fn remaining(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(clock::now()).max(Duration::from_millis(1))
+}
+
+/// What the head of a request keeps in memory while its message waits, roughly.
+fn head_bytes(parts: &Parts) -> usize {
+    let headers: usize =
+        HeaderMap::iter(&parts.headers).map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+    MESSAGE_OVERHEAD + headers + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
+}
+
+/// The head of a request, without its body.
+fn head<B>(request: &Request<B>) -> Request<()> {
+    let mut head = Request::new(());
+    head.method_mut().clone_from(request.method());
+    head.uri_mut().clone_from(request.uri());
+    *head.version_mut() = request.version();
+    head.headers_mut().clone_from(request.headers());
+    head.extensions_mut().clone_from(request.extensions());
+    head
+}
