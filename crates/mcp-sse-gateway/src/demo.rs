@@ -14,14 +14,14 @@ use rmcp::{
         wrapper::Parameters,
     },
     model::{
-        Implementation, ListResourcesResult, PaginatedRequestParams, ProgressNotificationParam, PromptMessage,
-        ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource, ResourceContents,
-        ResourceUpdatedNotificationParam, Role, ServerCapabilities, ServerConfig, SubscribeRequestParams,
-        UnsubscribeRequestParams,
+        Implementation, ListResourcesResult, PaginatedRequestParams, ProgressNotificationParam,
+        PromptMessage, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource,
+        ResourceContents, ResourceUpdatedNotificationParam, Role, ServerCapabilities, ServerConfig,
+        SubscribeRequestParams, SubscriptionFilter, UnsubscribeRequestParams,
     },
     prompt, prompt_handler, prompt_router,
     schemars::{self, JsonSchema},
-    service::RequestContext,
+    service::{RequestContext, SubscriptionContext},
     tool, tool_handler, tool_router,
 };
 use serde::{Deserialize, Serialize};
@@ -185,11 +185,13 @@ impl DemoSession {
         Ok(format!("done {steps} steps"))
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "the router gives it by value")]
     #[tool(description = "Shows those headers of the request that may be shown")]
     fn request_headers(&self, context: RequestContext<RoleServer>) -> Result<String, ErrorData> {
         let _call = self.demo.call();
         let parts = context.extensions.get::<Parts>();
-        let parts = parts.ok_or_else(|| ErrorData::internal_error("the request did not come over HTTP", None))?;
+        let parts =
+            parts.ok_or_else(|| ErrorData::internal_error("the request did not come over HTTP", None))?;
         let shown: BTreeMap<_, _> = SHOWN_HEADERS
             .iter()
             .filter_map(|name| Some((*name, parts.headers.get(*name)?.to_str().ok()?)))
@@ -249,7 +251,9 @@ impl ServerHandler for DemoSession {
             .build();
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("mcp-sse demo", env!("CARGO_PKG_VERSION")))
-            .with_instructions("A server to try a client on: echo, add, a long task, headers, figures, a prompt.")
+            .with_instructions(
+                "A server to try a client on: echo, add, a long task, headers, figures, a prompt.",
+            )
     }
 
     async fn list_resources(
@@ -272,6 +276,27 @@ impl ServerHandler for DemoSession {
         Ok(ReadResourceResult::new(vec![ResourceContents::text(text, STATS)]).into())
     }
 
+    /// How clients of revision 2026-07-28 subscribe.
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(requested.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut stats = self.demo.stats.subscribe();
+        let subscribed = context.accepted().resource_subscriptions.iter().flatten().any(|uri| uri == STATS);
+        loop {
+            tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                changed = stats.changed(), if subscribed => {
+                    if changed.is_err() || context.sink().notify_resource_updated(STATS).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// How clients of older revisions subscribe.
     async fn subscribe(
         &self,
         request: SubscribeRequestParams,

@@ -1,10 +1,6 @@
 //! The HTTP server: accepts connections, bounded, and lets them go at the end.
 
-use std::{
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -31,7 +27,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(listener: TcpListener, router: Router, max_connections: usize, stall_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        listener: TcpListener,
+        router: Router,
+        max_connections: usize,
+        stall_timeout: Duration,
+    ) -> Self {
         let connections = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
         Self { listener, router, connections, stall_timeout, graceful: GracefulShutdown::new() }
     }

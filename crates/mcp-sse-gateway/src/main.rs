@@ -65,7 +65,8 @@ async fn run(args: &Args) -> Result<(), Exit> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Exit::Usage(format!("cannot listen on {address}: {error}; choose another with --host or --port"))
     })?;
-    let mut signals = Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
+    let mut signals =
+        Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let address = listener.local_addr().unwrap_or(address);
     greet(&format!("http://{address}{}", args.listen.sse_path));
 
@@ -88,7 +89,9 @@ fn router(transport: &SseServerTransport, sse_path: &str, message_path: &str) ->
         return Err(Exit::Usage(format!("--sse-path {sse_path:?} is not a path; expected one such as /sse")));
     }
     if sse_path.trim_end_matches('/') == message_path.trim_end_matches('/') {
-        return Err(Exit::Usage(format!("--sse-path and --message-path are both {sse_path:?}; they must differ")));
+        return Err(Exit::Usage(format!(
+            "--sse-path and --message-path are both {sse_path:?}; they must differ"
+        )));
     }
     let demo = Demo::new();
     let app = move |session: Session| {

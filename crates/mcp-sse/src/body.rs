@@ -35,6 +35,11 @@ struct Stream {
 }
 
 impl Body {
+    /// An empty body, for the other answers of a server that has no framework.
+    pub fn empty() -> Self {
+        Self::text("")
+    }
+
     pub(crate) fn text(text: &'static str) -> Self {
         Self(Kind::Text(text))
     }

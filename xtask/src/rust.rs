@@ -1,0 +1,104 @@
+//! The tests that are Rust: everything in the workspace, the feature sets, and short fuzz runs.
+
+use std::{path::Path, process::Command};
+
+use crate::{
+    report::Report,
+    tools::{cargo, exists, output, root, run},
+};
+
+/// How long each fuzz target runs, in seconds.
+const FUZZ_SECONDS: &str = "5";
+const CARGO_FUZZ: &str = "0.13.2";
+
+pub(crate) fn tests(report: &mut Report) {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    report.part("rust tests (workspace, all features)", counted(&mut command));
+    let mut command = cargo();
+    command.args(["test", "-p", "mcp-sse", "--no-default-features", "--no-fail-fast"]);
+    report.part("rust tests (mcp-sse without features)", counted(&mut command));
+}
+
+/// Without the feature, rmcp must not be in the tree; and each set of features must build.
+pub(crate) fn features(report: &mut Report) {
+    for features in [&["--features", "axum"][..], &["--features", "rmcp"]] {
+        let mut command = cargo();
+        command.args(["check", "-p", "mcp-sse", "--no-default-features"]).args(features);
+        report.part(&format!("builds with {}", features.join(" ")), run(&mut command).map(|()| "yes".into()));
+    }
+    let mut command = cargo();
+    command.args(["tree", "-p", "mcp-sse", "--no-default-features", "-e", "normal", "--prefix", "none"]);
+    let tree = output(&mut command).and_then(|(ok, tree)| {
+        if !ok {
+            Err("cargo tree failed".to_owned())
+        } else if tree.lines().any(|line| line.starts_with("rmcp ")) {
+            Err("rmcp is in the tree".to_owned())
+        } else {
+            Ok(format!("{} crates", tree.lines().count()))
+        }
+    });
+    report.part("no rmcp without its feature", tree);
+}
+
+/// Adds up the lines in which test binaries close.
+fn counted(command: &mut Command) -> Result<String, String> {
+    let (ok, text) = output(command)?;
+    let (mut passed, mut failed) = (0, 0);
+    for line in text.lines().filter(|line| line.starts_with("test result:")) {
+        let number = |word: &str| -> u64 {
+            let before = line.split(word).next().unwrap_or_default();
+            before.rsplit([' ', '.']).find_map(|word| word.parse().ok()).unwrap_or(0)
+        };
+        passed += number(" passed");
+        failed += number(" failed");
+    }
+    match (ok, passed) {
+        (true, 0) => Err("no test ran".to_owned()),
+        (true, _) => Ok(format!("{passed} tests")),
+        (false, _) => {
+            let names = text.lines().filter(|line| line.starts_with("test ") && line.ends_with("FAILED"));
+            let names: Vec<_> = names.map(|line| line.trim_end_matches(" ... FAILED")).collect();
+            Err(format!("{failed} of {} tests: {}", passed + failed, names.join(", ")))
+        }
+    }
+}
+
+pub(crate) fn fuzz(report: &mut Report) {
+    const NAME: &str = "fuzz targets";
+    let nightly = Command::new("cargo").args(["+nightly", "--version"]).output();
+    if !nightly.is_ok_and(|output| output.status.success()) {
+        return report.left_out(NAME, "no nightly toolchain here; rustup toolchain install nightly");
+    }
+    if !exists("c++") {
+        return report.left_out(NAME, "no C++ compiler here, which libFuzzer needs");
+    }
+    let tools = root().join("target/tools");
+    let binary = tools.join("bin/cargo-fuzz");
+    if !binary.exists() {
+        let mut install = cargo();
+        install.args(["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"]).arg(&tools);
+        if let Err(error) = run(&mut install) {
+            return report.part(NAME, Err(error));
+        }
+    }
+    let mut list = Command::new(&binary);
+    list.args(["fuzz", "list"]).current_dir(root());
+    let targets: Vec<String> = match output(&mut list) {
+        Ok((true, text)) => text.split_whitespace().map(str::to_owned).collect(),
+        Ok((false, _)) => return report.part(NAME, Err("cargo fuzz list failed".into())),
+        Err(error) => return report.part(NAME, Err(error)),
+    };
+    for target in targets {
+        let result = fuzz_one(&binary, &target).map(|()| format!("{FUZZ_SECONDS} s, no crash"));
+        report.part(&format!("fuzz {target}"), result);
+    }
+}
+
+fn fuzz_one(binary: &Path, target: &str) -> Result<(), String> {
+    let mut command = Command::new(binary);
+    command.current_dir(root()).env("RUSTUP_TOOLCHAIN", "nightly");
+    command.args(["fuzz", "run", "--sanitizer", "none", target, "--"]);
+    command.arg(format!("-max_total_time={FUZZ_SECONDS}"));
+    run(&mut command)
+}
