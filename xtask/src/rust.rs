@@ -98,7 +98,10 @@ pub(crate) fn fuzz(report: &mut Report) {
 fn fuzz_one(binary: &Path, target: &str) -> Result<(), String> {
     let mut command = Command::new(binary);
     command.current_dir(root()).env("RUSTUP_TOOLCHAIN", "nightly");
-    command.args(["fuzz", "run", "--sanitizer", "none", target, "--"]);
-    command.arg(format!("-max_total_time={FUZZ_SECONDS}"));
+    let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+    std::fs::create_dir_all(root().join(&corpus)).map_err(|error| format!("{corpus}: {error}"))?;
+    // What the fuzzer finds goes to the first folder; the second is read only.
+    command.args(["fuzz", "run", "--sanitizer", "none", target, &corpus, &seeds, "--"]);
+    command.args(["-verbosity=0", "-print_final_stats=1"]).arg(format!("-max_total_time={FUZZ_SECONDS}"));
     run(&mut command)
 }

@@ -100,7 +100,7 @@ pub(crate) struct Log {
     pub(crate) log_format: LogFormat,
 
     /// What is logged: a level, or a filter such as `info,mcp_sse=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info,rmcp=warn")]
+    #[arg(long, value_name = "FILTER", default_value = "info,rmcp=error")]
     pub(crate) log_level: String,
 }
 

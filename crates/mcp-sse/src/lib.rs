@@ -68,6 +68,9 @@ mod builder;
 mod clock;
 mod endpoint;
 mod event;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod limits;
 mod message;
 #[cfg(feature = "rmcp")]

@@ -20,7 +20,7 @@ use crate::{
     service::{ConnectSse, HandlePostMessage},
     session::{
         CloseReason,
-        core::Refusal,
+        core::{Core, Refusal},
         id::EventId,
         shared::{Shared, StartApp},
     },
@@ -263,10 +263,16 @@ impl SseServerTransport {
         let sessions = registry.all();
         let spread = self.inner.limits.shutdown_spread.min(deadline);
         tracing::info!(sessions = sessions.len(), ?deadline, "shutting down");
-        let steps = sessions.len().max(1) as u32;
-        for (session, step) in sessions.iter().zip(0..) {
+        // Only who is there can come back all at once.
+        let (connected, away): (Vec<_>, Vec<_>) =
+            sessions.iter().partition(|session| session.with(|core, _| core.is_attached()));
+        for session in away {
+            session.with(Core::drain);
+        }
+        let steps = connected.len().max(1) as u32;
+        for (session, step) in connected.into_iter().zip(0..) {
             clock::sleep_until(start + spread * step / steps).await;
-            session.with(crate::session::core::Core::drain);
+            session.with(Core::drain);
         }
         let mut report = Shutdown { drained: 0, cut: 0 };
         for session in &sessions {

@@ -10,6 +10,8 @@ mod security;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
+#[cfg(fuzzing)]
+pub(crate) use self::authority::{Authority, Origin, Pattern};
 pub(crate) use self::security::Names;
 pub use self::{principal::Principal, security::TransportSecuritySettings};
 use crate::body::Body;
