@@ -90,7 +90,10 @@ fn read(message: &Message, parts: Parts) -> Result<ClientJsonRpcMessage, serde_j
 /// A message that rmcp cannot read: a request is answered with an error, anything else is told to the
 /// log.
 fn refuse(session: &std::sync::Arc<Shared>, message: &Message, error: &serde_json::Error) {
-    tracing::warn!(session = %session.id, method = message.method(), %error, "rmcp cannot read a message of the client");
+    // The error's text may quote the message.
+    let (line, column) = (error.line(), error.column());
+    tracing::warn!(session = %session.id, line, column, "rmcp cannot read a message of the client");
+    tracing::trace!(session = %session.id, %error, "why");
     if let MessageKind::Request { id, method } = message.kind() {
         let text = format!("cannot read the request {method}: {error}");
         let answer = Message::error(id, INVALID_PARAMS, &text);

@@ -1,0 +1,562 @@
+//! What the session core should do, written a second time and more plainly: no wakers, no bytes on the
+//! wire, everything ever sent kept in one list. Slow and obvious on purpose.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::super::{CloseReason, SendError, core::Refusal};
+use crate::{
+    limits::Limits,
+    message::{Message, RequestId},
+};
+
+/// Who waits; unique over a test case.
+pub(super) type Key = u64;
+
+/// Whether somebody may go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step<E> {
+    Goes,
+    Waits,
+    Fails(E),
+}
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    max_items: usize,
+    max_bytes: usize,
+    pub(super) items: usize,
+    pub(super) bytes: usize,
+    queue: VecDeque<(Key, usize)>,
+}
+
+impl Gate {
+    fn new(max_items: usize, max_bytes: usize) -> Self {
+        Self { max_items, max_bytes, items: 0, bytes: 0, queue: VecDeque::new() }
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        self.items == 0 || (self.items < self.max_items && self.bytes + bytes <= self.max_bytes)
+    }
+
+    /// The first in the queue goes when it fits; who is not in the queue goes when there is none.
+    pub(super) fn can_go(&self, key: Key, bytes: usize) -> bool {
+        self.queue.front().is_none_or(|(head, _)| *head == key) && self.fits(bytes)
+    }
+
+    fn is_queued(&self, key: Key) -> bool {
+        self.queue.iter().any(|(queued, _)| *queued == key)
+    }
+
+    fn enter(&mut self, key: Key, bytes: usize) {
+        self.queue.retain(|(queued, _)| *queued != key);
+        self.items += 1;
+        self.bytes += bytes;
+    }
+
+    fn leave(&mut self, bytes: usize) {
+        self.items -= 1;
+        self.bytes -= bytes;
+    }
+
+    fn step(&mut self, key: Key, bytes: usize, max_waiting: usize) -> Step<Refusal> {
+        if self.can_go(key, bytes) {
+            self.enter(key, bytes);
+            Step::Goes
+        } else if self.is_queued(key) {
+            Step::Waits
+        } else if self.queue.len() >= max_waiting {
+            Step::Fails(Refusal::Busy)
+        } else {
+            self.queue.push_back((key, bytes));
+            Step::Waits
+        }
+    }
+
+    fn close(&mut self) {
+        (self.items, self.bytes) = (0, 0);
+        self.queue.clear();
+    }
+}
+
+/// What a message from the client is, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Request(i64),
+    Cancel(i64),
+    Other,
+}
+
+/// What a message from the client means for the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hand {
+    /// Comes before a handshake.
+    Before,
+    /// Needs none.
+    Shaken,
+    /// Needs one; the protocol version that its POST names.
+    Bare(Option<&'static str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handshake {
+    Undecided,
+    Initialize(Option<&'static str>),
+    Awaited,
+    Initialized,
+    Done,
+}
+
+/// What the app should get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ForApp {
+    Text(String),
+    MadeUpInitialize(&'static str),
+    MadeUpInitialized,
+}
+
+/// What a stream should get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ForStream {
+    Events,
+    KeepAlive,
+    Nothing,
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) last_write: Instant,
+    waiting_since: Option<Instant>,
+    keep_alive_due: bool,
+}
+
+/// How often a request was taken, cancelled and answered.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    pub(super) accepted: usize,
+    pub(super) cancelled: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    limits: Arc<Limits>,
+    pub(super) closed: Option<CloseReason>,
+    pub(super) draining: bool,
+    handshake: Handshake,
+    inbound: VecDeque<(String, usize)>,
+    pub(super) inbound_gate: Gate,
+    pub(super) in_flight: BTreeMap<i64, usize>,
+    pub(super) in_flight_gate: Gate,
+    pub(super) outbound_gate: Gate,
+    /// Everything that was ever sent, in order; event n is `sent[n - 1]`.
+    pub(super) sent: Vec<String>,
+    /// What the requests in flight were answered when the session closed; comes after `sent`, in any order.
+    pub(super) last_answers: Vec<String>,
+    /// The number of the event that the stream takes next.
+    pub(super) cursor: u64,
+    /// The highest that `cursor` was.
+    taken: u64,
+    /// The oldest event that can be replayed.
+    first: u64,
+    last_taken: Option<Instant>,
+    /// The log was thrown away with the session.
+    log_is_gone: bool,
+    pub(super) attached: Option<Attached>,
+    pub(super) detached_since: Instant,
+    pub(super) generation: u64,
+    pub(super) counts: BTreeMap<i64, Count>,
+}
+
+fn stream(now: Instant) -> Option<Attached> {
+    Some(Attached { last_write: now, waiting_since: None, keep_alive_due: false })
+}
+
+impl Model {
+    pub(super) fn new(limits: &Arc<Limits>, now: Instant) -> Self {
+        Self {
+            closed: None,
+            draining: false,
+            handshake: if limits.made_up_initialize { Handshake::Undecided } else { Handshake::Done },
+            inbound: VecDeque::new(),
+            inbound_gate: Gate::new(limits.inbound_messages, limits.inbound_bytes),
+            in_flight: BTreeMap::new(),
+            in_flight_gate: Gate::new(limits.in_flight_requests, limits.in_flight_bytes),
+            outbound_gate: Gate::new(limits.outbound_messages, limits.outbound_bytes),
+            sent: Vec::new(),
+            last_answers: Vec::new(),
+            cursor: 1,
+            taken: 1,
+            first: 1,
+            last_taken: None,
+            log_is_gone: false,
+            attached: stream(now),
+            detached_since: now,
+            generation: 0,
+            counts: BTreeMap::new(),
+            limits: Arc::clone(limits),
+        }
+    }
+
+    // ---- POST ---------------------------------------------------------------------------------------
+
+    pub(super) fn reserve(&mut self, key: Key, bytes: usize) -> Step<Refusal> {
+        if self.closed.is_some() {
+            return Step::Fails(Refusal::Closed);
+        }
+        self.inbound_gate.step(key, bytes, self.limits.inbound_messages)
+    }
+
+    pub(super) fn cancel_reserve(&mut self, key: Key, reserved: Option<usize>) {
+        if self.closed.is_none() {
+            self.inbound_gate.queue.retain(|(queued, _)| *queued != key);
+            if let Some(bytes) = reserved {
+                self.inbound_gate.leave(bytes);
+            }
+        }
+    }
+
+    /// Why a message is not admitted, whatever room there is.
+    pub(super) fn refuses(&self, kind: &Kind) -> Option<Refusal> {
+        match (self.closed, kind) {
+            (Some(_), _) => Some(Refusal::Closed),
+            (None, Kind::Request(_)) if self.draining => Some(Refusal::Draining),
+            (None, Kind::Request(id)) if self.in_flight.contains_key(id) => Some(Refusal::DuplicateId),
+            (None, _) => None,
+        }
+    }
+
+    pub(super) fn admit(&mut self, key: Key, kind: &Kind, cost: usize) -> Step<Refusal> {
+        if let Some(refusal) = self.refuses(kind) {
+            return Step::Fails(refusal);
+        }
+        let Kind::Request(id) = kind else { return Step::Goes };
+        let over = self.outbound_gate.items > self.limits.outbound_messages;
+        if over && !self.in_flight_gate.is_queued(key) {
+            return Step::Fails(Refusal::Busy);
+        }
+        let step = self.in_flight_gate.step(key, cost, self.limits.in_flight_requests);
+        if step == Step::Goes {
+            self.in_flight.insert(*id, cost);
+            self.counts.entry(*id).or_default().accepted += 1;
+        }
+        step
+    }
+
+    pub(super) fn cancel_admit(&mut self, key: Key) {
+        self.in_flight_gate.queue.retain(|(queued, _)| *queued != key);
+    }
+
+    pub(super) fn accept(
+        &mut self,
+        text: &str,
+        kind: &Kind,
+        hand: Hand,
+        reserved: usize,
+        cost: usize,
+        now: Instant,
+    ) {
+        self.inbound_gate.bytes = self.inbound_gate.bytes - reserved + cost;
+        if let Kind::Cancel(id) = kind
+            && self.in_flight.contains_key(id)
+        {
+            self.counts.entry(*id).or_default().cancelled += 1;
+            self.answered(*id, now);
+        }
+        if self.handshake == Handshake::Undecided {
+            match hand {
+                Hand::Before => {}
+                Hand::Shaken => self.handshake = Handshake::Done,
+                Hand::Bare(version) => self.handshake = Handshake::Initialize(version),
+            }
+        }
+        self.inbound.push_back((text.to_owned(), cost));
+    }
+
+    // ---- the app ------------------------------------------------------------------------------------
+
+    /// Whether the app gets something (or the end) when it asks.
+    pub(super) fn can_recv(&self) -> bool {
+        match self.handshake {
+            _ if self.closed.is_some() => true,
+            Handshake::Initialize(_) | Handshake::Initialized => true,
+            Handshake::Awaited => false,
+            Handshake::Undecided | Handshake::Done => !self.inbound.is_empty(),
+        }
+    }
+
+    /// The next message for the app; `None` is the end.
+    pub(super) fn recv(&mut self) -> Option<ForApp> {
+        match self.handshake {
+            Handshake::Initialize(version) => {
+                self.handshake = Handshake::Awaited;
+                return Some(ForApp::MadeUpInitialize(version.unwrap_or("2024-11-05")));
+            }
+            Handshake::Initialized => {
+                self.handshake = Handshake::Done;
+                return Some(ForApp::MadeUpInitialized);
+            }
+            Handshake::Awaited => return None,
+            Handshake::Undecided | Handshake::Done => {}
+        }
+        let (text, cost) = self.inbound.pop_front()?;
+        if self.closed.is_none() {
+            self.inbound_gate.leave(cost);
+        }
+        Some(ForApp::Text(text))
+    }
+
+    /// The app answers the made-up `initialize`. `false`: it was not asked.
+    pub(super) fn answer_initialize(&mut self, ok: bool) -> bool {
+        if self.handshake != Handshake::Awaited || self.closed.is_some() {
+            return false;
+        }
+        self.handshake = if ok { Handshake::Initialized } else { Handshake::Done };
+        true
+    }
+
+    pub(super) fn send(
+        &mut self,
+        key: Key,
+        text: &str,
+        answers: Option<i64>,
+        now: Instant,
+    ) -> Step<SendError> {
+        if let Some(reason) = self.closed {
+            return Step::Fails(SendError::Closed(reason));
+        }
+        let limit = self.limits.outbound_message_bytes;
+        if text.len() > limit {
+            let error = SendError::TooLarge { bytes: text.len(), limit };
+            if let Some(id) = answers.filter(|id| self.in_flight.contains_key(id)) {
+                self.answer_with_error(id, &format!("response not sent: {error}"), now);
+            }
+            return Step::Fails(error);
+        }
+        if self.outbound_gate.queue.is_empty() && self.outbound_gate.fits(text.len()) {
+            self.pass(key, text, answers, now);
+            Step::Goes
+        } else {
+            self.outbound_gate.queue.push_back((key, text.len()));
+            Step::Waits
+        }
+    }
+
+    pub(super) fn poll_send(
+        &mut self,
+        key: Key,
+        text: &str,
+        answers: Option<i64>,
+        now: Instant,
+    ) -> Step<SendError> {
+        if let Some(reason) = self.closed {
+            return Step::Fails(SendError::Closed(reason));
+        }
+        if !self.outbound_gate.can_go(key, text.len()) {
+            return Step::Waits;
+        }
+        self.pass(key, text, answers, now);
+        Step::Goes
+    }
+
+    pub(super) fn cancel_send(&mut self, key: Key, answers: Option<i64>, now: Instant) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.outbound_gate.queue.retain(|(queued, _)| *queued != key);
+        if let Some(id) = answers.filter(|id| self.in_flight.contains_key(id)) {
+            self.answer_with_error(id, "the server gave up its response", now);
+        }
+    }
+
+    fn pass(&mut self, key: Key, text: &str, answers: Option<i64>, now: Instant) {
+        self.outbound_gate.enter(key, text.len());
+        self.sent.push(text.to_owned());
+        if let Some(id) = answers {
+            self.answered(id, now);
+        }
+        self.notice(now);
+    }
+
+    /// The few bytes of an error may pass whatever the bound says.
+    fn answer_with_error(&mut self, id: i64, text: &str, now: Instant) {
+        let error = Message::error(&RequestId::from(id), -32603, text);
+        self.pass(Key::MAX, error.as_str(), Some(id), now);
+    }
+
+    fn answered(&mut self, id: i64, now: Instant) {
+        if let Some(cost) = self.in_flight.remove(&id) {
+            self.in_flight_gate.leave(cost);
+            if self.draining && self.in_flight.is_empty() {
+                self.close(CloseReason::Shutdown, now);
+            }
+        }
+    }
+
+    // ---- the stream ---------------------------------------------------------------------------------
+
+    pub(super) fn unsent(&self) -> usize {
+        if self.log_is_gone {
+            0
+        } else {
+            self.sent.len() + self.last_answers.len() + 1 - self.cursor as usize
+        }
+    }
+
+    fn notice(&mut self, now: Instant) {
+        let unsent = self.unsent() > 0;
+        if let Some(attached) = &mut self.attached
+            && (unsent || attached.keep_alive_due)
+        {
+            attached.waiting_since.get_or_insert(now);
+        }
+    }
+
+    /// Whether a stream that continues after `sequence` would miss nothing.
+    pub(super) fn resume(&mut self, sequence: u64, now: Instant) -> bool {
+        let next = sequence.saturating_add(1);
+        if self.closed.is_some() || !self.limits.resumes() || next < self.first || next > self.taken {
+            return false;
+        }
+        self.cursor = next;
+        self.attached = stream(now);
+        self.generation += 1;
+        self.notice(now);
+        true
+    }
+
+    pub(super) fn detach(&mut self, generation: u64, now: Instant) {
+        if generation != self.generation || self.attached.is_none() {
+            return;
+        }
+        self.attached = None;
+        self.detached_since = now;
+        if self.closed.is_some() {
+            self.log_is_gone = true;
+        } else if !self.limits.resumes() {
+            self.close(CloseReason::ClientGone, now);
+        }
+    }
+
+    pub(super) fn for_stream(&self, generation: u64) -> ForStream {
+        match &self.attached {
+            Some(_) if generation != self.generation => ForStream::End,
+            None => ForStream::End,
+            Some(_) if self.unsent() > 0 => ForStream::Events,
+            Some(_) if self.closed.is_some() => ForStream::End,
+            Some(attached) if attached.keep_alive_due => ForStream::KeepAlive,
+            Some(_) => ForStream::Nothing,
+        }
+    }
+
+    /// The stream took one event; returns what it should have been. The answers at the end may come in
+    /// any order, so there the event itself says which it is.
+    pub(super) fn took(&mut self, text: &str) -> String {
+        if self.cursor > self.sent.len() as u64 {
+            let at = self.last_answers.iter().position(|answer| answer == text);
+            let answer = self.last_answers.remove(at.expect("it is the answer of a request in flight"));
+            self.sent.push(answer);
+        }
+        let expected = self.sent[self.cursor as usize - 1].clone();
+        if self.cursor >= self.taken && self.closed.is_none() {
+            self.outbound_gate.leave(expected.len());
+        }
+        self.cursor += 1;
+        self.taken = self.taken.max(self.cursor);
+        expected
+    }
+
+    /// The stream took a chunk, with or without events.
+    pub(super) fn took_chunk(&mut self, events: bool, now: Instant) {
+        let unsent = self.unsent() > 0;
+        if events {
+            self.last_taken = Some(now);
+            let (max_events, max_bytes) = if self.limits.resumes() {
+                (self.limits.replay_events, self.limits.replay_bytes)
+            } else {
+                (0, 0)
+            };
+            while self.first < self.cursor {
+                let kept = &self.sent[self.first as usize - 1..self.cursor as usize - 1];
+                if kept.len() <= max_events && kept.iter().map(String::len).sum::<usize>() <= max_bytes {
+                    break;
+                }
+                self.first += 1;
+            }
+        }
+        if let Some(attached) = &mut self.attached {
+            attached.waiting_since = unsent.then_some(now);
+            attached.keep_alive_due = false;
+            attached.last_write = now;
+        }
+    }
+
+    // ---- time and the end ---------------------------------------------------------------------------
+
+    /// The latest time at which something has to be done, if nothing else happens.
+    pub(super) fn due(&self) -> Option<Instant> {
+        match &self.attached {
+            Some(Attached { waiting_since: Some(since), .. }) => Some(*since + self.limits.stall_timeout),
+            _ if self.closed.is_some() => None,
+            Some(attached) => self.limits.keep_alive.map(|every| attached.last_write + every),
+            None => Some(self.detached_since + self.limits.resume_window),
+        }
+    }
+
+    pub(super) fn on_time(&mut self, now: Instant) {
+        let is_due = self.due().is_some_and(|due| due <= now);
+        if self.closed.is_none()
+            && self.attached.is_some()
+            && self.last_taken.is_some_and(|at| at + self.limits.resume_window <= now)
+        {
+            self.first = self.first.max(self.cursor);
+        }
+        if !is_due {
+            return;
+        }
+        match &mut self.attached {
+            Some(Attached { waiting_since: Some(_), .. }) => {
+                self.close(CloseReason::Stalled, now);
+                self.attached = None;
+                self.log_is_gone = true;
+            }
+            Some(attached) => {
+                attached.keep_alive_due = true;
+                attached.waiting_since = Some(now);
+            }
+            None => self.close(CloseReason::ClientGone, now),
+        }
+    }
+
+    pub(super) fn drain(&mut self, now: Instant) {
+        if self.closed.is_none() {
+            self.draining = true;
+            if self.in_flight.is_empty() {
+                self.close(CloseReason::Shutdown, now);
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason, now: Instant) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.closed = Some(reason);
+        for (id, _) in std::mem::take(&mut self.in_flight) {
+            let answer = Message::error(&RequestId::from(id), -32000, reason.to_client());
+            self.last_answers.push(answer.as_str().to_owned());
+        }
+        if reason == CloseReason::AppEnded {
+            self.inbound.clear();
+            self.handshake = Handshake::Done;
+        }
+        self.inbound_gate.close();
+        self.in_flight_gate.close();
+        self.outbound_gate.close();
+        self.log_is_gone = self.attached.is_none();
+        self.notice(now);
+    }
+}
