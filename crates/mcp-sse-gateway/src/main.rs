@@ -50,7 +50,11 @@ fn main() -> ExitCode {
 fn start_log(args: &Args) -> Result<(), Exit> {
     let filter = tracing_subscriber::EnvFilter::try_new(&args.log.log_level)
         .map_err(|error| Exit::Usage(format!("--log-level {}: {error}", args.log.log_level)))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would report a log that cannot be written (a full disk) to stderr, and panic over that.
+        .log_internal_errors(false);
     match args.log.log_format {
         LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => log.json().init(),

@@ -122,11 +122,15 @@ struct Program {
 
 impl Program {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_with(arguments, Stdio::piped())
+    }
+
+    fn start_with(arguments: &[&str], stderr: Stdio) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["--port", "0"])
             .args(arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -245,6 +249,16 @@ fn a_second_signal_ends_it_at_once() {
     while !program.post(&endpoint, r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#).contains("503") {}
     program.signal("-INT");
     assert!(program.end().0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let program = Program::start_with(&[], full.into());
+    let (mut stream, endpoint) = program.connect();
+    assert!(program.post(&endpoint, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#).contains("202"));
+    assert!(data(&mut stream).contains(r#""id":1"#));
 }
 
 #[test]
