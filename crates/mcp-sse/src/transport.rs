@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 
 use crate::{
-    Builder, Message, Principal, SendError, Session, SessionHandle, SessionId,
+    Builder, Message, MessageKind, Principal, SendError, Session, SessionHandle, SessionId,
     admission::{self, Admitted, Names, Rejection, body as request_body},
     body::Body,
     clock,
@@ -141,7 +141,8 @@ impl SseServerTransport {
         A: Fn(Session) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let start: StartApp = Arc::new(move |session| crate::session::spawn_app(session, &app));
+        let app = Arc::new(app);
+        let start: StartApp = Arc::new(move |session| crate::session::spawn_app(session, Arc::clone(&app)));
         ConnectSse::new(self.clone(), start)
     }
 
@@ -393,7 +394,7 @@ impl SseServerTransport {
     // ---- POST ---------------------------------------------------------------------------------------
 
     async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
-        let Inner { limits, names, .. } = &*self.inner;
+        let Inner { limits, names, registry, .. } = &*self.inner;
         let admitted = admission::admit_post(&parts, names)?;
         let expected = request_body::expected(&body, limits.body_bytes)?;
         let session = match self.find_for_post(&admitted, &parts) {
@@ -415,6 +416,10 @@ impl SseServerTransport {
             tracing::debug!(session = %session.id, %error, "message refused");
             Rejection::InvalidMessage
         })?;
+        // A session whose turn in the spread of a shutdown has not come takes no new requests either.
+        if registry.is_draining() && matches!(message.kind(), MessageKind::Request { .. }) {
+            return Err(Rejection::ShuttingDown);
+        }
         let wait = remaining(deadline);
         room.accept(message, parts, cost, wait).await.map_err(|refusal| refused(&session, refusal))
     }

@@ -9,6 +9,7 @@ use std::{
 
 use futures_core::Stream;
 use futures_sink::Sink;
+use tracing::Instrument as _;
 
 use super::{
     CloseReason, Incoming, SendError,
@@ -263,13 +264,17 @@ impl Sink<Message> for Session {
 
 /// Opens the app of a session on the current runtime, and ends it if it outlives its session by more
 /// than the grace.
-pub(crate) fn spawn_app<F>(session: Session, app: impl FnOnce(Session) -> F)
+pub(crate) fn spawn_app<A, F>(session: Session, app: Arc<A>)
 where
+    A: Fn(Session) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let handle = session.handle();
-    let app = app(session);
-    tokio::spawn(async move {
+    // What the app logs shows whose session it is.
+    let span = tracing::info_span!("session", id = %session.id());
+    let run = async move {
+        // Called here, so that a panic is the app's and not that of the POST that started it.
+        let app = app(session);
         let overdue = async {
             handle.closed().await;
             let grace = handle.session.limits.app_grace;
@@ -283,5 +288,6 @@ where
                 "the app went on after the end of its session and was dropped; it should end when its input ends"
             ),
         }
-    });
+    };
+    tokio::spawn(run.instrument(span));
 }
