@@ -275,11 +275,22 @@ impl RequestId {
                 .map(|id| Self(IdRepr::String(id)))
                 .map_err(|_| r#"the member "id" is no valid string"#),
             Some(b'-' | b'0'..=b'9') => {
-                Ok(Self(text.parse().map_or_else(|_| IdRepr::Number(text.into()), IdRepr::Integer)))
+                Ok(Self(integer(text).map_or_else(|| IdRepr::Number(text.into()), IdRepr::Integer)))
             }
             _ => Err(r#"the member "id" must be a string or a number"#),
         }
     }
+}
+
+/// The integer that a number is, also where it is written as `1.0` or `1e2`: an app that reads JSON numbers
+/// answers these with the integer.
+fn integer(text: &str) -> Option<i64> {
+    /// Up to here a float is exact.
+    const EXACT: f64 = (1_u64 << 53) as f64;
+    text.parse().ok().or_else(|| {
+        let float = text.parse::<f64>().ok()?;
+        (float.fract() == 0.0 && float.abs() < EXACT).then_some(float as i64)
+    })
 }
 
 impl From<i64> for RequestId {
@@ -380,11 +391,13 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_compared_by_value_and_written_back_as_they_came() {
+    fn ids_are_compared_by_value_and_written_back_with_it() {
         let id = |json: &str| {
             Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{json},"method":"m"}}"#)).unwrap().id().cloned()
         };
-        assert_eq!(id("7"), Some(7.into()));
+        for text in ["7", "7.0", "70e-1"] {
+            assert_eq!(id(text), Some(7.into()), "{text}");
+        }
         assert_ne!(id("7"), id(r#""7""#));
         for text in ["1.5", "18446744073709551616", "-3", r#""a\"b""#] {
             assert_eq!(id(text).unwrap().to_string(), text);

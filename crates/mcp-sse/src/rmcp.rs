@@ -71,11 +71,14 @@ fn read(message: &Message, parts: Parts) -> Result<ClientJsonRpcMessage, serde_j
             notification.notification.extensions_mut().insert(parts);
             JsonRpcMessage::Notification(notification)
         }
-        MessageKind::Response { is_error: true, .. } => JsonRpcMessage::Error(typed(message)?),
-        MessageKind::Response { .. } => {
-            let response = typed::<JsonRpcResponse<ClientResult>>(message);
+        MessageKind::Response { is_error, .. } => {
+            let response = if *is_error {
+                typed(message).map(JsonRpcMessage::Error)
+            } else {
+                typed::<JsonRpcResponse<ClientResult>>(message).map(JsonRpcMessage::Response)
+            };
             match (response, message.id().and_then(number_or_string)) {
-                (Ok(response), _) => JsonRpcMessage::Response(response),
+                (Ok(response), _) => response,
                 // The handler that asked must not wait for ever.
                 (Err(error), Some(id)) => JsonRpcMessage::Error(JsonRpcError::new(
                     Some(id),

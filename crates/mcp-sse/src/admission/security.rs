@@ -96,13 +96,14 @@ impl Names {
         let passes = |name: &str| {
             Authority::parse(name).is_some_and(|name| self.hosts.iter().any(|entry| entry.matches(&name)))
         };
-        let one_at_most = of_header.next().is_none();
-        let some = header.or(of_uri);
-        if one_at_most && some.is_some() && [header, of_uri].into_iter().flatten().all(passes) {
+        let several = of_header.next().is_some();
+        let refused = [header, of_uri].into_iter().flatten().find(|name| !passes(name));
+        if !several && refused.is_none() && (header.is_some() || of_uri.is_some()) {
             return Ok(());
         }
+        let came = if several { "(several)" } else { refused.unwrap_or("(none)") };
         tracing::warn!(
-            host = %shorten(some.unwrap_or("(none)")),
+            host = %shorten(came),
             "refused: this Host is not allowed; if clients should reach the server under this name, add it to allowed_hosts"
         );
         Err(Rejection::InvalidHost)

@@ -48,6 +48,11 @@ impl Gate {
         self.take(bytes);
     }
 
+    /// Whether more items passed over the bound than have left since.
+    pub(crate) fn is_over(&self) -> bool {
+        self.items > self.max_items
+    }
+
     /// Joins the end of the queue.
     pub(crate) fn queue(&mut self, bytes: usize) -> Ticket {
         let ticket = Ticket(self.next_ticket);
@@ -98,6 +103,11 @@ impl Gate {
     pub(crate) fn next_to_wake(&mut self) -> Option<Waker> {
         let bytes = self.waiting.front()?.bytes;
         if self.fits(bytes) { self.waiting.front_mut()?.waker.take() } else { None }
+    }
+
+    /// The wakers of all who wait, who keep their places. For when what they wait for is over.
+    pub(crate) fn wake_all(&mut self) -> impl Iterator<Item = Waker> {
+        self.waiting.iter_mut().filter_map(|w| w.waker.take())
     }
 
     /// Empties the gate and hands out the wakers of all who wait.

@@ -87,18 +87,6 @@ impl Handshake {
             Self::Done => Next::Queue,
         }
     }
-
-    /// Whether [`next`](Self::next) would hand out a message.
-    #[cfg(test)]
-    pub(crate) fn has_message(&self) -> bool {
-        matches!(self, Self::Initialize(_) | Self::Initialized(_))
-    }
-
-    /// Whether everything else is held back.
-    #[cfg(test)]
-    pub(crate) fn holds(&self) -> bool {
-        matches!(self, Self::Answer(_))
-    }
 }
 
 pub(crate) enum Next {

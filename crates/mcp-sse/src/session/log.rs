@@ -204,6 +204,22 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_that_broke_off_loses_nothing_of_what_lies_ahead() {
+        let mut log = Log::new(9, CHUNK_BYTES * 9);
+        for _ in 0..3 {
+            log.push(Bytes::from(vec![b'x'; CHUNK_BYTES - 1000]));
+        }
+        while log.has_unsent() {
+            take(&mut log);
+        }
+        assert!(log.rewind(0));
+        assert_eq!(take(&mut log).1, 0, "one of three again");
+        assert!(log.rewind(3), "an earlier stream had them all");
+        assert!(log.rewind(2));
+        assert_eq!(take(&mut log).1, 0);
+    }
+
+    #[test]
     fn what_was_taken_is_forgotten_on_request_and_the_rest_is_kept() {
         let mut log = log(2, 9, 99);
         take(&mut log);

@@ -14,6 +14,8 @@ mod handle;
 mod handshake;
 pub(crate) mod id;
 mod log;
+#[cfg(test)]
+mod model_test;
 pub(crate) mod shared;
 pub(crate) mod timers;
 

@@ -176,11 +176,10 @@ impl Shared {
         self: &Arc<Self>,
         message: Message,
     ) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
-        let first = self.with(|core, now| core.send(message, now));
-        let session = Arc::clone(self);
+        // Not made inside of the future: one that is dropped before its first poll gives up its place too.
+        let pending = PendingSend::start(self, message);
         async move {
-            let Some(outgoing) = first? else { return Ok(()) };
-            let mut pending = PendingSend { session, outgoing: Some(outgoing) };
+            let Some(mut pending) = pending? else { return Ok(()) };
             poll_fn(|cx| pending.poll(cx)).await
         }
     }

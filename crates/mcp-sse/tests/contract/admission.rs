@@ -7,8 +7,8 @@ use http::{Method, Request, header};
 use mcp_sse::{ConfigError, TransportSecuritySettings};
 
 use crate::help::{
-    Answer, HOST, Server, UNKNOWN, builder, call, empty, full, get, message, notification, post, principal,
-    received, request, streamed,
+    Answer, HOST, Server, UNKNOWN, builder, call, empty, endless, full, get, message, notification, post,
+    principal, received, request, streamed,
 };
 
 const LIMIT: usize = 1000;
@@ -121,7 +121,7 @@ async fn each_bad_post_gets_its_status_and_text_and_nothing_else() {
 #[tokio::test]
 async fn a_post_that_fails_several_checks_is_told_the_first_and_has_no_other_effect() {
     for declared in [true, false] {
-        let mut server = server();
+        let server = server();
         let events = server.open().await;
         let mut attempt = Attempt::all_wrong(declared);
         let right = Attempt::all_right(&events.uri);
@@ -178,9 +178,9 @@ async fn a_body_of_exactly_the_limit_passes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_arrive_in_time_gets_408() {
-    let (server, events, session) = Server::with_session(builder().body_timeout(Duration::from_secs(7))).await;
-    let never = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
-    let request = post(&events.uri).body(http_body_util::StreamBody::new(never)).unwrap();
+    let (server, events, session) =
+        Server::with_session(builder().body_timeout(Duration::from_secs(7))).await;
+    let request = post(&events.uri).body(endless()).unwrap();
     let (answer, millis) = crate::help::timed(server.send(request)).await;
     assert_eq!(answer.short(), (408, "Request body took too long"));
     assert!((7000..7010).contains(&millis), "{millis}");
@@ -205,7 +205,8 @@ async fn the_content_type_may_be_in_any_case_and_have_parameters() {
         let head = values.iter().fold(head, |head, value| head.header(header::CONTENT_TYPE, *value));
         server.send(full(head, notification("m"))).await.status
     };
-    for good in ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json;x"]
+    for good in
+        ["application/json", "Application/JSON", "application/json; charset=utf-8", "application/json;x"]
     {
         assert_eq!(send(&[good]).await, 202, "{good}");
     }
@@ -358,7 +359,8 @@ async fn without_protection_any_name_passes() {
         enable_dns_rebinding_protection: false,
         ..Default::default()
     }));
-    let head = Request::get("/sse").header(header::HOST, "evil.com").header(header::ORIGIN, "http://evil.com");
+    let head =
+        Request::get("/sse").header(header::HOST, "evil.com").header(header::ORIGIN, "http://evil.com");
     assert!(server.try_open(empty(head)).await.is_ok());
     assert!(server.try_open(empty(Request::get("/sse"))).await.is_ok());
 }
@@ -382,7 +384,7 @@ fn a_wrong_entry_of_the_lists_is_an_error_that_names_it() {
 
 #[tokio::test]
 async fn to_anyone_but_its_principal_a_session_does_not_exist() {
-    let mut server = server();
+    let server = server();
     let (alices, anyones) = (server.open_as("alice").await, server.open().await);
     let head = |uri: &str, name: Option<&str>| {
         name.into_iter().fold(post(uri), |head, name| head.extension(principal(name)))

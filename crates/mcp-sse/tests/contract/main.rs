@@ -3,7 +3,24 @@
 //! Most tests call the two services directly and let time pass on tokio's paused clock; `sockets` has
 //! those that need a connection.
 #![allow(missing_docs, reason = "the names of the tests are sentences")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper that fails is a test that fails"
+)]
 
 mod help;
 
 mod admission;
+mod bounds;
+mod endings;
+mod handles;
+mod logs;
+mod mount;
+mod resume;
+#[cfg(feature = "rmcp")]
+mod rmcp;
+mod shutdown;
+mod sockets;
+mod stream;

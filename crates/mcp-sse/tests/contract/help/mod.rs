@@ -13,7 +13,7 @@ use mcp_sse::{
     Body, Builder, ConnectSse, HandlePostMessage, Message, Principal, Session, SessionHandle, SessionId,
     SseServerTransport,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tower::{Service, ServiceExt as _};
 
 pub(crate) use self::net::{Http, serve, serve_http2};
@@ -77,6 +77,11 @@ pub(crate) fn streamed(chunks: Vec<Bytes>) -> impl http_body::Body<Data = Bytes,
     http_body_util::StreamBody::new(futures_util::stream::poll_fn(move |_| {
         std::task::Poll::Ready(chunks.next().map(|chunk| Ok(http_body::Frame::data(chunk))))
     }))
+}
+
+/// A body of which nothing ever comes.
+pub(crate) fn endless() -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send {
+    http_body_util::StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, _>>())
 }
 
 /// Calls one of the services.
@@ -238,7 +243,7 @@ pub(crate) struct Server {
     pub(crate) sse: SseServerTransport,
     pub(crate) connect: ConnectSse,
     pub(crate) post: HandlePostMessage,
-    sessions: mpsc::Receiver<Session>,
+    sessions: Mutex<mpsc::Receiver<Session>>,
 }
 
 impl Server {
@@ -249,7 +254,7 @@ impl Server {
             let started = started.clone();
             async move { started.send(session).await.expect("the test takes the session") }
         };
-        Self { sessions, ..Self::with_app(builder, app) }
+        Self { sessions: Mutex::new(sessions), ..Self::with_app(builder, app) }
     }
 
     pub(crate) fn with_app<A, F>(builder: Builder, app: A) -> Self
@@ -259,12 +264,12 @@ impl Server {
     {
         let sse = builder.build().expect("settings");
         let (connect, post) = (sse.connect_sse(app), sse.handle_post_message());
-        Self { sse, connect, post, sessions: mpsc::channel(1).1 }
+        Self { sse, connect, post, sessions: Mutex::new(mpsc::channel(1).1) }
     }
 
     /// A server, one client's stream, and the session of its app.
     pub(crate) async fn with_session(builder: Builder) -> (Self, Events, Session) {
-        let mut server = Self::new(builder);
+        let server = Self::new(builder);
         let (events, session) = server.open_session().await;
         (server, events, session)
     }
@@ -291,14 +296,14 @@ impl Server {
     }
 
     /// A stream, and its session after its first message.
-    pub(crate) async fn open_session(&mut self) -> (Events, Session) {
+    pub(crate) async fn open_session(&self) -> (Events, Session) {
         let events = self.open().await;
         let session = self.start(&events).await;
         (events, session)
     }
 
     /// Posts a first message, and gives the session of the app that it started.
-    pub(crate) async fn start(&mut self, events: &Events) -> Session {
+    pub(crate) async fn start(&self, events: &Events) -> Session {
         self.post(events, notification("start")).await.assert_accepted();
         let mut session = self.session().await;
         assert_eq!(received(&mut session).await, notification("start"));
@@ -306,12 +311,12 @@ impl Server {
     }
 
     /// The session of the app that was started next.
-    pub(crate) async fn session(&mut self) -> Session {
-        self.sessions.recv().await.expect("an app")
+    pub(crate) async fn session(&self) -> Session {
+        self.sessions.lock().await.recv().await.expect("an app")
     }
 
-    pub(crate) fn assert_no_app_was_started(&mut self) {
-        assert!(self.sessions.try_recv().is_err(), "an app was started");
+    pub(crate) fn assert_no_app_was_started(&self) {
+        assert!(self.sessions.try_lock().expect("free").try_recv().is_err(), "an app was started");
     }
 
     pub(crate) async fn post(&self, events: &Events, json: impl Into<Bytes>) -> Answer {
@@ -325,7 +330,7 @@ impl Server {
         Answer::read(call(&self.post, request).await).await
     }
 
-    pub(crate) fn handle(&self, events: &Events) -> SessionHandle {
+    pub(crate) fn handle<B>(&self, events: &Events<B>) -> SessionHandle {
         self.sse.session(SessionId::parse(&events.id).expect("an id")).expect("an open session")
     }
 }

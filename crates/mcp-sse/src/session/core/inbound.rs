@@ -1,0 +1,200 @@
+//! From the client to the app: a POST reserves room, is admitted and accepted; the app receives.
+
+use std::{
+    collections::VecDeque,
+    task::{Poll, Waker},
+    time::Instant,
+};
+
+use http::request::Parts;
+
+use super::{Actions, Core, Phase};
+use crate::{
+    message::{Message, MessageKind},
+    session::{
+        Incoming,
+        gate::{Gate, Ticket},
+        handshake::Next,
+    },
+};
+
+#[derive(Debug)]
+pub(super) struct Queued {
+    incoming: Incoming,
+    cost: usize,
+}
+
+/// Why a POST's message was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The session is closed.
+    Closed,
+    /// The session is draining and takes no new requests.
+    Draining,
+    /// Too many wait already.
+    Busy,
+    /// A request with this id is in flight.
+    DuplicateId,
+}
+
+impl Core {
+    /// Room in the inbound queue for a message of `bytes`, before its body is read.
+    pub(crate) fn poll_reserve(
+        &mut self,
+        bytes: usize,
+        ticket: &mut Option<Ticket>,
+        waker: &Waker,
+    ) -> Poll<Result<(), Refusal>> {
+        if self.close_reason().is_some() {
+            return Poll::Ready(Err(Refusal::Closed));
+        }
+        poll_gate(
+            &mut self.inbound_gate,
+            bytes,
+            ticket,
+            waker,
+            self.limits.inbound_messages,
+            &mut self.actions,
+        )
+    }
+
+    /// Gives back a reservation, or a place in the queue for one.
+    pub(crate) fn cancel_reserve(&mut self, reserved: Option<usize>, ticket: Option<Ticket>) {
+        if self.close_reason().is_some() {
+            return;
+        }
+        if let Some(bytes) = reserved {
+            self.inbound_gate.leave(1, bytes);
+        }
+        if let Some(ticket) = ticket {
+            self.inbound_gate.abandon(ticket);
+        }
+        let waker = self.inbound_gate.next_to_wake();
+        self.actions.add(waker);
+    }
+
+    /// Whether the message, once accepted, may become one of the requests in flight.
+    pub(crate) fn poll_admit(
+        &mut self,
+        message: &Message,
+        cost: usize,
+        ticket: &mut Option<Ticket>,
+        waker: &Waker,
+    ) -> Poll<Result<(), Refusal>> {
+        match self.phase {
+            Phase::Closed(_) => return Poll::Ready(Err(Refusal::Closed)),
+            Phase::Draining if is_request(message) => return Poll::Ready(Err(Refusal::Draining)),
+            Phase::Open | Phase::Draining => {}
+        }
+        let MessageKind::Request { id, .. } = message.kind() else { return Poll::Ready(Ok(())) };
+        if self.in_flight.contains_key(id) {
+            return Poll::Ready(Err(Refusal::DuplicateId));
+        }
+        // Each request in flight may put one error over the bound of the log; with new requests all the
+        // time, errors that nobody reads would pile up.
+        if ticket.is_none() && self.outbound_gate.is_over() {
+            return Poll::Ready(Err(Refusal::Busy));
+        }
+        let polled = poll_gate(
+            &mut self.in_flight_gate,
+            cost,
+            ticket,
+            waker,
+            self.limits.in_flight_requests,
+            &mut self.actions,
+        );
+        if polled == Poll::Ready(Ok(())) {
+            self.in_flight.insert(id.clone(), cost);
+        }
+        polled
+    }
+
+    /// Gives up a place in the queue of [`poll_admit`](Self::poll_admit).
+    pub(crate) fn cancel_admit(&mut self, ticket: Ticket) {
+        if self.close_reason().is_none() {
+            self.in_flight_gate.abandon(ticket);
+            let waker = self.in_flight_gate.next_to_wake();
+            self.actions.add(waker);
+        }
+    }
+
+    /// Queues a message that was admitted; `reserved` is what it holds in the inbound gate. From here on
+    /// the first promise holds.
+    pub(crate) fn accept(
+        &mut self,
+        message: Message,
+        parts: Parts,
+        reserved: usize,
+        cost: usize,
+        now: Instant,
+    ) {
+        self.inbound_gate.resize(reserved, cost);
+        let waker = self.inbound_gate.next_to_wake();
+        self.actions.add(waker);
+        self.figures.messages_in += 1;
+        self.figures.bytes_in += message.as_bytes().len() as u64;
+        if let Some(id) = message.cancelled_id() {
+            self.answered(&id, now);
+        }
+        self.handshake.on_client_message(&message, &parts);
+        self.inbound.push_back(Queued { incoming: Incoming { message, parts }, cost });
+        let receiver = self.receiver.take();
+        self.actions.add(receiver);
+    }
+
+    /// The next message for the app; `None` once the session is closed and the queue is empty.
+    pub(crate) fn poll_recv(&mut self, waker: &Waker) -> Poll<Option<Incoming>> {
+        let closed = self.close_reason().is_some();
+        match self.handshake.next() {
+            Next::Message(incoming) => return Poll::Ready(Some(*incoming)),
+            Next::Hold if closed => return Poll::Ready(None),
+            Next::Hold => {
+                self.receiver = Some(waker.clone());
+                return Poll::Pending;
+            }
+            Next::Queue => {}
+        }
+        if let Some(Queued { incoming, cost }) = self.inbound.pop_front() {
+            if !closed {
+                self.inbound_gate.leave(1, cost);
+                let waker = self.inbound_gate.next_to_wake();
+                self.actions.add(waker);
+            }
+            if self.inbound.is_empty() {
+                self.inbound = VecDeque::new();
+            }
+            return Poll::Ready(Some(incoming));
+        }
+        if closed {
+            return Poll::Ready(None);
+        }
+        self.receiver = Some(waker.clone());
+        Poll::Pending
+    }
+}
+
+fn is_request(message: &Message) -> bool {
+    matches!(message.kind(), MessageKind::Request { .. })
+}
+
+fn poll_gate(
+    gate: &mut Gate,
+    bytes: usize,
+    ticket: &mut Option<Ticket>,
+    waker: &Waker,
+    max_waiting: usize,
+    actions: &mut Actions,
+) -> Poll<Result<(), Refusal>> {
+    let waiting = match *ticket {
+        Some(waiting) => waiting,
+        None if gate.try_pass(bytes) => return Poll::Ready(Ok(())),
+        None if gate.waiting() >= max_waiting => return Poll::Ready(Err(Refusal::Busy)),
+        None => *ticket.insert(gate.queue(bytes)),
+    };
+    if !gate.poll(waiting, waker) {
+        return Poll::Pending;
+    }
+    *ticket = None;
+    actions.add(gate.next_to_wake());
+    Poll::Ready(Ok(()))
+}

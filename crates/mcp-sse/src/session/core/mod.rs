@@ -1,0 +1,255 @@
+//! The session as a state machine. It does no IO and reads no clock: events and `now` go in, and what is
+//! to be done comes out as [`Actions`]. Whoever waits leaves a waker.
+//!
+//! Invariants:
+//! - A request is in `in_flight` from the moment it is accepted until its response is in the log, its
+//!   client cancelled it, or the session closed and answered it with an error.
+//! - At most one stream is attached; the generation tells the newest from those it replaced.
+//! - After `Closed` nothing is accepted in either direction; the attached stream may still take what the
+//!   log holds, and the app may still take what was queued.
+//! - Whoever could go on has been woken (see the model test).
+//!
+//! Here live the state, time and the end; `inbound`, `outbound` and `stream` hold what the client, the
+//! app and the stream do.
+
+mod inbound;
+mod outbound;
+mod stream;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    task::Waker,
+    time::Instant,
+};
+
+use self::{
+    inbound::Queued,
+    stream::{Stream, attached},
+};
+pub(crate) use self::{inbound::Refusal, outbound::Outgoing, stream::Taken};
+use super::{CloseReason, gate::Gate, handshake::Handshake, id::SessionId, log::Log};
+use crate::{
+    limits::Limits,
+    message::{Message, RequestId},
+};
+
+/// The JSON-RPC code that SDKs use for a connection that closed.
+const CONNECTION_CLOSED: i32 = -32000;
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    id: SessionId,
+    limits: Arc<Limits>,
+    phase: Phase,
+    handshake: Handshake,
+    inbound: VecDeque<Queued>,
+    inbound_gate: Gate,
+    /// What each request in flight counts in its gate.
+    in_flight: HashMap<RequestId, usize>,
+    in_flight_gate: Gate,
+    log: Log,
+    outbound_gate: Gate,
+    stream: Stream,
+    generation: u64,
+    /// The app, while it waits for a message.
+    receiver: Option<Waker>,
+    actions: Actions,
+    /// For which instant the driver has a timer.
+    pub(crate) scheduled: Option<Instant>,
+    pub(crate) figures: Figures,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// No new requests; closes when none is in flight.
+    Draining,
+    Closed(CloseReason),
+}
+
+/// What went through a session.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) messages_in: u64,
+    pub(crate) bytes_in: u64,
+    pub(crate) messages_out: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) resumed: u64,
+}
+
+/// What the driver has to do after an operation, outside the lock.
+#[derive(Debug, Default)]
+pub(crate) struct Actions {
+    wakers: [Option<Waker>; 4],
+    more_wakers: Vec<Waker>,
+    /// The session closed in this operation.
+    pub(crate) closed: Option<CloseReason>,
+    /// The session lost its stream in this operation (`Some(Some(since))`) or got one (`Some(None)`).
+    pub(crate) detached: Option<Option<Instant>>,
+}
+
+impl Actions {
+    pub(crate) fn wake(self) {
+        self.wakers.into_iter().flatten().chain(self.more_wakers).for_each(Waker::wake);
+    }
+
+    fn add(&mut self, waker: Option<Waker>) {
+        let Some(waker) = waker else { return };
+        match self.wakers.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(waker),
+            None => self.more_wakers.push(waker),
+        }
+    }
+}
+
+impl Core {
+    /// A session with one stream attached.
+    pub(crate) fn new(id: SessionId, limits: Arc<Limits>, now: Instant) -> Self {
+        Self {
+            id,
+            phase: Phase::Open,
+            handshake: Handshake::new(limits.made_up_initialize),
+            inbound: VecDeque::new(),
+            inbound_gate: Gate::new(limits.inbound_messages, limits.inbound_bytes),
+            in_flight: HashMap::new(),
+            in_flight_gate: Gate::new(limits.in_flight_requests, limits.in_flight_bytes),
+            log: if limits.resumes() {
+                Log::new(limits.replay_events, limits.replay_bytes)
+            } else {
+                Log::new(0, 0)
+            },
+            outbound_gate: Gate::new(limits.outbound_messages, limits.outbound_bytes),
+            stream: attached(now),
+            generation: 0,
+            receiver: None,
+            actions: Actions::default(),
+            scheduled: None,
+            figures: Figures::default(),
+            limits,
+        }
+    }
+
+    pub(crate) fn take_actions(&mut self) -> Actions {
+        std::mem::take(&mut self.actions)
+    }
+
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
+        if let Phase::Closed(reason) = self.phase { Some(reason) } else { None }
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        matches!(self.stream, Stream::Attached { .. })
+    }
+
+    pub(crate) fn requests_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Messages that wait, inbound and outbound.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        (self.inbound_gate.items(), self.outbound_gate.items())
+    }
+
+    // ---- time and the end ---------------------------------------------------------------------------
+
+    /// When [`on_deadline`](Self::on_deadline) is due next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let closed = self.close_reason().is_some();
+        let stream = match &self.stream {
+            Stream::Attached { waiting_since: Some(since), .. } => Some(*since + self.limits.stall_timeout),
+            // Nothing happens to a closed session but that its stream takes what is left.
+            _ if closed => None,
+            Stream::Attached { last_write, .. } => self.limits.keep_alive.map(|every| *last_write + every),
+            Stream::Detached { since } => Some(*since + self.limits.resume_window),
+        };
+        // A client that is away may still ask for what it missed.
+        let forget = self.log.forget_at(self.limits.resume_window).filter(|_| !closed && self.is_attached());
+        stream.into_iter().chain(forget).min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_deadline(&mut self, now: Instant) {
+        let closed = self.close_reason().is_some();
+        if !closed
+            && self.is_attached()
+            && self.log.forget_at(self.limits.resume_window).is_some_and(|at| at <= now)
+        {
+            self.log.forget_taken();
+        }
+        match &mut self.stream {
+            Stream::Attached { waiting_since: Some(since), .. }
+                if *since + self.limits.stall_timeout <= now =>
+            {
+                self.close(CloseReason::Stalled, now);
+                self.log.clear();
+                self.stream = Stream::Detached { since: now };
+            }
+            Stream::Attached { waiting_since: None, last_write, keep_alive_due, .. } if !closed => {
+                if self.limits.keep_alive.is_some_and(|every| *last_write + every <= now) {
+                    *keep_alive_due = true;
+                    self.notice_waiting(now);
+                }
+            }
+            Stream::Detached { since } if !closed && *since + self.limits.resume_window <= now => {
+                self.close(CloseReason::ClientGone, now);
+            }
+            Stream::Attached { .. } | Stream::Detached { .. } => {}
+        }
+    }
+
+    /// Takes no new requests and closes as soon as none is in flight.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining;
+            // Requests that wait for their place are refused now, not when a place is free.
+            self.actions.more_wakers.extend(self.in_flight_gate.wake_all());
+            if self.in_flight.is_empty() {
+                self.close(CloseReason::Shutdown, now);
+            }
+        }
+    }
+
+    /// Closes a session that waits for its client to resume, and no other.
+    pub(crate) fn close_if_detached(&mut self, reason: CloseReason, now: Instant) {
+        if !self.is_attached() {
+            self.close(reason, now);
+        }
+    }
+
+    /// Ends the session. Requests in flight are answered with an error; the attached stream ends after
+    /// what the log holds.
+    pub(crate) fn close(&mut self, reason: CloseReason, now: Instant) {
+        if self.close_reason().is_some() {
+            return;
+        }
+        self.phase = Phase::Closed(reason);
+        for (id, _) in std::mem::take(&mut self.in_flight) {
+            let json = Message::error(&id, CONNECTION_CLOSED, reason.to_client()).into_bytes();
+            self.figures.messages_out += 1;
+            self.figures.bytes_out += json.len() as u64;
+            self.log.push(json);
+        }
+        if reason == CloseReason::AppEnded {
+            self.inbound = VecDeque::new();
+            self.handshake = Handshake::Done;
+        }
+        for gate in [&mut self.inbound_gate, &mut self.in_flight_gate, &mut self.outbound_gate] {
+            self.actions.more_wakers.extend(gate.close());
+        }
+        let receiver = self.receiver.take();
+        self.actions.add(receiver);
+        if self.is_attached() {
+            self.notice_waiting(now);
+            // Without anything to take, the stream still has to see the end.
+            if let Stream::Attached { waker, .. } = &mut self.stream {
+                let waker = waker.take();
+                self.actions.add(waker);
+            }
+        } else {
+            self.log.clear();
+            self.actions.detached = Some(None);
+        }
+        self.actions.closed = Some(reason);
+    }
+}

@@ -1,0 +1,122 @@
+//! From the log to the client: streams come, take what waits, and go.
+
+use std::{task::Waker, time::Instant};
+
+use bytes::BytesMut;
+
+use super::Core;
+use crate::{event, session::CloseReason};
+
+#[derive(Debug)]
+pub(super) enum Stream {
+    Attached {
+        waker: Option<Waker>,
+        /// When the stream last took something, for the keep-alive.
+        last_write: Instant,
+        /// Since when something waits that the stream has not come for.
+        waiting_since: Option<Instant>,
+        keep_alive_due: bool,
+    },
+    Detached {
+        since: Instant,
+    },
+}
+
+/// What a stream gets when it comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Bytes were written to the buffer.
+    Chunk,
+    /// Nothing now; the waker was left.
+    Nothing,
+    /// The stream is at its end.
+    End,
+}
+
+impl Core {
+    /// A new stream continues after the event `sequence`, and the one before it, if any, ends. `None` if
+    /// that is not possible without a gap.
+    pub(crate) fn resume(&mut self, sequence: u64, now: Instant) -> Option<u64> {
+        if self.close_reason().is_some() || !self.limits.resumes() || !self.log.rewind(sequence) {
+            return None;
+        }
+        if let Stream::Attached { waker, .. } = std::mem::replace(&mut self.stream, attached(now)) {
+            self.actions.add(waker);
+        } else {
+            self.actions.detached = Some(None);
+        }
+        self.generation += 1;
+        self.figures.resumed += 1;
+        self.notice_waiting(now);
+        Some(self.generation)
+    }
+
+    /// A stream's response is gone.
+    pub(crate) fn detach(&mut self, generation: u64, now: Instant) {
+        if generation != self.generation || !self.is_attached() {
+            return;
+        }
+        self.stream = Stream::Detached { since: now };
+        if self.close_reason().is_some() {
+            self.log.clear();
+        } else if self.limits.resumes() {
+            self.actions.detached = Some(Some(now));
+        } else {
+            self.close(CloseReason::ClientGone, now);
+        }
+    }
+
+    /// A stream comes for what waits. Events go to `out`, behind what is there.
+    pub(crate) fn poll_take(
+        &mut self,
+        generation: u64,
+        out: &mut BytesMut,
+        waker: &Waker,
+        now: Instant,
+    ) -> Taken {
+        let closed = self.close_reason().is_some();
+        let Stream::Attached { waker: slot, last_write, waiting_since, keep_alive_due } = &mut self.stream
+        else {
+            return Taken::End;
+        };
+        if generation != self.generation {
+            return Taken::End;
+        }
+        if self.log.has_unsent() {
+            let taken = self.log.take(out, self.limits.resumes().then_some(self.id), now);
+            *waiting_since = self.log.has_unsent().then_some(now);
+            if !closed {
+                self.outbound_gate.leave(taken.items, taken.bytes);
+                let waker = self.outbound_gate.next_to_wake();
+                self.actions.add(waker);
+            }
+        } else if closed {
+            return if out.is_empty() { Taken::End } else { Taken::Chunk };
+        } else if *keep_alive_due {
+            out.extend_from_slice(event::KEEP_ALIVE);
+            *waiting_since = None;
+        }
+        if out.is_empty() {
+            *slot = Some(waker.clone());
+            return Taken::Nothing;
+        }
+        *keep_alive_due = false;
+        *last_write = now;
+        Taken::Chunk
+    }
+
+    /// Something may wait for the stream now: wakes it, and remembers since when.
+    pub(super) fn notice_waiting(&mut self, now: Instant) {
+        if let Stream::Attached { waker, waiting_since, keep_alive_due, .. } = &mut self.stream
+            && (*keep_alive_due || self.log.has_unsent())
+        {
+            waiting_since.get_or_insert(now);
+            let waker = waker.take();
+            self.actions.add(waker);
+        }
+    }
+}
+
+pub(super) fn attached(now: Instant) -> Stream {
+    Stream::Attached { waker: None, last_write: now, waiting_since: None, keep_alive_due: false }
+}

@@ -1,0 +1,200 @@
+//! The session core under random sequences of operations, on virtual time, against a plain model.
+//!
+//! Everything that a driver, a client and an app may do to a session is an [`Op`]; the [`World`] does it
+//! to the core and to the [`model`], and compares what comes out. After every operation it checks what
+//! must hold at any time: bounds, who has been woken, deadlines, what the driver was told. The bytes
+//! that a stream takes are parsed as a client parses them.
+//!
+//! `PROPTEST_CASES=100000 cargo test -p mcp-sse --lib model_test` looks harder.
+
+mod check;
+mod examples;
+mod model;
+mod ops;
+mod steps;
+mod wire;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use http::request::Parts;
+use proptest::prelude::*;
+
+use self::{
+    model::{ForApp, ForStream, Hand, Key, Kind, Model, Step},
+    ops::{Op, What, limits, op},
+    wire::{Block, Client},
+};
+use super::{
+    CloseReason, Incoming, SendError,
+    core::{Core, Outgoing, Refusal, Taken},
+    gate::Ticket,
+    id::{EventId, SessionId},
+};
+use crate::{clock, event, limits::Limits, message::Message};
+
+const HEX: &str = "0123456789abcdef0123456789abcdef";
+/// A chunk is about this large at most, unless one event alone is larger (see `log`).
+const CHUNK_BYTES: usize = 64 * 1024;
+
+// ---- who waits --------------------------------------------------------------------------------------
+
+#[derive(Debug, Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Somebody who polls, and whether it was woken since it was told to wait.
+#[derive(Debug, Default)]
+struct Waiter {
+    flag: Arc<Flag>,
+    waits: bool,
+}
+
+impl Waiter {
+    /// A waker for one poll.
+    fn waker(&mut self) -> Waker {
+        // A new one each time, so that a waker of an earlier poll does not count.
+        self.flag = Arc::default();
+        Waker::from(Arc::clone(&self.flag))
+    }
+
+    fn sleeps(&self) -> bool {
+        self.waits && !self.flag.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct Post {
+    key: Key,
+    message: Message,
+    kind: Kind,
+    hand: Hand,
+    /// How many bytes its head announced.
+    bytes: usize,
+    cost: usize,
+    state: PostState,
+    ticket: Option<Ticket>,
+    waiter: Waiter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PostState {
+    Reserving,
+    Reserved,
+    Done,
+}
+
+#[derive(Debug)]
+struct Sending {
+    key: Key,
+    text: String,
+    answers: Option<i64>,
+    outgoing: Option<Outgoing>,
+    waiter: Waiter,
+}
+
+/// The response to one GET, as the server holds it.
+#[derive(Debug)]
+struct Response {
+    generation: u64,
+    preamble: BytesMut,
+    ended: bool,
+    waiter: Waiter,
+}
+
+struct World {
+    limits: Arc<Limits>,
+    core: Core,
+    model: Model,
+    now: Instant,
+    posts: Vec<Post>,
+    receiver: Waiter,
+    sends: Vec<Sending>,
+    /// Newest first.
+    responses: Vec<Response>,
+    client: Client,
+    /// Ids of requests that the app has and did not answer.
+    unanswered: Vec<i64>,
+    next: u64,
+    /// What the driver was told.
+    told_closed: Option<CloseReason>,
+    told_detached: Option<Instant>,
+}
+
+fn parts(version: Option<&'static str>) -> Parts {
+    let mut request = http::Request::new(());
+    if let Some(version) = version {
+        request.headers_mut().insert("mcp-protocol-version", http::HeaderValue::from_static(version));
+    }
+    request.into_parts().0
+}
+
+impl World {
+    fn new(limits: Limits) -> Self {
+        let (limits, now) = (Arc::new(limits), clock::now());
+        let id = SessionId::parse(HEX).unwrap();
+        let mut preamble = BytesMut::new();
+        let named = limits.resumes().then_some(EventId { session: id, sequence: 0 });
+        event::endpoint(&mut preamble, named, 1000, "/messages/");
+        Self {
+            core: Core::new(id, Arc::clone(&limits), now),
+            model: Model::new(&limits, now),
+            now,
+            posts: Vec::new(),
+            receiver: Waiter::default(),
+            sends: Vec::new(),
+            responses: vec![Response { generation: 0, preamble, ended: false, waiter: Waiter::default() }],
+            client: Client::new(limits.resumes()),
+            unanswered: Vec::new(),
+            next: 0,
+            told_closed: None,
+            told_detached: None,
+            limits,
+        }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_core_does_what_the_model_does(
+        limits in limits(),
+        ops in prop::collection::vec((op(), prop::bool::weighted(0.1)), 1..400),
+        connects in prop::bool::weighted(0.9),
+        settles: bool,
+    ) {
+        let mut world = World::new(limits);
+        if connects {
+            world.apply(Op::Take(0));
+            world.apply(Op::Read(usize::MAX));
+        }
+        for (op, ask) in ops {
+            world.apply(op);
+            if ask {
+                world.ask_everybody();
+            }
+        }
+        if settles {
+            world.settle();
+        } else {
+            world.leave();
+        }
+        world.is_over();
+    }
+}

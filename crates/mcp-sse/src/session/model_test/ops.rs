@@ -1,0 +1,148 @@
+//! What may happen to a session, and how often.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::CloseReason;
+use crate::limits::Limits;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op {
+    /// A POST comes. `through`: nothing happens between its steps.
+    Post {
+        what: What,
+        size: usize,
+        slack: usize,
+        through: bool,
+    },
+    /// A POST that waits or reads its body goes on.
+    PostGoesOn(usize),
+    /// A POST is abandoned: its client or its patience is gone.
+    PostEnds(usize),
+    Recv,
+    /// The app answers a request that it has.
+    Answer(usize, usize),
+    AnswerInitialize(bool),
+    Notify(usize),
+    SendGoesOn(usize),
+    SendEnds(usize),
+    /// The server asks a stream for bytes, and so puts them on the wire.
+    Take(usize),
+    /// The client reads so many of the bytes on the wire.
+    Read(usize),
+    /// A stream breaks; what is on the wire is lost.
+    Break(usize),
+    /// The client resumes after the last event that it has.
+    Resume,
+    /// Somebody resumes after another event.
+    ResumeAfter(u64),
+    /// Time passes; `on_time`: timers go off when they are due.
+    Pass {
+        millis: u64,
+        on_time: bool,
+    },
+    /// A timer goes off: late, or one that nobody needs any more.
+    Timer,
+    Drain,
+    CloseIfDetached,
+    Close(CloseReason),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What {
+    Request,
+    /// Bears the id of a request in flight, or one that was.
+    SameId(usize),
+    /// Comes with a protocol version in its header.
+    RequestWithVersion,
+    Notification,
+    Response,
+    /// Of a request in flight.
+    Cancel(usize),
+    Ping,
+    Initialize,
+    Stateless,
+}
+
+pub(super) fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        10 => Just(What::Request),
+        2 => any::<usize>().prop_map(What::SameId),
+        1 => Just(What::RequestWithVersion),
+        3 => Just(What::Notification),
+        1 => Just(What::Response),
+        3 => any::<usize>().prop_map(What::Cancel),
+        1 => Just(What::Ping),
+        1 => Just(What::Initialize),
+        1 => Just(What::Stateless),
+    ]
+}
+
+pub(super) fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![30 => 0..30usize, 6 => 30..300usize, 3 => 20_000..40_000usize]
+}
+
+pub(super) fn op() -> impl Strategy<Value = Op> {
+    let reason = prop_oneof![
+        Just(CloseReason::AppEnded),
+        Just(CloseReason::ClosedByServer),
+        Just(CloseReason::Shutdown),
+        Just(CloseReason::Evicted),
+    ];
+    prop_oneof![
+        300 => (what(), size(), 0..60usize, prop::bool::weighted(0.7))
+            .prop_map(|(what, size, slack, through)| Op::Post { what, size, slack, through }),
+        300 => any::<usize>().prop_map(Op::PostGoesOn),
+        30 => any::<usize>().prop_map(Op::PostEnds),
+        350 => Just(Op::Recv),
+        250 => (any::<usize>(), size()).prop_map(|(which, size)| Op::Answer(which, size)),
+        80 => prop::bool::weighted(0.9).prop_map(Op::AnswerInitialize),
+        100 => size().prop_map(Op::Notify),
+        250 => any::<usize>().prop_map(Op::SendGoesOn),
+        30 => any::<usize>().prop_map(Op::SendEnds),
+        500 => prop_oneof![9 => Just(0), 1 => any::<usize>()].prop_map(Op::Take),
+        300 => prop_oneof![0..200usize, Just(usize::MAX)].prop_map(Op::Read),
+        30 => prop_oneof![3 => Just(0), 1 => any::<usize>()].prop_map(Op::Break),
+        100 => Just(Op::Resume),
+        20 => prop_oneof![0..30u64, Just(u64::MAX)].prop_map(Op::ResumeAfter),
+        150 => (prop_oneof![12 => 0..300u64, 1 => 0..8_000u64], prop::bool::weighted(0.8))
+            .prop_map(|(millis, on_time)| Op::Pass { millis, on_time }),
+        30 => Just(Op::Timer),
+        2 => Just(Op::Drain),
+        3 => Just(Op::CloseIfDetached),
+        3 => reason.prop_map(Op::Close),
+    ]
+}
+
+/// Limits so small that every bound is met all the time; now and then one is so large that a chunk is not.
+pub(super) fn limits() -> impl Strategy<Value = Limits> {
+    let millis = |range: std::ops::Range<u64>| range.prop_map(Duration::from_millis);
+    let large = 200_000usize;
+    let inbound = (1..5usize, 100..900usize, 1..5usize, 60..600usize);
+    let outbound = (1..5usize, 60..500usize, prop_oneof![4 => 90..400usize, 1 => Just(large)]);
+    let replay = (0..6usize, prop_oneof![4 => 0..600usize, 1 => Just(large)]);
+    let times = (
+        prop_oneof![1 => Just(Duration::ZERO), 9 => millis(1_000..9_000)],
+        prop::option::weighted(0.8, millis(1..4_000)),
+        prop_oneof![1 => millis(1..1_000), 5 => millis(1_000..20_000)],
+    );
+    (inbound, outbound, replay, times, any::<bool>(), prop::bool::weighted(0.15)).prop_map(
+        move |(inbound, outbound, replay, times, made_up_initialize, wide)| Limits {
+            inbound_messages: inbound.0,
+            inbound_bytes: inbound.1,
+            in_flight_requests: inbound.2,
+            in_flight_bytes: inbound.3,
+            outbound_messages: if wide { 30 } else { outbound.0 },
+            outbound_bytes: if wide { large } else { outbound.1 },
+            outbound_message_bytes: if wide { large } else { outbound.2 },
+            replay_events: replay.0,
+            replay_bytes: replay.1,
+            resume_window: times.0,
+            keep_alive: times.1,
+            stall_timeout: times.2,
+            made_up_initialize,
+            ..Limits::default()
+        },
+    )
+}

@@ -1,0 +1,386 @@
+//! Each operation, done to the core and to the model; what comes out is compared.
+
+use super::*;
+
+fn pick<T>(of: &[T], which: usize) -> Option<usize> {
+    (!of.is_empty()).then(|| which % of.len())
+}
+
+impl World {
+    pub(super) fn apply(&mut self, op: Op) {
+        match op {
+            Op::Post { what, size, slack, through } => self.post(what, size, slack, through),
+            Op::PostGoesOn(which) => {
+                if let Some(at) = pick(&self.posts, which) {
+                    self.post_goes_on(at);
+                }
+            }
+            Op::PostEnds(which) => {
+                if let Some(at) = pick(&self.posts, which) {
+                    self.post_ends(at);
+                }
+            }
+            Op::Recv => self.recv(),
+            Op::Answer(which, size) => {
+                if let Some(at) = pick(&self.unanswered, which) {
+                    let id = self.unanswered.swap_remove(at);
+                    let pad = "x".repeat(size);
+                    self.send(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"p":"{pad}"}}}}"#), Some(id));
+                }
+            }
+            Op::AnswerInitialize(ok) => self.answer_initialize(ok),
+            Op::Notify(size) => {
+                let (n, pad) = (self.next(), "x".repeat(size));
+                self.send(
+                    format!(r#"{{"jsonrpc":"2.0","method":"n","params":{{"n":{n},"p":"{pad}"}}}}"#),
+                    None,
+                );
+            }
+            Op::SendGoesOn(which) => {
+                if let Some(at) = pick(&self.sends, which) {
+                    self.send_goes_on(at);
+                }
+            }
+            Op::SendEnds(which) => {
+                if let Some(at) = pick(&self.sends, which) {
+                    let sending = self.sends.remove(at);
+                    self.core.cancel_send(&sending.outgoing.expect("it waits"), self.now);
+                    self.model.cancel_send(sending.key, sending.answers, self.now);
+                }
+            }
+            Op::Take(which) => {
+                if let Some(at) = pick(&self.responses, which) {
+                    self.take(at);
+                }
+            }
+            Op::Read(bytes) => self.client.read(bytes),
+            Op::Break(which) => {
+                if let Some(at) = pick(&self.responses, which) {
+                    let response = self.responses.remove(at);
+                    if response.generation == self.client.generation {
+                        self.client.lose_the_wire();
+                    }
+                    self.core.detach(response.generation, self.now);
+                    self.model.detach(response.generation, self.now);
+                }
+            }
+            Op::Resume => {
+                if let Some(last) = self.client.last {
+                    self.resume(last);
+                }
+            }
+            Op::ResumeAfter(sequence) => self.resume(sequence),
+            Op::Pass { millis, on_time } => self.pass(millis, on_time),
+            Op::Timer => {
+                let deadline = self.core.deadline();
+                if deadline.is_some_and(|deadline| deadline <= self.now) {
+                    self.on_deadline();
+                } else {
+                    self.core.on_deadline(self.now);
+                    assert_eq!(self.core.deadline(), deadline, "nothing was due");
+                }
+            }
+            Op::Drain => {
+                self.core.drain(self.now);
+                self.model.drain(self.now);
+            }
+            Op::CloseIfDetached => {
+                self.core.close_if_detached(CloseReason::Evicted, self.now);
+                if self.model.attached.is_none() {
+                    self.model.close(CloseReason::Evicted, self.now);
+                }
+            }
+            Op::Close(reason) => {
+                self.core.close(reason, self.now);
+                self.model.close(reason, self.now);
+            }
+        }
+        self.check();
+    }
+
+    // ---- POST: as `Reservation` and `Admission` of the driver do it ---------------------------------
+
+    pub(super) fn post(&mut self, what: What, size: usize, slack: usize, through: bool) {
+        let in_flight: Vec<i64> = self.model.in_flight.keys().copied().collect();
+        let fresh = self.next() as i64;
+        let pad = "x".repeat(size);
+        let request = |id: i64, method: &str| {
+            let json =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{{"p":"{pad}"}}}}"#);
+            (json, Kind::Request(id))
+        };
+        let version = Some("2025-06-18");
+        let ((json, kind), hand) = match what {
+            What::Request => (request(fresh, "m"), Hand::Bare(None)),
+            What::SameId(which) => {
+                let id = pick(&in_flight, which).map_or(1, |at| in_flight[at]);
+                (request(id, "m"), Hand::Bare(None))
+            }
+            What::RequestWithVersion => (request(fresh, "m"), Hand::Bare(version)),
+            What::Notification => {
+                let json =
+                    format!(r#"{{"jsonrpc":"2.0","method":"n","params":{{"n":{fresh},"p":"{pad}"}}}}"#);
+                ((json, Kind::Other), Hand::Bare(None))
+            }
+            What::Response => {
+                let json = format!(r#"{{"jsonrpc":"2.0","id":{fresh},"result":{{"p":"{pad}"}}}}"#);
+                ((json, Kind::Other), Hand::Bare(None))
+            }
+            What::Cancel(which) => {
+                let id = pick(&in_flight, which).map_or(1, |at| in_flight[at]);
+                let json = format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"n":{fresh}}}}}"#
+                );
+                ((json, Kind::Cancel(id)), Hand::Bare(None))
+            }
+            What::Ping => (request(fresh, "ping"), Hand::Before),
+            What::Initialize => (request(fresh, "initialize"), Hand::Shaken),
+            What::Stateless => {
+                let json = format!(
+                    r#"{{"jsonrpc":"2.0","id":{fresh},"method":"m","params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}}}}"#
+                );
+                ((json, Kind::Request(fresh)), Hand::Shaken)
+            }
+        };
+        let cost = json.len();
+        self.posts.push(Post {
+            key: fresh as Key,
+            message: Message::parse(json).unwrap(),
+            kind,
+            hand,
+            bytes: cost + slack,
+            cost,
+            state: PostState::Reserving,
+            ticket: None,
+            waiter: Waiter::default(),
+        });
+        let at = self.posts.len() - 1;
+        self.post_goes_on(at);
+        if through && self.posts.get(at).is_some_and(|post| post.state == PostState::Reserved) {
+            self.post_goes_on(at);
+        }
+    }
+
+    pub(super) fn post_goes_on(&mut self, at: usize) {
+        let post = &mut self.posts[at];
+        let waker = post.waiter.waker();
+        let (polled, expected) = if post.state == PostState::Reserving {
+            (
+                self.core.poll_reserve(post.bytes, &mut post.ticket, &waker),
+                self.model.reserve(post.key, post.bytes),
+            )
+        } else {
+            let polled = self.core.poll_admit(&post.message, post.cost, &mut post.ticket, &waker);
+            (polled, self.model.admit(post.key, &post.kind, post.cost))
+        };
+        let stepped = match polled {
+            Poll::Pending => Step::Waits,
+            Poll::Ready(Ok(())) => Step::Goes,
+            Poll::Ready(Err(refusal)) => Step::Fails(refusal),
+        };
+        assert_eq!(stepped, expected, "{post:?}");
+        post.waiter.waits = stepped == Step::Waits;
+        match (stepped, post.state) {
+            (Step::Waits, _) => {}
+            (Step::Goes, PostState::Reserving) => post.state = PostState::Reserved,
+            (Step::Goes, _) => {
+                let version = if let Hand::Bare(version) = post.hand { version } else { None };
+                self.core.accept(post.message.clone(), parts(version), post.bytes, post.cost, self.now);
+                let text = post.message.as_str();
+                self.model.accept(text, &post.kind, post.hand, post.bytes, post.cost, self.now);
+                post.state = PostState::Done;
+                self.posts.swap_remove(at);
+            }
+            (Step::Fails(_), _) => self.post_ends(at),
+        }
+    }
+
+    pub(super) fn post_ends(&mut self, at: usize) {
+        self.deliver();
+        let post = self.posts.swap_remove(at);
+        match post.state {
+            PostState::Reserving => {
+                if post.ticket.is_some() {
+                    self.core.cancel_reserve(None, post.ticket);
+                }
+                self.model.cancel_reserve(post.key, None);
+            }
+            PostState::Reserved => {
+                if let Some(ticket) = post.ticket {
+                    self.core.cancel_admit(ticket);
+                    self.deliver();
+                }
+                self.model.cancel_admit(post.key);
+                self.core.cancel_reserve(Some(post.bytes), None);
+                self.model.cancel_reserve(post.key, Some(post.bytes));
+            }
+            PostState::Done => {}
+        }
+    }
+
+    // ---- the app ------------------------------------------------------------------------------------
+
+    pub(super) fn recv(&mut self) {
+        let waker = self.receiver.waker();
+        let can_recv = self.model.can_recv();
+        let polled = self.core.poll_recv(&waker);
+        self.receiver.waits = polled.is_pending();
+        let Poll::Ready(incoming) = polled else {
+            assert!(!can_recv, "the app is kept waiting");
+            return;
+        };
+        assert!(can_recv, "the app got {incoming:?} too early");
+        let expected = self.model.recv();
+        let Some(Incoming { message, parts }) = incoming else {
+            assert_eq!(expected, None, "the app saw the end too early");
+            return;
+        };
+        let text = message.as_str();
+        match expected.expect("the app should see the end") {
+            ForApp::Text(expected) => {
+                assert_eq!(text, expected);
+                if let Some(id) = message.id().filter(|_| message.method().is_some()) {
+                    self.unanswered.push(id.to_string().parse().unwrap());
+                }
+            }
+            ForApp::MadeUpInitialize(version) => {
+                assert_eq!(message.method(), Some("initialize"));
+                let value: serde_json::Value = serde_json::from_str(text).unwrap();
+                assert_eq!(value["params"]["protocolVersion"], version);
+                let named =
+                    parts.headers.get("mcp-protocol-version").map_or("2024-11-05", |v| v.to_str().unwrap());
+                assert_eq!(named, version, "it comes with the head of the client's request");
+            }
+            ForApp::MadeUpInitialized => assert_eq!(message.method(), Some("notifications/initialized")),
+        }
+    }
+
+    pub(super) fn answer_initialize(&mut self, ok: bool) {
+        if !self.model.answer_initialize(ok) {
+            return;
+        }
+        let result = if ok { r#""result":{}"# } else { r#""error":{"code":1,"message":"no"}"# };
+        let json = format!(r#"{{"jsonrpc":"2.0","id":"mcp-sse/made-up-initialize",{result}}}"#);
+        let sent = self.core.send(Message::parse(json).unwrap(), self.now);
+        assert!(matches!(sent, Ok(None)), "{sent:?}");
+    }
+
+    pub(super) fn send(&mut self, text: String, answers: Option<i64>) {
+        let key = self.next();
+        let expected = self.model.send(key, &text, answers, self.now);
+        let sent = self.core.send(Message::parse(text.clone()).unwrap(), self.now);
+        match sent {
+            Ok(None) => assert_eq!(expected, Step::Goes),
+            Err(error) => assert_eq!(expected, Step::Fails(error)),
+            Ok(outgoing) => {
+                assert_eq!(expected, Step::Waits);
+                self.sends.push(Sending { key, text, answers, outgoing, waiter: Waiter::default() });
+            }
+        }
+    }
+
+    pub(super) fn send_goes_on(&mut self, at: usize) {
+        let sending = &mut self.sends[at];
+        let waker = sending.waiter.waker();
+        let expected = self.model.poll_send(sending.key, &sending.text, sending.answers, self.now);
+        let polled = match self.core.poll_send(&mut sending.outgoing, &waker, self.now) {
+            Poll::Pending => Step::Waits,
+            Poll::Ready(Ok(())) => Step::Goes,
+            Poll::Ready(Err(error)) => Step::Fails(error),
+        };
+        assert_eq!(polled, expected, "{sending:?}");
+        sending.waiter.waits = polled == Step::Waits;
+        if !sending.waiter.waits {
+            assert!(sending.outgoing.is_none(), "nothing is left to cancel");
+            self.sends.remove(at);
+        }
+    }
+
+    // ---- the stream and its client ------------------------------------------------------------------
+
+    pub(super) fn take(&mut self, at: usize) {
+        let response = &mut self.responses[at];
+        if response.ended {
+            return;
+        }
+        let mut chunk = std::mem::take(&mut response.preamble);
+        let preamble = chunk.len();
+        let (expected, unsent) = (self.model.for_stream(response.generation), self.model.unsent());
+        let waker = response.waiter.waker();
+        let taken = self.core.poll_take(response.generation, &mut chunk, &waker, self.now);
+        response.waiter.waits = taken == Taken::Nothing;
+        response.ended = taken == Taken::End;
+        if taken != Taken::Chunk {
+            assert!(
+                taken == Taken::Nothing && expected == ForStream::Nothing && preamble == 0
+                    || taken == Taken::End && expected == ForStream::End,
+                "{taken:?}, expected {expected:?}"
+            );
+            return;
+        }
+        let blocks = wire::parse(&chunk[preamble..]);
+        match expected {
+            ForStream::Events => {
+                assert!(!blocks.is_empty());
+                for block in &blocks {
+                    let sequence = self.model.cursor;
+                    let Block::Message { id, data } = block else { panic!("expected a message: {block:?}") };
+                    assert_eq!(*id, self.limits.resumes().then_some(sequence), "of {block:?}");
+                    assert_eq!(*data, self.model.took(data), "event {sequence}");
+                }
+                assert!(chunk.len() - preamble <= CHUNK_BYTES || blocks.len() == 1, "the chunk is bounded");
+                if self.model.unsent() > 0 {
+                    let all = unsent * 64 + self.model.sent.iter().map(String::len).sum::<usize>();
+                    assert!(all > CHUNK_BYTES / 2, "all that waits leaves together");
+                }
+                self.model.took_chunk(true, self.now);
+            }
+            ForStream::KeepAlive => {
+                assert_eq!(blocks, [Block::Comment]);
+                self.model.took_chunk(false, self.now);
+            }
+            ForStream::Nothing => {
+                assert_eq!(blocks, []);
+                self.model.took_chunk(false, self.now);
+            }
+            ForStream::End => assert!(blocks.is_empty() && self.model.closed.is_some()),
+        }
+        if response.generation == self.client.generation {
+            self.client.wire.extend_from_slice(&chunk);
+        }
+    }
+
+    pub(super) fn resume(&mut self, sequence: u64) {
+        let resumed = self.core.resume(sequence, self.now);
+        assert_eq!(resumed.is_some(), self.model.resume(sequence, self.now), "after {sequence}");
+        if let Some(generation) = resumed {
+            let mut preamble = BytesMut::new();
+            event::endpoint(&mut preamble, None, 1000, "/messages/");
+            self.responses
+                .insert(0, Response { generation, preamble, ended: false, waiter: Waiter::default() });
+            self.client.resumed(generation, sequence);
+        }
+    }
+
+    // ---- time ---------------------------------------------------------------------------------------
+
+    pub(super) fn pass(&mut self, millis: u64, on_time: bool) {
+        let end = self.now + Duration::from_millis(millis);
+        let mut rounds = 0;
+        while let Some(deadline) = self.core.deadline().filter(|deadline| on_time && *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.on_deadline();
+            rounds += 1;
+            assert!(rounds < 10_000, "the timer is busy");
+        }
+        self.now = end;
+    }
+
+    pub(super) fn on_deadline(&mut self) {
+        self.core.on_deadline(self.now);
+        self.model.on_time(self.now);
+        let next = self.core.deadline();
+        assert!(next.is_none_or(|next| next > self.now), "the deadline was handled and is due again");
+        self.check();
+    }
+}
