@@ -1,0 +1,377 @@
+//! The load generator: one thread, no runtime, requests prepared beforehand.
+//!
+//! Every call has a slot; a slot posts on a connection of its own, and posts again when it has both the
+//! 202 and the answer on the stream. An answer that nobody waits for is an error: nothing may be lost,
+//! doubled or mixed up.
+
+mod http;
+
+use std::{
+    fmt,
+    io::{self, Write},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use memchr::memmem;
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
+
+/// Nothing may take longer than this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What round trips came to.
+#[derive(Debug)]
+pub(crate) struct RoundTrips {
+    pub(crate) calls: u64,
+    pub(crate) seconds: f64,
+    /// Microseconds from the POST to the answer on the stream.
+    pub(crate) latency: Histogram<u64>,
+}
+
+impl fmt::Display for RoundTrips {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |quantile| self.latency.value_at_quantile(quantile);
+        let rate = self.calls as f64 / self.seconds;
+        write!(
+            f,
+            "{rate:.0} requests/s, p50 {} µs, p99 {} µs, max {} µs",
+            at(0.5),
+            at(0.99),
+            self.latency.max()
+        )
+    }
+}
+
+struct Connection {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+    /// What is still to be written.
+    unsent: Vec<u8>,
+}
+
+struct Session {
+    stream: Connection,
+    /// Events, out of their chunks.
+    events: Vec<u8>,
+    slots: Vec<Slot>,
+}
+
+struct Slot {
+    connection: Connection,
+    /// Up to the id, and behind it.
+    before: Vec<u8>,
+    after: Vec<u8>,
+    id: u64,
+    posted: Instant,
+    accepted: bool,
+    answered: bool,
+}
+
+struct Generator {
+    poll: Poll,
+    sessions: Vec<Session>,
+    in_flight: usize,
+    histogram: Histogram<u64>,
+    calls: u64,
+    /// Slots that were answered in this turn.
+    answered: Vec<usize>,
+    /// Slots post again while this is set.
+    running: bool,
+    busy: usize,
+}
+
+#[allow(clippy::disallowed_methods, reason = "the generator measures time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Opens the sessions, initializes them, and lets every slot call `echo` for the time given.
+pub(crate) fn round_trips(
+    address: SocketAddr,
+    sessions: usize,
+    in_flight: usize,
+    bytes: usize,
+    time: Duration,
+) -> io::Result<RoundTrips> {
+    let mut generator = Generator {
+        poll: Poll::new()?,
+        sessions: Vec::with_capacity(sessions),
+        in_flight,
+        histogram: Histogram::new(3).map_err(io::Error::other)?,
+        calls: 0,
+        answered: Vec::new(),
+        running: true,
+        busy: 0,
+    };
+    let message = "x".repeat(bytes);
+    for _ in 0..sessions {
+        generator.open(address, &message)?;
+    }
+    generator.start()?;
+    generator.run_until(now() + time / 10)?;
+    generator.histogram.reset();
+    generator.calls = 0;
+    let start = now();
+    generator.run_until(start + time)?;
+    let (calls, seconds) = (generator.calls, start.elapsed().as_secs_f64());
+    generator.finish()?;
+    Ok(RoundTrips { calls, seconds, latency: generator.histogram })
+}
+
+impl Generator {
+    /// Token of a session's stream; its slots' follow.
+    fn token(&self, session: usize) -> usize {
+        session * (self.in_flight + 1)
+    }
+
+    /// One session, connected and initialized; blocking, one after the other.
+    fn open(&mut self, address: SocketAddr, message: &str) -> io::Result<()> {
+        let host = format!("127.0.0.1:{}", address.port());
+        let mut stream = std::net::TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET /sse HTTP/1.1\r\nhost: {host}\r\naccept: text/event-stream\r\n\r\n")?;
+        let mut reader = Blocking { stream, text: Vec::new() };
+        let endpoint = reader.wait_for("data: ", "\n")?.trim().to_owned();
+        let head = format!(
+            "POST {endpoint} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: bench\r\ncontent-length: "
+        );
+        let mut post = std::net::TcpStream::connect(address)?;
+        post.set_nodelay(true)?;
+        for (body, answer) in [
+            (
+                r#"{"jsonrpc":"2.0","id":"i","method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#,
+                true,
+            ),
+            (r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, false),
+        ] {
+            write!(post, "{head}{}\r\n\r\n{body}", body.len())?;
+            let mut response = Blocking { stream: post.try_clone()?, text: Vec::new() };
+            while http::take_response(&mut response.text).is_none() {
+                response.more()?;
+            }
+            if answer {
+                reader.wait_for("\"i\"", "\n")?;
+            }
+        }
+        // The floor echoes notifications too.
+        let mut events = std::mem::take(&mut reader.text);
+        events.clear();
+        let session = self.sessions.len();
+        let mut slots = Vec::with_capacity(self.in_flight);
+        for slot in 0..self.in_flight {
+            let socket = if slot == 0 { post.try_clone()? } else { std::net::TcpStream::connect(address)? };
+            let connection = self.register(socket, self.token(session) + 1 + slot)?;
+            let before = r#"{"jsonrpc":"2.0","id":"#;
+            let after = format!(
+                r#","method":"tools/call","params":{{"name":"echo","arguments":{{"message":"{message}"}}}}}}"#
+            );
+            // Ids have ten digits, so the length is always the same.
+            let length = before.len() + 10 + after.len();
+            slots.push(Slot {
+                connection,
+                before: format!("{head}{length}\r\n\r\n{before}").into_bytes(),
+                after: after.into_bytes(),
+                id: 0,
+                posted: now(),
+                accepted: true,
+                answered: true,
+            });
+        }
+        let stream = self.register(reader.stream, self.token(session))?;
+        self.sessions.push(Session { stream, events, slots });
+        Ok(())
+    }
+
+    fn register(&self, socket: std::net::TcpStream, token: usize) -> io::Result<Connection> {
+        socket.set_nodelay(true)?;
+        socket.set_nonblocking(true)?;
+        let mut socket = TcpStream::from_std(socket);
+        self.poll.registry().register(&mut socket, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Connection { socket, buffer: Vec::new(), unsent: Vec::new() })
+    }
+
+    fn start(&mut self) -> io::Result<()> {
+        for session in 0..self.sessions.len() {
+            for slot in 0..self.in_flight {
+                self.busy += 1;
+                self.sessions[session].slots[slot].post(1_000_000_000 + slot as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the slots that are busy finish.
+    fn finish(&mut self) -> io::Result<()> {
+        self.running = false;
+        let deadline = now() + PATIENCE;
+        while self.busy > 0 {
+            self.turn(deadline)?;
+        }
+        Ok(())
+    }
+
+    fn run_until(&mut self, end: Instant) -> io::Result<()> {
+        while now() < end {
+            self.turn(end + PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, deadline: Instant) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let wait = deadline.saturating_duration_since(now()).min(PATIENCE);
+        self.poll.poll(&mut events, Some(wait))?;
+        if events.is_empty() && now() >= deadline {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("{} calls were never answered", self.busy),
+            ));
+        }
+        for event in &events {
+            let (session, index) =
+                (event.token().0 / (self.in_flight + 1), event.token().0 % (self.in_flight + 1));
+            if index == 0 {
+                if event.is_readable() {
+                    self.read_stream(session)?;
+                }
+                continue;
+            }
+            let slot = &mut self.sessions[session].slots[index - 1];
+            if event.is_writable() {
+                slot.connection.flush()?;
+            }
+            if event.is_readable() {
+                self.read_post(session, index - 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read_post(&mut self, session: usize, index: usize) -> io::Result<()> {
+        let slot = &mut self.sessions[session].slots[index];
+        let Connection { socket, buffer, .. } = &mut slot.connection;
+        if !http::fill(socket, buffer)? {
+            return Err(io::Error::other("the server closed a connection"));
+        }
+        while let Some(status) = http::take_response(&mut slot.connection.buffer) {
+            if status != 202 {
+                return Err(io::Error::other(format!("a POST was answered {status}")));
+            }
+            slot.accepted = true;
+        }
+        self.next(session, index)
+    }
+
+    fn read_stream(&mut self, session: usize) -> io::Result<()> {
+        let Session { stream, events, slots } = &mut self.sessions[session];
+        let open = http::fill(&mut stream.socket, &mut stream.buffer)?;
+        let ended = http::take_chunks(&mut stream.buffer, events);
+        if !open || ended {
+            return Err(io::Error::other("a stream ended"));
+        }
+        let mut at = 0;
+        while let Some(end) = memmem::find(&events[at..], b"\n") {
+            let id = events[at..at + end].strip_prefix(b"data: ").and_then(id_of);
+            at += end + 1;
+            let Some(id) = id else { continue };
+            let index = (id % self.in_flight as u64) as usize;
+            let slot = &mut slots[index];
+            if slot.id != id || slot.answered {
+                return Err(io::Error::other(format!("an answer to {id}, which nobody waits for")));
+            }
+            slot.answered = true;
+            let _ = self.histogram.record(slot.posted.elapsed().as_micros() as u64);
+            self.calls += 1;
+            self.answered.push(index);
+        }
+        events.drain(..at);
+        for index in std::mem::take(&mut self.answered) {
+            self.next(session, index)?;
+        }
+        Ok(())
+    }
+
+    /// Posts again when both answers are there.
+    fn next(&mut self, session: usize, index: usize) -> io::Result<()> {
+        let slot = &mut self.sessions[session].slots[index];
+        if !(slot.accepted && slot.answered) || slot.id == 0 {
+            return Ok(());
+        }
+        if self.running {
+            slot.post(slot.id + self.in_flight as u64)
+        } else {
+            slot.id = 0;
+            self.busy -= 1;
+            Ok(())
+        }
+    }
+}
+
+impl Slot {
+    fn post(&mut self, id: u64) -> io::Result<()> {
+        (self.id, self.accepted, self.answered) = (id, false, false);
+        let unsent = &mut self.connection.unsent;
+        unsent.extend_from_slice(&self.before);
+        write!(unsent, "{id}")?;
+        unsent.extend_from_slice(&self.after);
+        self.posted = now();
+        self.connection.flush()
+    }
+}
+
+impl Connection {
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.unsent.is_empty() {
+            match self.socket.write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The id of a message; always early in it.
+fn id_of(data: &[u8]) -> Option<u64> {
+    let at = memmem::find(data, b"\"id\":")? + 5;
+    let digits = data[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&data[at..at + digits]).ok()?.parse().ok()
+}
+
+/// A connection that is read until something is there.
+struct Blocking {
+    stream: std::net::TcpStream,
+    text: Vec<u8>,
+}
+
+impl Blocking {
+    fn more(&mut self) -> io::Result<()> {
+        let mut part = [0; 4096];
+        match io::Read::read(&mut self.stream, &mut part)? {
+            0 => Err(io::Error::other("the server closed a connection")),
+            length => {
+                self.text.extend_from_slice(&part[..length]);
+                Ok(())
+            }
+        }
+    }
+
+    /// What stands between two texts; all up to there is dropped.
+    fn wait_for(&mut self, before: &str, after: &str) -> io::Result<String> {
+        loop {
+            let found = memmem::find(&self.text, before.as_bytes()).and_then(|start| {
+                let start = start + before.len();
+                let length = memmem::find(&self.text[start..], after.as_bytes())?;
+                Some((start, start + length))
+            });
+            if let Some((start, end)) = found {
+                let between = String::from_utf8_lossy(&self.text[start..end]).into_owned();
+                self.text.drain(..end);
+                return Ok(between);
+            }
+            self.more()?;
+        }
+    }
+}
