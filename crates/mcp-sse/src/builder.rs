@@ -49,6 +49,16 @@ impl Builder {
     // ---- where it is reached ------------------------------------------------------------------------
 
     /// DNS-rebinding protection. Default: on, for loopback names only.
+    ///
+    /// ```
+    /// use mcp_sse::{SseServerTransport, TransportSecuritySettings};
+    ///
+    /// let settings = TransportSecuritySettings {
+    ///     allowed_hosts: vec!["mcp.example.com".into()],
+    ///     ..Default::default()
+    /// };
+    /// assert!(SseServerTransport::builder("/messages/").security(settings).build().is_ok());
+    /// ```
     pub fn security(mut self, settings: TransportSecuritySettings) -> Self {
         self.security = settings;
         self
@@ -57,6 +67,14 @@ impl Builder {
     /// The path that the transport is mounted under, e.g. `/api`; the `endpoint` event puts it before the
     /// endpoint. Default: what a nested axum router took off the path (feature `axum`), else none. The
     /// empty string means none, whatever the router says.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").mount_prefix("/api").build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").mount_prefix("//evil").build().unwrap_err();
+    /// assert!(error.to_string().contains("is not a path"));
+    /// ```
     pub fn mount_prefix(mut self, prefix: &str) -> Self {
         self.mount_prefix = Some(prefix.to_owned());
         self
@@ -65,6 +83,24 @@ impl Builder {
     /// Whether the header `X-Forwarded-Prefix` is put before the mount prefix. Default: no. Only turn it
     /// on behind a proxy that sets the header or takes it away: whoever can set it decides where a client
     /// posts to on this origin.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// # use mcp_sse::SseServerTransport;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::builder("/messages/").trust_forwarded_prefix(true).build()?;
+    ///
+    /// # let get = http::Request::get("http://localhost/sse");
+    /// let get = get.header("x-forwarded-prefix", "/team").body(())?;
+    /// let (stream, _session) = sse.connect(&get);
+    /// # let event = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
+    /// # let event = std::str::from_utf8(&event)?;
+    /// // The stream's first event.
+    /// assert!(event.contains("data: /team/messages/?session_id="));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn trust_forwarded_prefix(mut self, trust: bool) -> Self {
         self.trust_forwarded_prefix = trust;
         self
@@ -74,6 +110,15 @@ impl Builder {
 
     /// A stream that was silent for this long gets a comment line, so that proxies do not cut it.
     /// Default: 15 s. Zero turns it off. Proxies cut silent streams at 60 s and more.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").keep_alive(Duration::from_secs(10)).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").keep_alive(Duration::MAX).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "keep_alive must be at most a year");
+    /// ```
     pub fn keep_alive(mut self, every: Duration) -> Self {
         self.limits.keep_alive = (!every.is_zero()).then_some(every);
         self
@@ -81,6 +126,26 @@ impl Builder {
 
     /// How long clients are told to wait before they reconnect (`retry:`, in whole milliseconds).
     /// Default: 1 s.
+    ///
+    /// At most a year.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use http_body_util::BodyExt;
+    /// # use mcp_sse::SseServerTransport;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::builder("/messages/").retry(Duration::from_millis(2500)).build()?;
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (stream, _session) = sse.connect(&get);
+    /// # let event = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
+    /// # let event = std::str::from_utf8(&event)?;
+    /// // The stream's first event.
+    /// assert!(event.contains("retry: 2500\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn retry(mut self, wait: Duration) -> Self {
         self.limits.retry = wait;
         self
@@ -89,6 +154,15 @@ impl Builder {
     /// How long a session waits for its client to come back with `Last-Event-ID`. Default: 30 s. Zero
     /// turns it off: a session ends with its stream, and events bear no ids. A session that waits keeps
     /// its app and its place under the cap, but makes room when the cap is reached.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").resume_window(Duration::ZERO).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").resume_window(Duration::MAX).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "resume_window must be at most a year");
+    /// ```
     pub fn resume_window(mut self, window: Duration) -> Self {
         self.limits.resume_window = window;
         self
@@ -97,6 +171,14 @@ impl Builder {
     /// How many events, and how many bytes of them, stay in memory after they were sent, for a client
     /// that resumes. Default: 1,024 events, 256 KiB. They are forgotten when nothing was sent for a
     /// resume window. A client that missed more is answered 404 and starts anew.
+    ///
+    /// Any number will do; with zero, a client that resumes must have missed nothing.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// // 200 events or 64 KiB, whichever is reached first.
+    /// assert!(SseServerTransport::builder("/messages/").replay_buffer(200, 64 * 1024).build().is_ok());
+    /// ```
     pub fn replay_buffer(mut self, events: usize, bytes: usize) -> Self {
         (self.limits.replay_events, self.limits.replay_bytes) = (events, bytes);
         self
@@ -104,6 +186,17 @@ impl Builder {
 
     /// How long a client may leave unread what waits for it, before its session ends. Default: 30 s.
     /// Progress is seen in steps of what the server buffers for a connection (up to some 100 KiB).
+    ///
+    /// More than zero, at most a year.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").stall_timeout(Duration::from_secs(10)).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").stall_timeout(Duration::ZERO).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "stall_timeout must be more than zero");
+    /// ```
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.limits.stall_timeout = timeout;
         self
@@ -111,6 +204,14 @@ impl Builder {
 
     /// How much may wait for a client to read it, in messages and bytes; beyond, `send` waits. Default:
     /// 1,024 messages, 1 MiB. A larger message passes when nothing else waits.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").outbound_queue(200, 256 * 1024).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").outbound_queue(200, 0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "outbound_queue must be at least 1");
+    /// ```
     pub fn outbound_queue(mut self, messages: usize, bytes: usize) -> Self {
         (self.limits.outbound_messages, self.limits.outbound_bytes) = (messages, bytes);
         self
@@ -118,6 +219,14 @@ impl Builder {
 
     /// The largest message that the app may send, in bytes. Default: 16 MiB. A larger response is
     /// replaced by a JSON-RPC error, and the app's `send` fails.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").max_outbound_message_bytes(1024 * 1024).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").max_outbound_message_bytes(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_outbound_message_bytes must be at least 1");
+    /// ```
     pub fn max_outbound_message_bytes(mut self, bytes: usize) -> Self {
         self.limits.outbound_message_bytes = bytes;
         self
@@ -126,12 +235,29 @@ impl Builder {
     // ---- messages from clients ----------------------------------------------------------------------
 
     /// The largest body of a POST, in bytes; a larger one is answered 413. Default: 4 MiB.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").max_body_bytes(64 * 1024).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").max_body_bytes(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_body_bytes must be at least 1");
+    /// ```
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.limits.body_bytes = bytes;
         self
     }
 
     /// How long the body of a POST may take to arrive; then 408. Default: 30 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").body_timeout(Duration::from_secs(5)).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").body_timeout(Duration::MAX).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "body_timeout must be at most a year");
+    /// ```
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
         self.limits.body_timeout = timeout;
         self
@@ -140,6 +266,14 @@ impl Builder {
     /// How much may wait for the app to take it, in messages and bytes (with their headers, and bodies
     /// that are being read). Default: 256 messages, 1 MiB. Beyond, a POST waits, then gets 503. A larger
     /// message passes when nothing else waits.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").inbound_queue(32, 256 * 1024).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").inbound_queue(0, 256 * 1024).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "inbound_queue must be at least 1");
+    /// ```
     pub fn inbound_queue(mut self, messages: usize, bytes: usize) -> Self {
         (self.limits.inbound_messages, self.limits.inbound_bytes) = (messages, bytes);
         self
@@ -148,12 +282,29 @@ impl Builder {
     /// How many requests, and how many bytes of them, may be unanswered in one session. Default: 256
     /// requests, 1 MiB. Beyond, a POST waits, then gets 503; responses and notifications still pass. A
     /// larger request passes when no other is in flight.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").requests_in_flight(32, 256 * 1024).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").requests_in_flight(0, 256 * 1024).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "requests_in_flight must be at least 1");
+    /// ```
     pub fn requests_in_flight(mut self, requests: usize, bytes: usize) -> Self {
         (self.limits.in_flight_requests, self.limits.in_flight_bytes) = (requests, bytes);
         self
     }
 
     /// How long a POST waits at one of these bounds before it gets 503 with `Retry-After`. Default: 1 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").post_wait(Duration::from_millis(200)).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").post_wait(Duration::MAX).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "post_wait must be at most a year");
+    /// ```
     pub fn post_wait(mut self, wait: Duration) -> Self {
         self.limits.post_wait = wait;
         self
@@ -161,6 +312,24 @@ impl Builder {
 
     /// Whether a session whose client begins without `initialize` gets one from the transport. Default:
     /// yes. Today's TypeScript clients reconnect that way.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::builder("/messages/").made_up_initialize(false).build()?;
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let post = http::Request::post(uri).header("content-type", "application/json");
+    /// // A client that begins with `tools/list`; by default the app would get an `initialize` first.
+    /// let json = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+    /// assert_eq!(session.recv().await.unwrap().message.method(), Some("tools/list"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn made_up_initialize(mut self, make_up: bool) -> Self {
         self.limits.made_up_initialize = make_up;
         self
@@ -170,18 +339,52 @@ impl Builder {
 
     /// How many sessions there may be; beyond, one whose client is away makes room, else a GET gets 503
     /// with `Retry-After`. Default: 10,000.
+    ///
+    /// At least 1.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::builder("/messages/").max_sessions(1).build()?;
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let (first, _session) = sse.connect(&get);
+    /// let (second, _) = sse.connect(&get);
+    /// assert_eq!(first.status(), 200);
+    /// assert_eq!((second.status().as_u16(), &second.headers()["retry-after"]), (503, &"1".parse()?));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn max_sessions(mut self, sessions: usize) -> Self {
         self.limits.max_sessions = sessions;
         self
     }
 
     /// The same for the sessions of one [`Principal`](crate::Principal). Default: 1,000.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").max_sessions_per_principal(20).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").max_sessions_per_principal(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_sessions_per_principal must be at least 1");
+    /// ```
     pub fn max_sessions_per_principal(mut self, sessions: usize) -> Self {
         self.limits.max_sessions_per_principal = sessions;
         self
     }
 
     /// How long an app may go on after its session closed, before it is dropped. Default: 30 s.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").app_grace(Duration::from_secs(5)).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").app_grace(Duration::MAX).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "app_grace must be at most a year");
+    /// ```
     pub fn app_grace(mut self, grace: Duration) -> Self {
         self.limits.app_grace = grace;
         self
@@ -189,12 +392,28 @@ impl Builder {
 
     /// Over how long a time a shutdown spreads the ends of the streams. Default: 1 s; never longer than
     /// the shutdown's deadline.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").shutdown_spread(Duration::from_secs(10)).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").shutdown_spread(Duration::MAX).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "shutdown_spread must be at most a year");
+    /// ```
     pub fn shutdown_spread(mut self, spread: Duration) -> Self {
         self.limits.shutdown_spread = spread;
         self
     }
 
     /// Makes the transport.
+    ///
+    /// ```
+    /// use mcp_sse::{ConfigError, SseServerTransport};
+    ///
+    /// let error = SseServerTransport::builder("/messages/").max_sessions(0).build().unwrap_err();
+    /// assert_eq!(error, ConfigError::OutOfRange { setting: "max_sessions", expected: "at least 1" });
+    /// ```
     ///
     /// # Errors
     ///

@@ -1,16 +1,19 @@
 //! The transport on plain hyper: with an echo app of its own, and with rmcp.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::{Response, StatusCode};
 use mcp_sse::{Body, Message, MessageKind, Session, SseServerTransport};
 use rmcp::{
-    RoleServer, ServiceExt as _,
-    handler::server::wrapper::Parameters,
+    RoleServer, ServerHandler, ServiceExt as _,
+    handler::server::{router::tool::ToolRouter, wrapper::Parameters},
     model::ProgressNotificationParam,
     schemars::{self, JsonSchema},
     service::RequestContext,
-    tool, tool_router,
+    tool, tool_handler, tool_router,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -29,6 +32,12 @@ pub(super) struct Bare;
 /// The echo tool with rmcp.
 #[derive(Clone, Copy)]
 pub(super) struct WithRmcp;
+
+/// The server of [`WithRmcp`]. Its tools are made once, as in the peer.
+#[derive(Clone)]
+struct Echoing {
+    tools: Arc<ToolRouter<Self>>,
+}
 
 pub(super) async fn run(listener: TcpListener, app: impl App) -> std::io::Result<()> {
     let sse = SseServerTransport::builder("/messages/")
@@ -113,8 +122,8 @@ pub(super) struct Steps {
     steps: u32,
 }
 
-#[tool_router(server_handler)]
-impl WithRmcp {
+#[tool_router]
+impl Echoing {
     #[tool(description = "Returns the message as it came")]
     fn echo(&self, Parameters(Echo { message }): Parameters<Echo>) -> String {
         message
@@ -137,9 +146,14 @@ impl WithRmcp {
     }
 }
 
+#[tool_handler(router = self.tools)]
+impl ServerHandler for Echoing {}
+
 impl App for WithRmcp {
     async fn run(self, session: Session) {
-        if let Ok(server) = self.serve(session).await {
+        static TOOLS: OnceLock<Arc<ToolRouter<Echoing>>> = OnceLock::new();
+        let tools = Arc::clone(TOOLS.get_or_init(|| Arc::new(Echoing::tool_router())));
+        if let Ok(server) = (Echoing { tools }).serve(session).await {
             let _ = server.waiting().await;
         }
     }

@@ -83,7 +83,6 @@ impl Gate {
     /// Gives up a place in the queue.
     pub(crate) fn abandon(&mut self, ticket: Ticket) {
         self.waiting.retain(|w| w.ticket != ticket);
-        self.shrink();
     }
 
     /// Gives back what items took.
@@ -110,6 +109,11 @@ impl Gate {
         self.waiting.iter_mut().filter_map(|w| w.waker.take())
     }
 
+    /// Gives back memory that a burst took.
+    pub(crate) fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
+    }
+
     /// Empties the gate and hands out the wakers of all who wait.
     pub(crate) fn close(&mut self) -> impl Iterator<Item = Waker> + use<> {
         (self.items, self.bytes) = (0, 0);
@@ -131,14 +135,6 @@ impl Gate {
     fn take(&mut self, bytes: usize) {
         self.items += 1;
         self.bytes += bytes;
-        self.shrink();
-    }
-
-    /// A queue that a burst made long gives its memory back.
-    fn shrink(&mut self) {
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
-        }
     }
 }
 

@@ -128,6 +128,11 @@ impl Log {
         self.evict(0, 0);
     }
 
+    /// Gives back memory that a burst took.
+    pub(crate) fn shrink(&mut self) {
+        self.events.shrink_to_fit();
+    }
+
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         self.first = self.next();
@@ -144,9 +149,6 @@ impl Log {
                 self.replay_bytes -= json.len();
             }
             self.first += 1;
-        }
-        if self.events.is_empty() {
-            self.events = VecDeque::new();
         }
     }
 }

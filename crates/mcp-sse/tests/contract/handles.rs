@@ -244,16 +244,17 @@ async fn a_client_that_begins_without_initialize_gets_one_made_up_and_never_hear
 }
 
 #[tokio::test]
-async fn a_client_that_begins_with_initialize_gets_none_made_up() {
+async fn a_client_that_shakes_hands_itself_gets_no_initialize_made_up_whatever_it_asked_before() {
     let server = Server::new(mcp_sse::SseServerTransport::builder("/messages/"));
     let ping = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#;
+    let discover = r#"{"jsonrpc":"2.0","id":"d","method":"server/discover"}"#;
     let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#;
     let events = server.open().await;
-    for json in [ping, initialize, &request(2)] {
+    for json in [ping, discover, initialize, &request(2)] {
         server.post(&events, json.to_owned()).await.assert_accepted();
     }
     let mut session = server.session().await;
-    for json in [ping, initialize, &request(2)] {
+    for json in [ping, discover, initialize, &request(2)] {
         assert_eq!(received(&mut session).await, json);
     }
 }

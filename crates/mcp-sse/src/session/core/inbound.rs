@@ -1,7 +1,6 @@
 //! From the client to the app: a POST reserves room, is admitted and accepted; the app receives.
 
 use std::{
-    collections::VecDeque,
     task::{Poll, Waker},
     time::Instant,
 };
@@ -159,9 +158,6 @@ impl Core {
                 self.inbound_gate.leave(1, cost);
                 let waker = self.inbound_gate.next_to_wake();
                 self.actions.add(waker);
-            }
-            if self.inbound.is_empty() {
-                self.inbound = VecDeque::new();
             }
             return Poll::Ready(Some(incoming));
         }

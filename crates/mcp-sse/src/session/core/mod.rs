@@ -196,6 +196,18 @@ impl Core {
             }
             Stream::Attached { .. } | Stream::Detached { .. } => {}
         }
+        self.shrink();
+    }
+
+    /// Gives back memory that a burst took. Done when a deadline is due, which is when the session was
+    /// quiet for a while; done after each message it would cost more than it saves.
+    fn shrink(&mut self) {
+        self.inbound.shrink_to_fit();
+        self.in_flight.shrink_to_fit();
+        self.log.shrink();
+        for gate in [&mut self.inbound_gate, &mut self.in_flight_gate, &mut self.outbound_gate] {
+            gate.shrink();
+        }
     }
 
     /// Takes no new requests and closes as soon as none is in flight.

@@ -1,7 +1,6 @@
 //! From the app to the log: a message passes the gate or waits; an answer ends its request.
 
 use std::{
-    collections::HashMap,
     task::{Poll, Waker},
     time::Instant,
 };
@@ -131,11 +130,8 @@ impl Core {
         self.in_flight_gate.leave(1, cost);
         let waker = self.in_flight_gate.next_to_wake();
         self.actions.add(waker);
-        if self.in_flight.is_empty() {
-            self.in_flight = HashMap::new();
-            if self.phase == Phase::Draining {
-                self.close(CloseReason::Shutdown, now);
-            }
+        if self.in_flight.is_empty() && self.phase == Phase::Draining {
+            self.close(CloseReason::Shutdown, now);
         }
     }
 }

@@ -24,7 +24,17 @@ pub(crate) const UNKNOWN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Settings for a test that is the app itself: nothing is made up before the client's first message.
 pub(crate) fn builder() -> Builder {
+    listen();
     SseServerTransport::builder("/messages/").made_up_initialize(false)
+}
+
+/// Some subscriber for the threads of all tests. Without one, a log line that such a thread writes first can
+/// be turned off for the tests of the log too (tracing keeps for each line whether anybody listens).
+fn listen() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry()).expect("the first");
+    });
 }
 
 // ---- messages -------------------------------------------------------------------------------------------
@@ -262,6 +272,7 @@ impl Server {
         A: Fn(Session) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        listen();
         let sse = builder.build().expect("settings");
         let (connect, post) = (sse.connect_sse(app), sse.handle_post_message());
         Self { sse, connect, post, sessions: Mutex::new(mpsc::channel(1).1) }
