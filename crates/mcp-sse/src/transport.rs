@@ -1,17 +1,14 @@
 //! `SseServerTransport`: the two requests (GET opens a stream, POST brings a message), the sessions from
 //! outside, and the way down.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 
 use crate::{
     Builder, Message, MessageKind, Principal, SendError, Session, SessionHandle, SessionId,
-    admission::{self, Admitted, Names, Rejection, body as request_body},
+    admission::{self, Admitted, Names, Rejection, body::BodyReader},
     body::Body,
     clock,
     endpoint::{EndpointPath, Mount},
@@ -29,6 +26,9 @@ use crate::{
 
 /// What an inbound message counts beside its bytes and its headers.
 const MESSAGE_OVERHEAD: usize = 512;
+/// How much of a body of undeclared length is read before it has room in its session's queue. About what
+/// the server buffers for a connection anyway.
+const UNDECLARED_BYTES: usize = 64 * 1024;
 
 /// Serves MCP clients over HTTP+SSE: `GET` opens a stream, `POST` takes the client's messages.
 ///
@@ -396,20 +396,28 @@ impl SseServerTransport {
     async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
         let Inner { limits, names, registry, .. } = &*self.inner;
         let admitted = admission::admit_post(&parts, names)?;
-        let expected = request_body::expected(&body, limits.body_bytes)?;
+        let body = pin!(body);
+        let mut body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
         let session = match self.find_for_post(&admitted, &parts) {
             Ok(session) => session,
             Err(rejection) => {
                 // A body over the limit comes before a wrong session in the order of the checks.
-                request_body::discard(body, limits.body_bytes, limits.body_timeout).await?;
+                body.discard().await?;
                 return Err(rejection);
             }
         };
-        let deadline = clock::now() + limits.post_wait;
         let head = head_bytes(&parts);
-        let room = session.reserve(head + expected, limits.post_wait).await;
+        let length = match body.declared() {
+            Some(length) => length,
+            // Most undeclared bodies are short: then their length is known before there is room for them.
+            None if body.read_up_to(UNDECLARED_BYTES).await? => body.length(),
+            None => limits.body_bytes,
+        };
+        let asked = clock::now();
+        let room = session.reserve(head + length, limits.post_wait).await;
         let room = room.map_err(|refusal| refused(&session, refusal))?;
-        let json = request_body::read(body, limits.body_bytes, limits.body_timeout).await?;
+        let waited = clock::now() - asked;
+        let json = body.read().await?;
         tracing::trace!(session = %session.id, message = %String::from_utf8_lossy(&json), "message from the client");
         let cost = head + json.len();
         let message = Message::parse(json).map_err(|error| {
@@ -420,7 +428,7 @@ impl SseServerTransport {
         if registry.is_draining() && matches!(message.kind(), MessageKind::Request { .. }) {
             return Err(Rejection::ShuttingDown);
         }
-        let wait = remaining(deadline);
+        let wait = limits.post_wait.saturating_sub(waited);
         room.accept(message, parts, cost, wait).await.map_err(|refusal| refused(&session, refusal))
     }
 
@@ -460,11 +468,6 @@ fn refused(session: &Shared, refusal: Refusal) -> Rejection {
             Rejection::SessionBusy
         }
     }
-}
-
-/// At least a moment, so that what is ready now still passes.
-fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(clock::now()).max(Duration::from_millis(1))
 }
 
 /// What the head of a request keeps in memory while its message waits, roughly.

@@ -1,90 +1,92 @@
 //! Reading a request's body, bounded in size and time while it streams.
 
 use std::{
-    pin::{Pin, pin},
-    task::{Context, Poll, ready},
-    time::Duration,
+    future::poll_fn,
+    pin::Pin,
+    time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
-use pin_project_lite::pin_project;
 
 use super::Rejection;
+use crate::clock;
 
-/// How large the body may turn out to be: its declared length, or the limit. An error if what is
-/// declared is over the limit.
-pub(crate) fn expected<B: Body>(body: &B, limit: usize) -> Result<usize, Rejection> {
-    let hint = body.size_hint();
-    if hint.lower() > limit as u64 {
-        return Err(Rejection::BodyTooLarge);
-    }
-    Ok(hint.exact().map_or(limit, |exact| exact as usize))
-}
-
-/// Reads the body whole. The bytes own exactly their memory: a small message must not keep the
-/// connection's read buffer alive while it waits in a queue.
-pub(crate) async fn read<B>(body: B, limit: usize, timeout: Duration) -> Result<Bytes, Rejection>
-where
-    B: Body,
-{
-    let mut bytes = BytesMut::new();
-    walk(body, limit, timeout, |chunk| {
-        // Most bodies come as one frame: this reserves its size once, exactly.
-        bytes.reserve(chunk.remaining());
-        while chunk.has_remaining() {
-            let part = chunk.chunk();
-            bytes.extend_from_slice(part);
-            let length = part.len();
-            chunk.advance(length);
-        }
-    })
-    .await?;
-    Ok(bytes.freeze())
-}
-
-/// Reads the body to its end and keeps nothing: the connection stays usable, and a body over the limit is
-/// told apart.
-pub(crate) async fn discard<B: Body>(body: B, limit: usize, timeout: Duration) -> Result<(), Rejection> {
-    walk(body, limit, timeout, |_| ()).await
-}
-
-async fn walk<B: Body>(
-    body: B,
+/// A body on its way in.
+pub(crate) struct BodyReader<'a, B> {
+    body: Pin<&'a mut B>,
+    bytes: BytesMut,
+    read: usize,
     limit: usize,
-    timeout: Duration,
-    each: impl FnMut(&mut B::Data),
-) -> Result<(), Rejection> {
-    let walk = pin!(Walk { body, left: limit, each });
-    tokio::time::timeout(timeout, walk).await.unwrap_or(Err(Rejection::BodyTimeout))
+    deadline: Instant,
 }
 
-pin_project! {
-    struct Walk<B, F> {
-        #[pin]
-        body: B,
-        left: usize,
-        each: F,
+impl<'a, B: Body> BodyReader<'a, B> {
+    /// An error if what is declared is over the limit.
+    pub(crate) fn new(body: Pin<&'a mut B>, limit: usize, timeout: Duration) -> Result<Self, Rejection> {
+        if body.size_hint().lower() > limit as u64 {
+            return Err(Rejection::BodyTooLarge);
+        }
+        Ok(Self { body, bytes: BytesMut::new(), read: 0, limit, deadline: clock::now() + timeout })
     }
-}
 
-impl<B: Body, F: FnMut(&mut B::Data)> Future for Walk<B, F> {
-    type Output = Result<(), Rejection>;
+    /// The length that the request declares.
+    pub(crate) fn declared(&self) -> Option<usize> {
+        self.body.size_hint().exact().map(|length| length as usize)
+    }
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        loop {
-            let frame = match ready!(this.body.as_mut().poll_frame(cx)) {
-                None => return Poll::Ready(Ok(())),
-                Some(Err(_)) => return Poll::Ready(Err(Rejection::BodyUnreadable)),
-                Some(Ok(frame)) => frame,
-            };
-            let Ok(mut data) = frame.into_data() else { continue };
-            match this.left.checked_sub(data.remaining()) {
-                Some(left) => *this.left = left,
-                None => return Poll::Ready(Err(Rejection::BodyTooLarge)),
+    /// How much is there.
+    pub(crate) fn length(&self) -> usize {
+        self.read
+    }
+
+    /// Reads until the body ends (`true`) or this much is there.
+    pub(crate) async fn read_up_to(&mut self, length: usize) -> Result<bool, Rejection> {
+        while self.read < length {
+            let Some(mut data) = self.next().await? else { return Ok(true) };
+            // Most bodies come as one frame: this reserves its size once, exactly. The bytes are copied
+            // so that a small message does not keep the connection's read buffer alive in a queue.
+            self.bytes.reserve(data.remaining());
+            while data.has_remaining() {
+                let part = data.chunk();
+                self.bytes.extend_from_slice(part);
+                let length = part.len();
+                data.advance(length);
             }
-            (this.each)(&mut data);
+        }
+        Ok(false)
+    }
+
+    /// Reads the rest, and returns it all.
+    pub(crate) async fn read(mut self) -> Result<Bytes, Rejection> {
+        self.read_up_to(usize::MAX).await?;
+        Ok(self.bytes.freeze())
+    }
+
+    /// Reads the rest and keeps nothing: the connection stays usable, and a body over the limit is told
+    /// apart.
+    pub(crate) async fn discard(mut self) -> Result<(), Rejection> {
+        while self.next().await?.is_some() {}
+        Ok(())
+    }
+
+    /// The next frame of data.
+    async fn next(&mut self) -> Result<Option<B::Data>, Rejection> {
+        loop {
+            let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx));
+            let frame = match tokio::time::timeout_at(self.deadline.into(), frame).await {
+                Err(_) => return Err(Rejection::BodyTimeout),
+                Ok(None) => return Ok(None),
+                Ok(Some(Err(_))) => return Err(Rejection::BodyUnreadable),
+                Ok(Some(Ok(frame))) => frame,
+            };
+            // Trailers say nothing that is needed.
+            let Ok(data) = frame.into_data() else { continue };
+            self.read = self.read.saturating_add(data.remaining());
+            if self.read > self.limit {
+                return Err(Rejection::BodyTooLarge);
+            }
+            return Ok(Some(data));
         }
     }
 }

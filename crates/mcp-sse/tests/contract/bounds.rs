@@ -9,7 +9,7 @@ use tokio::pin;
 
 use crate::help::{
     Server, builder, call, empty, endless, error, full, get, message, notification, pass, post, principal,
-    received, request, result, timed,
+    received, request, result, stalled, streamed, timed,
 };
 
 const MIB: usize = 1 << 20;
@@ -167,12 +167,28 @@ async fn a_post_given_up_while_it_waits_leaves_no_trace() {
 async fn a_post_given_up_while_its_body_arrives_leaves_no_trace() {
     let (server, events, session) = Server::with_session(builder()).await;
     {
-        let posting = server.send(post(&events.uri).body(endless()).unwrap());
+        let posting = server.send(post(&events.uri).body(stalled(100)).unwrap());
         pin!(posting);
         assert!(poll!(&mut posting).is_pending());
         assert_eq!(session.handle().info().inbound_queued, 1, "it has its place");
     }
     assert_eq!(session.handle().info().inbound_queued, 0);
+}
+
+#[tokio::test]
+async fn a_body_of_undeclared_length_holds_no_place_until_it_turns_out_to_be_long() {
+    let (server, events, mut session) = Server::with_session(builder().inbound_queue(100, 2000)).await;
+    let posting = server.send(post(&events.uri).body(endless()).unwrap());
+    pin!(posting);
+    assert!(poll!(&mut posting).is_pending());
+    assert_eq!(session.handle().info().inbound_queued, 0);
+    // Short ones pass beside it, and beside a message that is queued.
+    server.post(&events, notification("declared")).await.assert_accepted();
+    let undeclared = streamed(vec![notification("undeclared").into()]);
+    let answer = server.send(post(&events.uri).body(undeclared).unwrap()).await;
+    answer.assert_accepted();
+    assert_eq!(received(&mut session).await, notification("declared"));
+    assert_eq!(received(&mut session).await, notification("undeclared"));
 }
 
 #[tokio::test(start_paused = true)]

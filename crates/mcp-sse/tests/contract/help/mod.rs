@@ -94,6 +94,27 @@ pub(crate) fn endless() -> impl http_body::Body<Data = Bytes, Error = Infallible
     http_body_util::StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, _>>())
 }
 
+/// A body that declares its length, and of which nothing ever comes.
+pub(crate) fn stalled(length: u64) -> impl http_body::Body<Data = Bytes, Error = Infallible> + Send {
+    struct Stalled(u64);
+    impl http_body::Body for Stalled {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+            std::task::Poll::Pending
+        }
+
+        fn size_hint(&self) -> http_body::SizeHint {
+            http_body::SizeHint::with_exact(self.0)
+        }
+    }
+    Stalled(length)
+}
+
 /// Calls one of the services.
 pub(crate) async fn call<S, B>(service: &S, request: Request<B>) -> Response<Body>
 where
