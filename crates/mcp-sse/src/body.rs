@@ -15,6 +15,24 @@ use crate::session::{core::Taken, shared::Shared};
 /// The response body of both services: a short text, or a session's stream of events.
 ///
 /// Dropping a stream (the server does when the connection closes) detaches it from its session.
+///
+/// ```
+/// use http_body_util::BodyExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// let get = http::Request::get("http://evil.example/sse").body(())?;
+/// let (refusal, _) = sse.connect(&get);
+/// assert_eq!(refusal.into_body().collect().await?.to_bytes(), "Invalid Host header");
+///
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (stream, _session) = sse.connect(&get);
+/// let chunk = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
+/// assert!(chunk.starts_with(b"event: endpoint\n"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Body(Kind);
 
@@ -36,6 +54,14 @@ struct Stream {
 
 impl Body {
     /// An empty body, for the other answers of a server that has no framework.
+    ///
+    /// ```
+    /// use mcp_sse::Body;
+    ///
+    /// let mut response = http::Response::new(Body::empty());
+    /// *response.status_mut() = http::StatusCode::NOT_FOUND;
+    /// assert_eq!(http_body::Body::size_hint(response.body()).exact(), Some(0));
+    /// ```
     pub fn empty() -> Self {
         Self::text("")
     }

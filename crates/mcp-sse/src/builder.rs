@@ -19,10 +19,11 @@ use crate::{
 /// use std::time::Duration;
 /// use mcp_sse::SseServerTransport;
 ///
-/// let transport = SseServerTransport::builder("/messages/")
+/// let sse = SseServerTransport::builder("/messages/")
 ///     .keep_alive(Duration::from_secs(10))
 ///     .max_sessions(500)
 ///     .build()?;
+/// assert_eq!(sse.session_count(), 0);
 /// # Ok::<(), mcp_sse::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -125,9 +126,7 @@ impl Builder {
     }
 
     /// How long clients are told to wait before they reconnect (`retry:`, in whole milliseconds).
-    /// Default: 1 s.
-    ///
-    /// At most a year.
+    /// Default: 1 s; at most a year.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -170,9 +169,8 @@ impl Builder {
 
     /// How many events, and how many bytes of them, stay in memory after they were sent, for a client
     /// that resumes. Default: 1,024 events, 256 KiB. They are forgotten when nothing was sent for a
-    /// resume window. A client that missed more is answered 404 and starts anew.
-    ///
-    /// Any number will do; with zero, a client that resumes must have missed nothing.
+    /// resume window. A client that missed more is answered 404 and starts anew. Zero will do: then only
+    /// a client that missed nothing of what was sent can resume.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -186,7 +184,6 @@ impl Builder {
 
     /// How long a client may leave unread what waits for it, before its session ends. Default: 30 s.
     /// Progress is seen in steps of what the server buffers for a connection (up to some 100 KiB).
-    ///
     /// More than zero, at most a year.
     ///
     /// ```
@@ -338,9 +335,7 @@ impl Builder {
     // ---- sessions -----------------------------------------------------------------------------------
 
     /// How many sessions there may be; beyond, one whose client is away makes room, else a GET gets 503
-    /// with `Retry-After`. Default: 10,000.
-    ///
-    /// At least 1.
+    /// with `Retry-After`. Default: 10,000; at least 1.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;

@@ -3,6 +3,7 @@
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "axum", feature = "rmcp"))]
+//! # #[allow(dead_code)]
 //! # mod example {
 //! use mcp_sse::SseServerTransport;
 //! use rmcp::{ServerHandler, ServiceExt};
@@ -62,6 +63,8 @@
 //! | `rmcp` | yes | a session is rmcp's `Transport<RoleServer>` |
 //! | `axum` | no | the mount prefix under `Router::nest`; [`SseServerTransport`]`::router` |
 
+#![doc(test(attr(deny(warnings))))]
+
 mod admission;
 mod body;
 mod builder;
@@ -91,3 +94,8 @@ pub use self::{
     },
     transport::{ConfigError, Shutdown, SseServerTransport},
 };
+
+// The README's code is compiled with the examples of the docs.
+#[cfg(all(doctest, feature = "rmcp", feature = "axum"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -33,6 +33,21 @@ pub struct Message {
 }
 
 /// What a [`Message`] is, with the parts of its envelope.
+///
+/// ```
+/// use mcp_sse::{Message, MessageKind, RequestId};
+///
+/// let message = Message::parse(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#)?;
+/// match message.kind() {
+///     MessageKind::Request { id, method } => println!("{id} asks for {method}"),
+///     MessageKind::Notification { method } => println!("tells of {method}"),
+///     MessageKind::Response { id, is_error } => {
+///         assert_eq!((id.as_ref(), *is_error), (Some(&RequestId::from(7)), false));
+///     }
+/// }
+/// # assert!(matches!(message.kind(), MessageKind::Response { .. }));
+/// # Ok::<(), mcp_sse::ParseMessageError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageKind {
     /// Wants a response that bears the same id.
@@ -59,6 +74,19 @@ pub enum MessageKind {
 /// The id of a JSON-RPC request: a string or a number.
 ///
 /// `Display` writes it as JSON (`7`, `"a"`).
+///
+/// ```
+/// use mcp_sse::{Message, RequestId};
+///
+/// assert_eq!(RequestId::from(7).to_string(), "7");
+/// assert_eq!(RequestId::from("7").to_string(), r#""7""#);
+/// assert_ne!(RequestId::from(7), RequestId::from("7"));
+///
+/// // The same number, written otherwise, is the same id.
+/// let message = Message::parse(r#"{"jsonrpc":"2.0","id":7.0,"method":"ping"}"#)?;
+/// assert_eq!(message.id(), Some(&RequestId::from(7)));
+/// # Ok::<(), mcp_sse::ParseMessageError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(IdRepr);
 
@@ -71,6 +99,15 @@ enum IdRepr {
 }
 
 /// Why some bytes are not a [`Message`].
+///
+/// ```
+/// use mcp_sse::{Message, ParseMessageError};
+///
+/// let error = |bytes: &'static [u8]| Message::parse(bytes).unwrap_err();
+/// assert!(matches!(error(b"{\xff}"), ParseMessageError::NotUtf8 { at: 1 }));
+/// assert!(matches!(error(b"[]"), ParseMessageError::NotJson(_)));
+/// assert!(matches!(error(br#"{"jsonrpc":"1.0"}"#), ParseMessageError::NotJsonRpc(_)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseMessageError {
@@ -110,6 +147,16 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 
 impl Message {
     /// Reads one JSON-RPC 2.0 message. The bytes are kept as they are.
+    ///
+    /// ```
+    /// use mcp_sse::Message;
+    ///
+    /// let json = r#"{ "jsonrpc": "2.0", "method": "notifications/initialized" }"#;
+    /// assert_eq!(Message::parse(json)?.as_str(), json); // not rewritten
+    ///
+    /// assert!(Message::parse("[]").is_err()); // no batches
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -154,11 +201,28 @@ impl Message {
     }
 
     /// What it is, with its id and method.
+    ///
+    /// ```
+    /// # use mcp_sse::{Message, MessageKind};
+    /// let message = Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)?;
+    /// assert!(matches!(message.kind(), MessageKind::Notification { .. }));
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
     pub fn kind(&self) -> &MessageKind {
         &self.kind
     }
 
     /// The method of a request or notification.
+    ///
+    /// ```
+    /// # use mcp_sse::Message;
+    /// let message = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)?;
+    /// assert_eq!(message.method(), Some("ping"));
+    ///
+    /// let response = Message::parse(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)?;
+    /// assert_eq!(response.method(), None);
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
     pub fn method(&self) -> Option<&str> {
         match &self.kind {
             MessageKind::Request { method, .. } | MessageKind::Notification { method } => Some(method),
@@ -167,6 +231,13 @@ impl Message {
     }
 
     /// The id of a request or response.
+    ///
+    /// ```
+    /// # use mcp_sse::{Message, RequestId};
+    /// let message = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)?;
+    /// assert_eq!(message.id(), Some(&RequestId::from(1)));
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
     pub fn id(&self) -> Option<&RequestId> {
         match &self.kind {
             MessageKind::Request { id, .. } => Some(id),
@@ -176,17 +247,39 @@ impl Message {
     }
 
     /// The message as it came.
+    ///
+    /// ```
+    /// # use mcp_sse::Message;
+    /// let message = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)?;
+    /// assert!(message.as_bytes().starts_with(b"{\"jsonrpc\""));
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.json
     }
 
     /// The message as it came, as text.
+    ///
+    /// ```
+    /// # use mcp_sse::Message;
+    /// let message = Message::parse(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#)?;
+    /// assert!(message.as_str().ends_with(r#""method":"ping"}"#));
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
     pub fn as_str(&self) -> &str {
         // Checked when the message was made; the fallback can not be reached.
         std::str::from_utf8(&self.json).unwrap_or_default()
     }
 
     /// The bytes, without a copy.
+    ///
+    /// ```
+    /// # use mcp_sse::Message;
+    /// let bytes = bytes::Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    /// let message = Message::parse(bytes.clone())?;
+    /// assert_eq!(message.into_bytes().as_ptr(), bytes.as_ptr());
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
     pub fn into_bytes(self) -> Bytes {
         self.json
     }

@@ -22,6 +22,44 @@ use crate::{
 
 const INVALID_PARAMS: i32 = -32602;
 
+/// Give it to rmcp's `serve`. A handler finds the head of the POST that brought the message in its
+/// context: `context.extensions.get::<http::request::Parts>()`. A request that rmcp cannot read is answered
+/// with a JSON-RPC error (-32602).
+///
+/// ```
+/// # use http_body_util::BodyExt;
+/// # use mcp_sse::SseServerTransport;
+/// use rmcp::{ServerHandler, ServiceExt};
+///
+/// struct Counter; // your MCP server
+/// impl ServerHandler for Counter {}
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let post = http::Request::post(uri).header("content-type", "application/json");
+/// tokio::spawn(async {
+///     if let Ok(server) = Counter.serve(session).await {
+///         let _ = server.waiting().await;
+///     }
+/// });
+/// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2024-11-05",
+/// #     "capabilities":{},"clientInfo":{"name":"doc","version":"1"}}}"#;
+/// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+/// # let mut stream = stream.into_body();
+/// # let mut events = String::new();
+/// # while !events.contains("event: message") {
+/// #     let chunk = stream.frame().await.unwrap()?.into_data().unwrap();
+/// #     events.push_str(std::str::from_utf8(&chunk)?);
+/// # }
+/// // The client has posted `initialize` and reads its stream.
+/// assert!(events.contains(r#""serverInfo""#));
+/// # Ok(())
+/// # }
+/// ```
 impl Transport<RoleServer> for Session {
     type Error = SendError;
 

@@ -17,6 +17,22 @@ use crate::{SseServerTransport, body::Body, session::shared::StartApp};
 ///
 /// It never fails: a refused request is a response. Generic over the request's body, which it does not
 /// read.
+///
+/// ```
+/// use mcp_sse::{ConnectSse, SseServerTransport};
+/// use tower::ServiceExt; // for `oneshot`
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = SseServerTransport::new("/messages/")?;
+/// let service: ConnectSse = sse.connect_sse(|_session| async {});
+///
+/// // A page that rebinds its name to this address is refused.
+/// let get = http::Request::get("http://evil.example/sse").body(())?;
+/// assert_eq!(service.oneshot(get).await?.status(), 421);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ConnectSse {
     transport: SseServerTransport,
@@ -26,6 +42,22 @@ pub struct ConnectSse {
 /// The service for `POST`; made by [`SseServerTransport::handle_post_message`].
 ///
 /// It never fails: a refused request is a response. Generic over the request's body.
+///
+/// ```
+/// use mcp_sse::{HandlePostMessage, SseServerTransport};
+/// use tower::ServiceExt; // for `oneshot`
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = SseServerTransport::new("/messages/")?;
+/// let service: HandlePostMessage = sse.handle_post_message();
+///
+/// // It takes messages as JSON, and nothing else.
+/// let post = http::Request::post("http://localhost/messages/").body("hello".to_owned())?;
+/// assert_eq!(service.oneshot(post).await?.status(), 400);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct HandlePostMessage {
     transport: SseServerTransport,

@@ -36,6 +36,20 @@ const UNDECLARED_BYTES: usize = 64 * 1024;
 /// are dropped, its sessions end.
 ///
 /// See the [crate's documentation](crate) for an example.
+///
+/// ```
+/// use mcp_sse::SseServerTransport;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sse = SseServerTransport::new("/messages/")?;
+/// let same = sse.clone();
+///
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// let (_stream, _session) = sse.connect(&get);
+/// assert_eq!(same.session_count(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SseServerTransport {
     inner: Arc<Inner>,
@@ -51,6 +65,16 @@ struct Inner {
 }
 
 /// Why a transport could not be made.
+///
+/// ```
+/// use mcp_sse::{ConfigError, SseServerTransport};
+///
+/// let error = SseServerTransport::new("//evil.example/messages/").unwrap_err();
+/// assert!(matches!(error, ConfigError::Endpoint { why: "a network-path reference", .. }));
+///
+/// let error = SseServerTransport::builder("/messages/").max_body_bytes(0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "max_body_bytes must be at least 1");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -88,6 +112,21 @@ pub enum ConfigError {
 }
 
 /// How a [`shutdown`](SseServerTransport::shutdown) went.
+///
+/// ```
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// // One session, whose app owes no answer.
+/// let report = sse.shutdown(Duration::from_secs(5)).await;
+/// assert_eq!((report.drained, report.cut), (1, 0));
+/// # drop(session);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shutdown {
@@ -117,6 +156,13 @@ impl SseServerTransport {
     }
 
     /// A transport with settings of your own.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// // What is wrong shows when it is built.
+    /// let builder = SseServerTransport::builder("/messages/").max_sessions(0);
+    /// assert!(builder.build().is_err());
+    /// ```
     pub fn builder(endpoint: &str) -> Builder {
         Builder::new(endpoint)
     }
@@ -136,6 +182,26 @@ impl SseServerTransport {
     /// prefix is what the router took off the path (feature `axum`).
     ///
     /// Needs a tokio runtime with time enabled.
+    ///
+    /// ```
+    /// use mcp_sse::{Session, SseServerTransport};
+    /// use tower::ServiceExt; // for `oneshot`
+    ///
+    /// async fn app(mut session: Session) {
+    ///     while let Some(_incoming) = session.recv().await {}
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let service = sse.connect_sse(app);
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let stream = service.oneshot(get).await?;
+    /// assert_eq!(stream.headers()["content-type"], "text/event-stream; charset=utf-8");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connect_sse<A, F>(&self, app: A) -> ConnectSse
     where
         A: Fn(Session) -> F + Send + Sync + 'static,
@@ -147,6 +213,32 @@ impl SseServerTransport {
     }
 
     /// The service for `POST`: takes the clients' messages. Mount it at the endpoint.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// # use mcp_sse::SseServerTransport;
+    /// use tower::ServiceExt; // for `oneshot`
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let mut stream = sse.connect_sse(|_| std::future::pending()).oneshot(get).await?.into_body();
+    /// # let event = stream.frame().await.unwrap()?.into_data().unwrap();
+    /// # let event = String::from_utf8(event.to_vec())?;
+    /// // The first event of the stream says where to post.
+    /// let uri = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    /// assert!(uri.starts_with("/messages/?session_id="));
+    ///
+    /// let post = http::Request::post(uri)
+    ///     .header("host", "localhost:8000")
+    ///     .header("content-type", "application/json")
+    ///     .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())?;
+    /// let answer = sse.handle_post_message().oneshot(post).await?;
+    /// assert_eq!(answer.status(), 202);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn handle_post_message(&self) -> HandlePostMessage {
         HandlePostMessage::new(self.clone())
     }
@@ -155,10 +247,22 @@ impl SseServerTransport {
     ///
     /// ```
     /// # use mcp_sse::{Session, SseServerTransport};
-    /// # async fn app(session: Session) {}
+    /// # use tower::ServiceExt;
+    /// # async fn app(_: Session) {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let sse = SseServerTransport::new("/messages/")?;
     /// let router: axum::Router = sse.router("/sse", app);
-    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// # let get = || http::Request::get("http://localhost/sse").body(axum::body::Body::empty());
+    /// # assert_eq!(router.clone().oneshot(get()?).await?.status(), 200);
+    ///
+    /// let nested = axum::Router::new().nest("/api", router); // the clients post to /api/messages/
+    /// # let get = http::Request::get("http://localhost/api/sse").body(axum::body::Body::empty())?;
+    /// # let mut stream = nested.oneshot(get).await?.into_body();
+    /// # let event = http_body_util::BodyExt::frame(&mut stream).await.unwrap()?.into_data().unwrap();
+    /// # assert!(std::str::from_utf8(&event)?.contains("data: /api/messages/?session_id="));
+    /// # Ok(())
+    /// # }
     /// ```
     ///
     /// # Panics
@@ -181,7 +285,26 @@ impl SseServerTransport {
     /// for a stream and, if it opened a session, gives the session to run. (A request that resumes gives
     /// none: its session runs already.)
     ///
-    /// Dropping the session ends it.
+    /// Dropping the session ends it. Needs a tokio runtime with time enabled.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::new("/messages/")?;
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let (response, session) = sse.connect(&get);
+    /// assert_eq!(response.status(), 200);
+    /// assert!(session.is_some());
+    ///
+    /// let post = http::Request::post("http://localhost/sse").body(())?;
+    /// let (response, session) = sse.connect(&post);
+    /// assert_eq!(response.status(), 405);
+    /// assert!(session.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn connect<B>(&self, request: &Request<B>) -> (Response<Body>, Option<Session>) {
         let mut session = None;
         let (parts, ()) = head(request).into_parts();
@@ -193,6 +316,28 @@ impl SseServerTransport {
     /// a message.
     ///
     /// Cancel safe: a request given up before its answer has either been queued or had no effect.
+    ///
+    /// ```
+    /// # use mcp_sse::SessionId;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
+    /// let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    /// let post = |id: SessionId| {
+    ///     http::Request::post(format!("http://localhost/messages/?session_id={}", id.expose_hex()))
+    ///         .header("content-type", "application/json")
+    ///         .body(json.to_owned())
+    /// };
+    /// assert_eq!(sse.post(post(session.id())?).await.status(), 202);
+    /// assert_eq!(session.recv().await.unwrap().message.as_str(), json);
+    ///
+    /// let unknown = SessionId::parse("00000000000000000000000000000000").unwrap();
+    /// assert_eq!(sse.post(post(unknown)?).await.status(), 404);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn post<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body,
@@ -212,16 +357,57 @@ impl SseServerTransport {
     }
 
     /// The open sessions.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// for session in sse.sessions() {
+    ///     println!("{} is {:?} old", session.id(), session.info().age);
+    /// }
+    /// assert_eq!(sse.sessions()[0].id(), session.id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sessions(&self) -> Vec<SessionHandle> {
         self.inner.registry.all().into_iter().map(SessionHandle::new).collect()
     }
 
     /// How many sessions are open.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// assert_eq!(sse.session_count(), 1);
+    /// drop(session);
+    /// assert_eq!(sse.session_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn session_count(&self) -> usize {
         self.inner.registry.len()
     }
 
-    /// The open session with this id.
+    /// The open session with this id; `None` if there is none, or it is closed.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let id = session.id();
+    /// assert!(sse.session(id).is_some());
+    /// drop(session);
+    /// assert!(sse.session(id).is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn session(&self, id: SessionId) -> Option<SessionHandle> {
         self.inner.registry.get(id).map(SessionHandle::new)
     }
@@ -229,6 +415,28 @@ impl SseServerTransport {
     /// Sends a message to all open sessions, and says for which it failed. Each gets it in its order;
     /// those whose log is full are waited for, at most until they are closed as stalled. No session's
     /// failure keeps it from another.
+    ///
+    /// Dropping the future before it ends gives the message up for those that are still waited for.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// use mcp_sse::Message;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (stream, _session) = sse.connect(&get);
+    /// let json = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    /// for (session, error) in sse.send_to_all(&Message::parse(json)?).await {
+    ///     eprintln!("{}: {error}", session.id());
+    /// }
+    /// # let events = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
+    /// # let events = std::str::from_utf8(&events)?;
+    /// assert!(events.contains(json));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send_to_all(&self, message: &Message) -> Vec<(SessionHandle, SendError)> {
         // The place in each session's order is taken here, before anything is waited for.
         let sends: Vec<_> = self
@@ -256,6 +464,29 @@ impl SseServerTransport {
     /// has no stream left to wait for: run this before, or beside, its graceful shutdown.
     ///
     /// Cancel safe in that what was begun stays: no new sessions, no new requests.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let post = http::Request::post(uri).header("content-type", "application/json");
+    /// # let post = post.body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())?;
+    /// # assert_eq!(sse.post(post).await.status(), 202);
+    /// // The client waits for an answer that the app does not give in time.
+    /// let report = sse.shutdown(Duration::from_millis(10)).await;
+    /// assert_eq!((report.drained, report.cut), (0, 1));
+    ///
+    /// // From now on, a client gets 503.
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let (response, _) = sse.connect(&get);
+    /// assert_eq!(response.status(), 503);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
         let registry = &self.inner.registry;
         registry.refuse_new();

@@ -48,11 +48,26 @@ impl<T: Any + Eq + Hash + Send + Sync> Id for T {
 
 impl Principal {
     /// A principal with this id. Principals with ids of different types are different.
+    ///
+    /// ```
+    /// use mcp_sse::Principal;
+    ///
+    /// let principal = Principal::new(("tenant 7", "alice"));
+    /// assert_eq!(principal, Principal::new(("tenant 7", "alice")));
+    /// assert_ne!(Principal::new(7_u32), Principal::new(7_u64));
+    /// ```
     pub fn new<T: Eq + Hash + Send + Sync + 'static>(id: T) -> Self {
         Self(Arc::new(id))
     }
 
     /// The id, if it is a `T`.
+    ///
+    /// ```
+    /// # use mcp_sse::Principal;
+    /// let principal = Principal::new(7_u32);
+    /// assert_eq!(principal.downcast_ref::<u32>(), Some(&7));
+    /// assert_eq!(principal.downcast_ref::<String>(), None);
+    /// ```
     pub fn downcast_ref<T: 'static>(&self) -> Option<&T> {
         (&*self.0 as &dyn Any).downcast_ref()
     }

@@ -22,14 +22,24 @@ use crate::transport::ConfigError;
 /// ```
 /// use mcp_sse::{SseServerTransport, TransportSecuritySettings};
 ///
-/// let transport = SseServerTransport::builder("/messages/")
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sse = SseServerTransport::builder("/messages/")
 ///     .security(TransportSecuritySettings {
 ///         allowed_hosts: vec!["mcp.example.com".into()],
 ///         allowed_origins: vec!["https://app.example.com".into()],
 ///         ..Default::default()
 ///     })
 ///     .build()?;
-/// # Ok::<(), mcp_sse::ConfigError>(())
+///
+/// let get = |host: &str| http::Request::get("/sse").header("host", host).body(());
+/// assert_eq!(sse.connect(&get("mcp.example.com")?).0.status(), 200);
+/// assert_eq!(sse.connect(&get("evil.example")?).0.status(), 421);
+/// assert_eq!(sse.connect(&get("localhost")?).0.status(), 421); // the list replaces the default
+/// # let page = http::Request::get("http://mcp.example.com/sse").header("origin", "https://evil.example");
+/// # assert_eq!(sse.connect(&page.body(())?).0.status(), 403);
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportSecuritySettings {

@@ -26,6 +26,7 @@ use crate::{Principal, clock, message::Message};
 /// Dropping it ends the session: the requests that were not answered get an error, and the stream ends.
 ///
 /// ```
+/// # use http_body_util::BodyExt;
 /// use mcp_sse::{Message, MessageKind, Session};
 ///
 /// /// Answers every request with an empty result.
@@ -40,6 +41,23 @@ use crate::{Principal, clock, message::Message};
 ///         }
 ///     }
 /// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let post = http::Request::post(uri).header("content-type", "application/json");
+/// # tokio::spawn(app(session));
+/// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+/// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+/// # let mut stream = stream.into_body();
+/// # let mut events = Vec::new();
+/// # while !events.ends_with(b"\"result\":{}}\n\n") {
+/// #     events.extend_from_slice(&stream.frame().await.unwrap()?.into_data().unwrap());
+/// # }
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct Session {
@@ -50,18 +68,73 @@ pub struct Session {
 }
 
 /// The receiving half of a [`Session`]. Dropping it ends the session.
+///
+/// ```
+/// use futures_util::StreamExt; // it is a `Stream` too
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let post = http::Request::post(uri).header("content-type", "application/json");
+/// let (mut receiver, handle) = session.split();
+/// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+/// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+/// // The client posted a `ping`.
+/// assert_eq!(receiver.next().await.unwrap().message.method(), Some("ping"));
+///
+/// drop(receiver);
+/// assert!(handle.info().closed.is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct SessionReceiver {
     session: Arc<Shared>,
 }
 
 /// Sends into a session, tells about it and closes it. Cheap to clone; holding one keeps nothing alive.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// let handle = sse.session(session.id()).unwrap();
+/// assert!(handle.info().connected);
+///
+/// drop(session); // the handle does not keep it open
+/// assert!(handle.info().closed.is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
     session: Arc<Shared>,
 }
 
 /// A look at a session.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let post = http::Request::post(uri).header("content-type", "application/json");
+/// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+/// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+/// // The client posted one request, which the app has not taken yet.
+/// let info = session.handle().info();
+/// assert_eq!((info.messages_in, info.inbound_queued, info.requests_in_flight), (1, 1, 1));
+/// assert!(info.connected);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionInfo {
@@ -97,16 +170,55 @@ impl Session {
     }
 
     /// The session's id.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// assert_eq!(session.id().expose_hex().len(), 32);
+    /// assert!(sse.session(session.id()).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> SessionId {
         self.handle.id()
     }
 
     /// Whom the session belongs to, if an authentication layer said so.
+    ///
+    /// ```
+    /// use mcp_sse::Principal;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse");
+    /// let get = get.extension(Principal::new("alice")).body(())?;
+    /// let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// assert_eq!(session.principal(), Some(&Principal::new("alice")));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn principal(&self) -> Option<&Principal> {
         self.handle.principal()
     }
 
     /// A handle that sends, tells and closes.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let handle = session.handle();
+    /// tokio::spawn(async move { handle.close() });
+    /// assert_eq!(session.closed().await, mcp_sse::CloseReason::ClosedByServer);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn handle(&self) -> SessionHandle {
         self.handle.clone()
     }
@@ -114,11 +226,48 @@ impl Session {
     /// The next message from the client; `None` when the session is closed and the queue is empty.
     ///
     /// Cancel safe: a message is taken only when the future ends.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let post = http::Request::post(uri).header("content-type", "application/json");
+    /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+    /// // The client posted a `ping`.
+    /// assert_eq!(session.recv().await.unwrap().message.method(), Some("ping"));
+    ///
+    /// session.handle().close();
+    /// assert!(session.recv().await.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv(&mut self) -> Option<Incoming> {
         self.receiver.recv().await
     }
 
     /// Sends a message to the client; see [`SessionHandle::send`].
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// use mcp_sse::Message;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let json = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    /// session.send(Message::parse(json)?).await?;
+    /// # let events = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
+    /// # let events = std::str::from_utf8(&events)?;
+    /// assert!(events.contains(json));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -127,12 +276,45 @@ impl Session {
         self.handle.send(message)
     }
 
-    /// Resolves when the session is closed, with the reason.
+    /// Resolves when the session is closed, with the reason. Cancel safe.
+    ///
+    /// ```
+    /// use mcp_sse::CloseReason;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// session.handle().close();
+    /// assert_eq!(session.closed().await, CloseReason::ClosedByServer);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn closed(&self) -> CloseReason {
         self.handle.closed().await
     }
 
     /// The receiving half, and a handle to send with.
+    ///
+    /// ```
+    /// use mcp_sse::Message;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let (mut receiver, handle) = session.split();
+    /// let reading = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
+    ///
+    /// handle.send(Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)?).await?;
+    /// handle.close();
+    /// reading.await?;
+    /// # assert_eq!(handle.info().messages_out, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn split(self) -> (SessionReceiver, SessionHandle) {
         (self.receiver, self.handle)
     }
@@ -142,6 +324,25 @@ impl SessionReceiver {
     /// The next message from the client; `None` when the session is closed and the queue is empty.
     ///
     /// Cancel safe: a message is taken only when the future ends.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let post = http::Request::post(uri).header("content-type", "application/json");
+    /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+    /// let (mut receiver, handle) = session.split();
+    /// handle.close();
+    /// // The client posted a `ping` before.
+    /// assert!(receiver.recv().await.is_some()); // what was accepted is still there
+    /// assert!(receiver.recv().await.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv(&mut self) -> Option<Incoming> {
         std::future::poll_fn(|cx| self.session.poll_recv(cx)).await
     }
@@ -159,11 +360,39 @@ impl SessionHandle {
     }
 
     /// The session's id.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let handle = session.handle();
+    /// assert_eq!(handle.id().expose_hex().len(), 32);
+    /// assert!(sse.session(handle.id()).is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn id(&self) -> SessionId {
         self.session.id
     }
 
     /// Whom the session belongs to, if an authentication layer said so.
+    ///
+    /// ```
+    /// use mcp_sse::Principal;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse");
+    /// let get = get.extension(Principal::new("alice")).body(())?;
+    /// let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let handle = session.handle();
+    /// assert_eq!(handle.principal(), Some(&Principal::new("alice")));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn principal(&self) -> Option<&Principal> {
         self.session.principal.as_ref()
     }
@@ -175,6 +404,28 @@ impl SessionHandle {
     /// Dropping the future before it ends gives the message up. If it was a response, the client gets
     /// an error in its place.
     ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// use mcp_sse::Message;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let handle = session.handle();
+    /// let one = handle.send(Message::parse(r#"{"jsonrpc":"2.0","method":"one"}"#)?);
+    /// let two = handle.send(Message::parse(r#"{"jsonrpc":"2.0","method":"two"}"#)?);
+    /// two.await?;
+    /// one.await?;
+    /// # let events = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
+    /// # let events = std::str::from_utf8(&events)?;
+    /// assert!(events.find("one") < events.find("two")); // in the order of the calls
+    /// # assert!(events.contains("one"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`SendError`]: the session is closed, or the message is over the limit.
@@ -183,16 +434,62 @@ impl SessionHandle {
     }
 
     /// Ends the session: requests in flight get an error, then the stream ends.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// session.handle().close();
+    /// assert_eq!(sse.session_count(), 0);
+    ///
+    /// // The stream ends, after its first event.
+    /// let events = stream.into_body().collect().await?.to_bytes();
+    /// assert!(events.starts_with(b"event: endpoint\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self) {
         self.session.close(CloseReason::ClosedByServer);
     }
 
-    /// Resolves when the session is closed, with the reason.
+    /// Resolves when the session is closed, with the reason. Cancel safe.
+    ///
+    /// ```
+    /// use mcp_sse::CloseReason;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let handle = session.handle();
+    /// drop(session);
+    /// assert_eq!(handle.closed().await, CloseReason::AppEnded);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn closed(&self) -> CloseReason {
         self.session.closed().await
     }
 
     /// How the session stands.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let handle = session.handle();
+    /// assert_eq!(handle.info().closed, None);
+    /// handle.close();
+    /// assert_eq!(handle.info().closed, Some(mcp_sse::CloseReason::ClosedByServer));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn info(&self) -> SessionInfo {
         let opened: Instant = self.session.opened;
         self.session.with(|core, now| {
@@ -229,6 +526,24 @@ impl Stream for Session {
 }
 
 /// `start_send` takes one message; `poll_ready` and `poll_flush` wait until it is in the log.
+///
+/// ```
+/// use futures_util::SinkExt;
+/// use mcp_sse::{Message, SendError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
+/// let message = Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)?;
+/// SinkExt::send(&mut session, message.clone()).await?;
+/// SinkExt::close(&mut session).await?; // ends the session
+/// let late = SinkExt::send(&mut session, message).await;
+/// assert!(matches!(late, Err(SendError::Closed(_))));
+/// # Ok(())
+/// # }
+/// ```
 impl Sink<Message> for Session {
     type Error = SendError;
 

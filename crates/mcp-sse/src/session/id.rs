@@ -27,6 +27,14 @@ impl SessionId {
 
     /// Reads a UUID in hex: 32 digits of either case, with or without hyphens at the usual places.
     /// `None` for anything else.
+    ///
+    /// ```
+    /// use mcp_sse::SessionId;
+    ///
+    /// let id = SessionId::parse("01234567-89AB-CDEF-0123-456789abcdef");
+    /// assert_eq!(id, SessionId::parse("0123456789abcdef0123456789abcdef"));
+    /// assert_eq!(SessionId::parse("0123"), None);
+    /// ```
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.as_bytes();
         let mut digits = [0u8; 32];
@@ -56,6 +64,19 @@ impl SessionId {
 
     /// The whole id, 32 lower-case hex digits, as it stands in the `endpoint` event. A secret: do not
     /// log it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let hex = session.id().expose_hex();
+    /// assert_eq!(hex.len(), 32);
+    /// assert_eq!(mcp_sse::SessionId::parse(&hex), Some(session.id()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn expose_hex(&self) -> String {
         let mut text = String::with_capacity(32);
         self.write_hex(&mut text, 16);

@@ -26,6 +26,25 @@ pub use self::handle::{Session, SessionHandle, SessionInfo, SessionReceiver};
 use crate::message::Message;
 
 /// A message from the client, with the head of the request that brought it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let post = http::Request::post(uri).header("content-type", "application/json");
+/// # let post = post.header("x-tenant", "seven");
+/// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+/// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+/// // The client posted a `ping` with the header `x-tenant: seven`.
+/// let incoming = session.recv().await.unwrap();
+/// assert_eq!(incoming.message.method(), Some("ping"));
+/// assert_eq!(incoming.parts.headers["x-tenant"], "seven");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Incoming {
@@ -36,6 +55,22 @@ pub struct Incoming {
 }
 
 /// Why a session closed.
+///
+/// ```
+/// use mcp_sse::CloseReason;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// let handle = session.handle();
+/// drop(session);
+/// assert_eq!(handle.closed().await, CloseReason::AppEnded);
+/// assert_eq!(CloseReason::AppEnded.to_string(), "app ended");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -79,6 +114,25 @@ impl fmt::Display for CloseReason {
 }
 
 /// Why a message was not sent.
+///
+/// ```
+/// use mcp_sse::{CloseReason, Message, SendError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::builder("/messages/").max_outbound_message_bytes(100).build()?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// let long = format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, "m".repeat(100));
+/// let error = session.send(Message::parse(long)?).await.unwrap_err();
+/// assert_eq!(error, SendError::TooLarge { bytes: 129, limit: 100 });
+///
+/// session.handle().close();
+/// let late = Message::parse(r#"{"jsonrpc":"2.0","method":"m"}"#)?;
+/// assert_eq!(session.send(late).await, Err(SendError::Closed(CloseReason::ClosedByServer)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
