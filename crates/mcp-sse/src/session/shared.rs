@@ -96,6 +96,7 @@ impl Shared {
                 bytes_in = figures.bytes_in,
                 messages_out = figures.messages_out,
                 bytes_out = figures.bytes_out,
+                refused = figures.refused,
                 resumed = figures.resumed,
                 "session closed"
             );

@@ -76,6 +76,7 @@ pub(crate) struct Figures {
     pub(crate) messages_out: u64,
     pub(crate) bytes_out: u64,
     pub(crate) resumed: u64,
+    pub(crate) refused: u64,
 }
 
 /// What the driver has to do after an operation, outside the lock.
@@ -144,6 +145,13 @@ impl Core {
 
     pub(crate) fn requests_in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// Counts a POST that was refused at a bound; returns how many there were before.
+    pub(crate) fn count_refusal(&mut self) -> u64 {
+        let before = self.figures.refused;
+        self.figures.refused += 1;
+        before
     }
 
     /// Messages that wait, inbound and outbound.

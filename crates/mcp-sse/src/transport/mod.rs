@@ -1,34 +1,28 @@
 //! `SseServerTransport`: the two requests (GET opens a stream, POST brings a message), the sessions from
 //! outside, and the way down.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+mod get;
+mod post;
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use std::{sync::Arc, time::Duration};
+
+use http::{Request, Response, StatusCode, request::Parts};
 
 use crate::{
-    Builder, Message, MessageKind, Principal, SendError, Session, SessionHandle, SessionId,
-    admission::{self, Admitted, Names, Rejection, body::BodyReader},
+    Builder, Message, Principal, SendError, Session, SessionHandle, SessionId,
+    admission::{self, Names, Rejection},
     body::Body,
     clock,
     endpoint::{EndpointPath, Mount},
-    event,
     limits::Limits,
     service::{ConnectSse, HandlePostMessage},
     session::{
         CloseReason,
-        core::{Core, Refusal},
-        id::EventId,
+        core::Core,
         shared::{Shared, StartApp},
     },
-    sessions::{Full, Registry},
+    sessions::Registry,
 };
-
-/// What an inbound message counts beside its bytes and its headers.
-const MESSAGE_OVERHEAD: usize = 512;
-/// How much of a body of undeclared length is read before it has room in its session's queue. About what
-/// the server buffers for a connection anyway.
-const UNDECLARED_BYTES: usize = 64 * 1024;
 
 /// Serves MCP clients over HTTP+SSE: `GET` opens a stream, `POST` takes the client's messages.
 ///
@@ -534,139 +528,6 @@ impl SseServerTransport {
         report
     }
 
-    // ---- GET ----------------------------------------------------------------------------------------
-
-    pub(crate) fn connect_with(
-        &self,
-        parts: &Parts,
-        start_app: Option<StartApp>,
-        opened: impl FnOnce(Arc<Shared>),
-    ) -> Response<Body> {
-        let connected = admission::admit_get(parts, &self.inner.names).and_then(|admitted| {
-            match parts.headers.get("last-event-id").filter(|id| !id.is_empty()) {
-                Some(id) => self.resume(&admitted, id, parts),
-                None => self.open(&admitted, parts, start_app, opened),
-            }
-        });
-        connected.unwrap_or_else(|rejection| {
-            tracing::debug!(
-                status = rejection.status().as_u16(),
-                reason = rejection.text(),
-                "stream refused"
-            );
-            rejection.into_response()
-        })
-    }
-
-    fn open(
-        &self,
-        _: &Admitted,
-        parts: &Parts,
-        start_app: Option<StartApp>,
-        opened: impl FnOnce(Arc<Shared>),
-    ) -> Result<Response<Body>, Rejection> {
-        let Inner { limits, registry, .. } = &*self.inner;
-        if registry.is_draining() {
-            return Err(Rejection::ShuttingDown);
-        }
-        let id = SessionId::generate().map_err(|error| {
-            tracing::error!(%error, "the system gave no random bytes for a session id");
-            Rejection::NoRandomness
-        })?;
-        let principal = parts.extensions.get::<Principal>().cloned();
-        let session = Shared::new(id, principal, limits, registry, start_app);
-        registry.open(&session, limits).map_err(|full| match full {
-            Full::Draining => Rejection::ShuttingDown,
-            Full::Sessions => {
-                tracing::warn!(limit = limits.max_sessions, "stream refused: too many sessions; raise max_sessions if this load is expected");
-                Rejection::TooManySessions
-            }
-            Full::SessionsOfPrincipal => {
-                tracing::warn!(limit = limits.max_sessions_per_principal, "stream refused: too many sessions of one principal; raise max_sessions_per_principal if this is expected");
-                Rejection::TooManySessions
-            }
-        })?;
-        tracing::info!(session = %id, "session opened");
-        let event_id = limits.resumes().then_some(EventId { session: id, sequence: 0 });
-        let response = self.stream(parts, &session, event_id, 0);
-        opened(session);
-        Ok(response)
-    }
-
-    /// Goes on in the session that the client names, exactly where it was.
-    fn resume(&self, _: &Admitted, id: &HeaderValue, parts: &Parts) -> Result<Response<Body>, Rejection> {
-        let id = id.to_str().ok().and_then(EventId::parse).ok_or(Rejection::SessionNotFound)?;
-        let session = self.find(id.session, parts)?;
-        let generation =
-            session.with(|core, now| core.resume(id.sequence, now)).ok_or(Rejection::SessionNotFound)?;
-        tracing::info!(session = %session.id, after = id.sequence, "session resumed");
-        // Without an id: the client's position stays what it was.
-        Ok(self.stream(parts, &session, None, generation))
-    }
-
-    fn stream(
-        &self,
-        parts: &Parts,
-        session: &Arc<Shared>,
-        id: Option<EventId>,
-        generation: u64,
-    ) -> Response<Body> {
-        let uri = self.inner.endpoint.uri(&self.inner.mount.prefix(parts), session.id);
-        let mut preamble = BytesMut::with_capacity(128 + uri.len());
-        event::endpoint(&mut preamble, id, self.inner.limits.retry.as_millis(), &uri);
-        let mut response = Response::new(Body::stream(Arc::clone(session), generation, preamble));
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        response
-    }
-
-    // ---- POST ---------------------------------------------------------------------------------------
-
-    async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
-        let Inner { limits, names, registry, .. } = &*self.inner;
-        let admitted = admission::admit_post(&parts, names)?;
-        let body = pin!(body);
-        let mut body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
-        let session = match self.find_for_post(&admitted, &parts) {
-            Ok(session) => session,
-            Err(rejection) => {
-                // A body over the limit comes before a wrong session in the order of the checks.
-                body.discard().await?;
-                return Err(rejection);
-            }
-        };
-        let head = head_bytes(&parts);
-        let length = match body.declared() {
-            Some(length) => length,
-            // Most undeclared bodies are short: then their length is known before there is room for them.
-            None if body.read_up_to(UNDECLARED_BYTES).await? => body.length(),
-            None => limits.body_bytes,
-        };
-        let asked = clock::now();
-        let room = session.reserve(head + length, limits.post_wait).await;
-        let room = room.map_err(|refusal| refused(&session, refusal))?;
-        let waited = clock::now() - asked;
-        let json = body.read().await?;
-        tracing::trace!(session = %session.id, message = %String::from_utf8_lossy(&json), "message from the client");
-        let cost = head + json.len();
-        let message = Message::parse(json).map_err(|error| {
-            tracing::debug!(session = %session.id, %error, "message refused");
-            Rejection::InvalidMessage
-        })?;
-        // A session whose turn in the spread of a shutdown has not come takes no new requests either.
-        if registry.is_draining() && matches!(message.kind(), MessageKind::Request { .. }) {
-            return Err(Rejection::ShuttingDown);
-        }
-        let wait = limits.post_wait.saturating_sub(waited);
-        room.accept(message, parts, cost, wait).await.map_err(|refusal| refused(&session, refusal))
-    }
-
-    fn find_for_post(&self, _: &Admitted, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
-        self.find(admission::session_id(parts.uri.query())?, parts)
-    }
-
     /// The session, if it is this request's principal's.
     fn find(&self, id: SessionId, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
         self.inner
@@ -685,27 +546,6 @@ impl Drop for Inner {
         }
         self.registry.timers.stop();
     }
-}
-
-fn refused(session: &Shared, refusal: Refusal) -> Rejection {
-    match refusal {
-        Refusal::Closed => Rejection::SessionNotFound,
-        Refusal::Draining => Rejection::ShuttingDown,
-        Refusal::DuplicateId => Rejection::DuplicateRequestId,
-        Refusal::Busy => {
-            let info = session.with(|core, _| (core.queued(), core.requests_in_flight()));
-            let ((inbound, outbound), in_flight) = info;
-            tracing::warn!(session = %session.id, inbound, in_flight, outbound, "message refused: the session is at a bound; its client sends faster than it reads, or its app is slow");
-            Rejection::SessionBusy
-        }
-    }
-}
-
-/// What the head of a request keeps in memory while its message waits, roughly.
-fn head_bytes(parts: &Parts) -> usize {
-    let headers: usize =
-        HeaderMap::iter(&parts.headers).map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
-    MESSAGE_OVERHEAD + headers + parts.uri.path().len() + parts.uri.query().map_or(0, str::len)
 }
 
 /// The head of a request, without its body.
