@@ -1,7 +1,12 @@
 //! The one place that reads the clock. Everything else takes `now`, so that the session core runs on
 //! virtual time in tests. Tokio's clock is read, so that `tokio::time::pause` governs it too.
 
-use std::time::Instant;
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 #[allow(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub(crate) fn now() -> Instant {
@@ -11,4 +16,23 @@ pub(crate) fn now() -> Instant {
 /// Sleeps until `deadline`. Only the driver calls it.
 pub(crate) async fn sleep_until(deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
+}
+
+/// What a future gives within the time that is left; `None` if it takes longer. What it takes is taken
+/// off. A timer is made only if the future is not ready at once, which is rare where this is used.
+pub(crate) async fn within<F: Future>(left: &mut Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let at_once = poll_fn(|cx| {
+        Poll::Ready(match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    });
+    if let Some(output) = at_once.await {
+        return Some(output);
+    }
+    let start = now();
+    let output = tokio::time::timeout(*left, future).await.ok();
+    *left = left.saturating_sub(now().saturating_duration_since(start));
+    output
 }

@@ -358,6 +358,16 @@ impl Envelope<'_> {
 }
 
 impl RequestId {
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn as_integer(&self) -> Option<i64> {
+        if let IdRepr::Integer(number) = self.0 { Some(number) } else { None }
+    }
+
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn as_str(&self) -> Option<&str> {
+        if let IdRepr::String(text) = &self.0 { Some(text) } else { None }
+    }
+
     fn read(raw: &RawValue) -> Result<Self, &'static str> {
         let text = raw.get();
         if text.len() > MAX_ID_BYTES {

@@ -8,9 +8,9 @@ use http::request::Parts;
 use rmcp::{
     RoleServer,
     model::{
-        ClientJsonRpcMessage, ClientNotification, ClientRequest, ClientResult, ErrorData, GetExtensions,
-        JsonRpcError, JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, JsonRpcResponse, NumberOrString,
-        ServerJsonRpcMessage,
+        CallToolRequest, ClientJsonRpcMessage, ClientNotification, ClientRequest, ClientResult, ErrorData,
+        GetExtensions, JsonRpcError, JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, JsonRpcResponse,
+        JsonRpcVersion2_0, NumberOrString, ServerJsonRpcMessage,
     },
     transport::Transport,
 };
@@ -99,8 +99,16 @@ fn read(message: &Message, parts: Parts) -> Result<ClientJsonRpcMessage, serde_j
         serde_json::from_str(message.as_str())
     }
     Ok(match message.kind() {
-        MessageKind::Request { .. } => {
-            let mut request: JsonRpcRequest<ClientRequest> = typed(message)?;
+        MessageKind::Request { id, method } => {
+            let mut request = match (&**method, number_or_string(id)) {
+                // By far the most frequent. Read straight away: the general way buffers the message and
+                // tries one type after the other.
+                ("tools/call", Some(id)) => match typed::<CallToolRequest>(message) {
+                    Ok(call) => JsonRpcRequest { jsonrpc: JsonRpcVersion2_0, id, request: call.into() },
+                    Err(_) => typed(message)?,
+                },
+                _ => typed::<JsonRpcRequest<ClientRequest>>(message)?,
+            };
             request.request.extensions_mut().insert(parts);
             JsonRpcMessage::Request(request)
         }
@@ -169,5 +177,8 @@ fn request_id(id: &NumberOrString) -> RequestId {
 }
 
 fn number_or_string(id: &RequestId) -> Option<NumberOrString> {
-    serde_json::from_str(&id.to_string()).ok()
+    match id.as_integer() {
+        Some(number) => Some(NumberOrString::Number(number)),
+        None => id.as_str().map(|text| NumberOrString::String(text.into())),
+    }
 }

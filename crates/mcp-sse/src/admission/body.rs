@@ -1,10 +1,6 @@
 //! Reading a request's body, bounded in size and time while it streams.
 
-use std::{
-    future::poll_fn,
-    pin::Pin,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
@@ -18,16 +14,17 @@ pub(crate) struct BodyReader<'a, B> {
     bytes: BytesMut,
     read: usize,
     limit: usize,
-    deadline: Instant,
+    /// How much longer it may be waited for.
+    patience: Duration,
 }
 
 impl<'a, B: Body> BodyReader<'a, B> {
     /// An error if what is declared is over the limit.
-    pub(crate) fn new(body: Pin<&'a mut B>, limit: usize, timeout: Duration) -> Result<Self, Rejection> {
+    pub(crate) fn new(body: Pin<&'a mut B>, limit: usize, patience: Duration) -> Result<Self, Rejection> {
         if body.size_hint().lower() > limit as u64 {
             return Err(Rejection::BodyTooLarge);
         }
-        Ok(Self { body, bytes: BytesMut::new(), read: 0, limit, deadline: clock::now() + timeout })
+        Ok(Self { body, bytes: BytesMut::new(), read: 0, limit, patience })
     }
 
     /// The length that the request declares.
@@ -73,12 +70,13 @@ impl<'a, B: Body> BodyReader<'a, B> {
     /// The next frame of data.
     async fn next(&mut self) -> Result<Option<B::Data>, Rejection> {
         loop {
-            let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx));
-            let frame = match tokio::time::timeout_at(self.deadline.into(), frame).await {
-                Err(_) => return Err(Rejection::BodyTimeout),
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(_))) => return Err(Rejection::BodyUnreadable),
-                Ok(Some(Ok(frame))) => frame,
+            let body = &mut self.body;
+            let frame = poll_fn(|cx| body.as_mut().poll_frame(cx).map_err(drop));
+            let frame = match clock::within(&mut self.patience, frame).await {
+                None => return Err(Rejection::BodyTimeout),
+                Some(None) => return Ok(None),
+                Some(Some(Err(()))) => return Err(Rejection::BodyUnreadable),
+                Some(Some(Ok(frame))) => frame,
             };
             // Trailers say nothing that is needed.
             let Ok(data) = frame.into_data() else { continue };

@@ -74,9 +74,14 @@ impl Shared {
     /// Runs one operation on the core, then does what it asks for.
     pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut Core, Instant) -> R) -> R {
         let now = clock::now();
+        self.run(|core| operation(core, now))
+    }
+
+    /// The same for an operation that does not ask for the time; reading the clock is not for free.
+    fn run<R>(&self, operation: impl FnOnce(&mut Core) -> R) -> R {
         let (result, actions, closed) = {
             let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-            let result = operation(&mut core, now);
+            let result = operation(&mut core);
             let actions = core.take_actions();
             if let Some(detached) = actions.detached {
                 self.registry.set_detached(self.id, self.principal.as_ref(), detached);
@@ -91,7 +96,7 @@ impl Shared {
             tracing::info!(
                 session = %self.id,
                 %reason,
-                seconds = now.saturating_duration_since(self.opened).as_secs_f64(),
+                seconds = clock::now().saturating_duration_since(self.opened).as_secs_f64(),
                 messages_in = figures.messages_in,
                 bytes_in = figures.bytes_in,
                 messages_out = figures.messages_out,
@@ -142,15 +147,15 @@ impl Shared {
     pub(crate) async fn reserve(
         self: &Arc<Self>,
         bytes: usize,
-        wait: Duration,
+        wait: &mut Duration,
     ) -> Result<Reservation, Refusal> {
         let mut reservation = Reservation { session: Arc::clone(self), reserved: None, ticket: None };
         let this = &mut reservation;
         let reserved = poll_fn(|cx| {
             let session = Arc::clone(&this.session);
-            session.with(|core, _| core.poll_reserve(bytes, &mut this.ticket, cx.waker()))
+            session.run(|core| core.poll_reserve(bytes, &mut this.ticket, cx.waker()))
         });
-        tokio::time::timeout(wait, reserved).await.unwrap_or(Err(Refusal::Busy))?;
+        clock::within(wait, reserved).await.unwrap_or(Err(Refusal::Busy))?;
         reservation.reserved = Some(bytes);
         Ok(reservation)
     }
@@ -168,7 +173,7 @@ impl Shared {
     // ---- the app ------------------------------------------------------------------------------------
 
     pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<Incoming>> {
-        self.with(|core, _| core.poll_recv(cx.waker()))
+        self.run(|core| core.poll_recv(cx.waker()))
     }
 
     /// Sends; the message has its place in the order when this returns, and is in the log when the
@@ -190,7 +195,7 @@ impl Shared {
     }
 
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        self.with(|core, _| core.close_reason())
+        self.run(|core| core.close_reason())
     }
 
     /// Resolves when the session is closed.
@@ -232,7 +237,7 @@ impl Reservation {
         message: Message,
         parts: Parts,
         cost: usize,
-        wait: Duration,
+        wait: &mut Duration,
     ) -> Result<(), Refusal> {
         let mut admission = Admission { session: Arc::clone(&self.session), ticket: None };
         let mut content = Some((message, parts));
@@ -250,7 +255,7 @@ impl Reservation {
                 polled
             })
         });
-        tokio::time::timeout(wait, accepted).await.unwrap_or(Err(Refusal::Busy))?;
+        clock::within(wait, accepted).await.unwrap_or(Err(Refusal::Busy))?;
         self.session.start_app_if_due();
         Ok(())
     }

@@ -8,7 +8,6 @@ use super::{Inner, SseServerTransport};
 use crate::{
     Message, MessageKind,
     admission::{self, Admitted, Rejection, body::BodyReader},
-    clock,
     session::{core::Refusal, shared::Shared},
 };
 
@@ -39,10 +38,9 @@ impl SseServerTransport {
             None if body.read_up_to(UNDECLARED_BYTES).await? => body.length(),
             None => limits.body_bytes,
         };
-        let asked = clock::now();
-        let room = session.reserve(head + length, limits.post_wait).await;
+        let mut wait = limits.post_wait;
+        let room = session.reserve(head + length, &mut wait).await;
         let room = room.map_err(|refusal| refused(&session, refusal))?;
-        let waited = clock::now() - asked;
         let json = body.read().await?;
         tracing::trace!(session = %session.id, message = %String::from_utf8_lossy(&json), "message from the client");
         let cost = head + json.len();
@@ -54,8 +52,7 @@ impl SseServerTransport {
         if registry.is_draining() && matches!(message.kind(), MessageKind::Request { .. }) {
             return Err(Rejection::ShuttingDown);
         }
-        let wait = limits.post_wait.saturating_sub(waited);
-        room.accept(message, parts, cost, wait).await.map_err(|refusal| refused(&session, refusal))
+        room.accept(message, parts, cost, &mut wait).await.map_err(|refusal| refused(&session, refusal))
     }
 
     fn find_for_post(&self, _: &Admitted, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
