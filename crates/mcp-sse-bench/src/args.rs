@@ -22,6 +22,8 @@ pub(crate) enum Command {
         #[arg(long)]
         single_thread: bool,
     },
+    /// Run all scenarios against all servers in turn, and report medians and ratios
+    Run(Run),
     /// Round trips of `echo` against one server
     RoundTrips {
         /// Where the server listens, as in 127.0.0.1:8000
@@ -39,6 +41,28 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
     },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Run {
+    /// Rounds; each server's turn comes once a round
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Measured seconds of each round trip scenario
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// Sessions of the largest round trip scenario
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) many: usize,
+    /// Sessions of the idle scenarios
+    #[arg(long, default_value_t = 5_000)]
+    pub(crate) idle: usize,
+    /// Sessions that are opened and closed
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) storm: usize,
+    /// File to write the report to, as Markdown
+    #[arg(long)]
+    pub(crate) report: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,6 +2,8 @@
 
 mod args;
 mod load;
+mod process;
+mod run;
 mod servers;
 
 use std::{process::ExitCode, time::Duration};
@@ -13,6 +15,7 @@ use crate::args::{Args, Command};
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Serve { server, port, single_thread } => servers::run(server, port, single_thread),
+        Command::Run(options) => run::run(&options),
         Command::RoundTrips { address, sessions, in_flight, bytes, seconds } => {
             let seconds = Duration::from_secs_f64(seconds);
             load::round_trips(address, sessions, in_flight, bytes, seconds)

@@ -24,10 +24,15 @@ const LAST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 fn main() -> ExitCode {
     let exit = Args::read().and_then(|args| {
         start_log(&args)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
+        // On one core the single-thread runtime is fairer, by far: a lone worker of the other serves what
+        // is ready over and over while other connections wait (see docs/benchmarks).
+        let one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+        let runtime = if one_core {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()
+        } else {
+            tokio::runtime::Builder::new_multi_thread().enable_all().build()
+        };
+        let runtime = runtime.map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
         let result = runtime.block_on(run(&args));
         // What is still running is over its time.
         runtime.shutdown_background();

@@ -5,6 +5,7 @@
 //! doubled or mixed up.
 
 mod http;
+pub(crate) mod memory;
 
 use std::{
     fmt,

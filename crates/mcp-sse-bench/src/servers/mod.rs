@@ -15,7 +15,11 @@ use crate::args::Server;
 
 /// Runs a server until it is killed. Prints where it listens once it does.
 pub(crate) fn run(server: Server, port: u16, single_thread: bool) -> std::io::Result<()> {
-    let mut builder = if single_thread {
+    // As the program does it: one worker of the multi-thread runtime serves what is ready over and over
+    // while others wait. The floor and the peer stay what their users would write.
+    let ours = matches!(server, Server::Bare | Server::Rmcp);
+    let one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if single_thread || (ours && one_core) {
         tokio::runtime::Builder::new_current_thread()
     } else {
         tokio::runtime::Builder::new_multi_thread()
