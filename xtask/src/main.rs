@@ -2,22 +2,28 @@
 //!
 //! `cargo xtask test` installs what the tests need into `target/` (and Chromium by the system's package
 //! manager), runs everything, and ends with one line a part.
+//!
+//! `cargo xtask bench` runs the benchmarks and writes `docs/benchmarks/report.md`; options after it go to
+//! `mcp-sse-bench run`.
 
 mod interop;
 mod report;
 mod rust;
 mod tools;
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use report::Report;
 
-const USAGE: &str = "usage: cargo xtask test [PART…]
+const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask bench [OPTION…]
 parts: rust, features, fuzz, interop (all of them if none is named)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["bench", options @ ..] = arguments.as_slice() {
+        return bench(options);
+    }
     let parts: &[&str] = match arguments.as_slice() {
         ["test"] => &["features", "rust", "fuzz", "interop"],
         ["test", parts @ ..] => parts,
@@ -40,4 +46,26 @@ fn main() -> ExitCode {
         }
     }
     report.finish()
+}
+
+/// The generator on the second core; it puts each server on the first.
+fn bench(options: &[&str]) -> ExitCode {
+    let mut build = tools::cargo();
+    build.args(["build", "--release", "-p", "mcp-sse-bench"]);
+    let program = tools::root().join("target/release/mcp-sse-bench");
+    let mut command = if tools::exists("taskset") {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "1"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.current_dir(tools::root()).args(["run", "--report", "docs/benchmarks/report.md"]).args(options);
+    match tools::run(&mut build).and_then(|()| tools::run(&mut command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A server in a process of its own, on the first core.
+//! A server in a process of its own, on the first core where `taskset` is there to pin it.
 
 use std::{
     io::{self, BufRead, BufReader},
@@ -16,15 +16,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Pinned with `taskset`, which also tells a server how many cores it has.
+    /// Being pinned also tells a server how many cores it has.
     pub(crate) fn start(server: Server) -> io::Result<Self> {
         let name = server.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let mut child = Command::new("taskset")
-            .args(["-c", "0"])
-            .arg(std::env::current_exe()?)
-            .args(["serve", &name, "--port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let program = std::env::current_exe()?;
+        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
+        let mut command = if taskset.is_ok_and(|status| status.success()) {
+            let mut command = Command::new("taskset");
+            command.args(["-c", "0"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        let mut child = command.args(["serve", &name, "--port", "0"]).stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
