@@ -1,27 +1,21 @@
 //! What users hold of a session.
 
 use std::{
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
-
-use futures_core::Stream;
-use futures_sink::Sink;
-use tracing::Instrument as _;
 
 use super::{
     CloseReason, Incoming, SendError,
     id::SessionId,
     shared::{PendingSend, Shared},
 };
-use crate::{Principal, clock, message::Message};
+use crate::{Principal, message::Message};
 
 /// One client's conversation, for the app that answers it.
 ///
 /// With the feature `rmcp` it is rmcp's `Transport<RoleServer>`: give it to `serve`. Without, it is a
-/// [`Stream`] of [`Incoming`] and a [`Sink`] of [`Message`], and [`split`](Session::split)s in two.
+/// `Stream` of [`Incoming`] and a `Sink` of [`Message`], and [`split`](Session::split)s in two.
 ///
 /// Dropping it ends the session: the requests that were not answered get an error, and the stream ends.
 ///
@@ -61,10 +55,10 @@ use crate::{Principal, clock, message::Message};
 /// ```
 #[derive(Debug)]
 pub struct Session {
-    receiver: SessionReceiver,
-    handle: SessionHandle,
+    pub(super) receiver: SessionReceiver,
+    pub(super) handle: SessionHandle,
     /// The sink's message that waits for room.
-    sending: Option<PendingSend>,
+    pub(super) sending: Option<PendingSend>,
 }
 
 /// The receiving half of a [`Session`]. Dropping it ends the session.
@@ -92,7 +86,7 @@ pub struct Session {
 /// ```
 #[derive(Debug)]
 pub struct SessionReceiver {
-    session: Arc<Shared>,
+    pub(super) session: Arc<Shared>,
 }
 
 /// Sends into a session, tells about it and closes it. Cheap to clone; holding one keeps nothing alive.
@@ -113,7 +107,7 @@ pub struct SessionReceiver {
 /// ```
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
-    session: Arc<Shared>,
+    pub(super) session: Arc<Shared>,
 }
 
 /// A look at a session.
@@ -507,102 +501,4 @@ impl SessionHandle {
             }
         })
     }
-}
-
-impl Stream for SessionReceiver {
-    type Item = Incoming;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
-        self.session.poll_recv(cx)
-    }
-}
-
-impl Stream for Session {
-    type Item = Incoming;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
-        self.receiver.session.poll_recv(cx)
-    }
-}
-
-/// `start_send` takes one message; `poll_ready` and `poll_flush` wait until it is in the log.
-///
-/// ```
-/// use futures_util::SinkExt;
-/// use mcp_sse::{Message, SendError};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
-/// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
-/// let message = Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)?;
-/// SinkExt::send(&mut session, message.clone()).await?;
-/// SinkExt::close(&mut session).await?; // ends the session
-/// let late = SinkExt::send(&mut session, message).await;
-/// assert!(matches!(late, Err(SendError::Closed(_))));
-/// # Ok(())
-/// # }
-/// ```
-impl Sink<Message> for Session {
-    type Error = SendError;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        self.poll_flush(cx)
-    }
-
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), SendError> {
-        let this = self.get_mut();
-        this.sending = PendingSend::start(&this.handle.session, message)?;
-        Ok(())
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let this = self.get_mut();
-        let Some(sending) = &mut this.sending else { return Poll::Ready(Ok(())) };
-        let polled = sending.poll(cx);
-        if polled.is_ready() {
-            this.sending = None;
-        }
-        polled
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut *this).poll_flush(cx);
-        if polled.is_ready() {
-            this.handle.session.close(CloseReason::AppEnded);
-        }
-        polled
-    }
-}
-
-/// Opens the app of a session on the current runtime, and ends it if it outlives its session by more
-/// than the grace.
-pub(crate) fn spawn_app<A, F>(session: Session, app: Arc<A>)
-where
-    A: Fn(Session) -> F + Send + Sync + 'static,
-    F: Future<Output = ()> + Send + 'static,
-{
-    let handle = session.handle();
-    // What the app logs shows whose session it is.
-    let span = tracing::info_span!("session", id = %session.id());
-    let run = async move {
-        // Called here, so that a panic is the app's and not that of the POST that started it.
-        let app = app(session);
-        let overdue = async {
-            handle.closed().await;
-            let grace = handle.session.limits.app_grace;
-            clock::sleep_until(clock::now() + grace).await;
-        };
-        tokio::select! {
-            biased;
-            () = app => {}
-            () = overdue => tracing::warn!(
-                session = %handle.id(),
-                "the app went on after the end of its session and was dropped; it should end when its input ends"
-            ),
-        }
-    };
-    tokio::spawn(run.instrument(span));
 }

@@ -6,8 +6,10 @@
 //! | `gate`, `log`, `handshake` | its parts: bounds, the outbound log, the made-up `initialize` |
 //! | `shared` | the driver: the core behind a lock, wakes, timers, the registry, the log line at the end |
 //! | `timers` | one table of all deadlines |
-//! | `handle` | what users hold |
+//! | `handle`, `sink` | what users hold |
+//! | `app` | running the app |
 
+mod app;
 pub(crate) mod core;
 mod gate;
 mod handle;
@@ -17,11 +19,12 @@ mod log;
 #[cfg(test)]
 mod model_test;
 pub(crate) mod shared;
+mod sink;
 pub(crate) mod timers;
 
 use std::fmt;
 
-pub(crate) use self::handle::spawn_app;
+pub(crate) use self::app::spawn_app;
 pub use self::handle::{Session, SessionHandle, SessionInfo, SessionReceiver};
 use crate::message::Message;
 
