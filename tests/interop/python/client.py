@@ -140,6 +140,12 @@ else:
 
             yield next_update
 
+    async def handshake(url):
+        """The other mode: `initialize`, as with servers that speak no newer revision."""
+        async with Client(sse_client(url, headers=HEADERS), mode="legacy") as client:
+            result = await client.call_tool("echo", {"message": "after initialize"})
+            expect("echo", result.content[0].text, "after initialize")
+
     async def cancel_request(_client, _request_id):
         """2.x has sent the notification itself by the time the abandoned call returns."""
 
@@ -255,6 +261,8 @@ async def checks_of(url, check):
             await second.close()
 
         await check("connect again", connect_again)
+        if not VERSION.startswith("1."):
+            await check("connect with initialize", handshake, url)
 
 
 async def main(url, checks):
