@@ -11,9 +11,9 @@ use crate::{
 
 /// Settings of a [`SseServerTransport`]; made by [`SseServerTransport::builder`].
 ///
-/// With the defaults, one session can cost at most about 4.5 MiB beside what its app holds: 1 MiB queued
-/// inbound, 1 MiB in flight, 1 MiB waiting outbound, 0.25 MiB for a client that resumes, and one message
-/// in each that is larger than the bound and passes alone. An idle one costs a few KiB.
+/// With the defaults, the messages of one session take at most 2.75 MiB: 1 MiB queued inbound, 1 MiB in
+/// flight (which the app holds), 0.5 MiB waiting outbound and 0.25 MiB kept for a client that resumes. A
+/// single message that is larger than one of these bounds passes alone and takes its own size instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -200,7 +200,7 @@ impl Builder {
     }
 
     /// How much may wait for a client to read it, in messages and bytes; beyond, `send` waits. Default:
-    /// 1,024 messages, 1 MiB. A larger message passes when nothing else waits.
+    /// 1,024 messages, 512 KiB. A larger message passes when nothing else waits.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;

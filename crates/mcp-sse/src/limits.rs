@@ -45,7 +45,7 @@ impl Default for Limits {
             in_flight_requests: 256,
             in_flight_bytes: MIB,
             outbound_messages: 1_024,
-            outbound_bytes: MIB,
+            outbound_bytes: 512 * KIB,
             outbound_message_bytes: 16 * MIB,
             replay_events: 1_024,
             replay_bytes: 256 * KIB,
