@@ -184,6 +184,10 @@ impl Builder {
 
     /// How long a client may leave unread what waits for it, before its session ends. Default: 30 s.
     /// Progress is seen in steps of what the server buffers for a connection (up to some 100 KiB).
+    ///
+    /// The connection itself, with what the HTTP server buffers for it, is the server's: a full one is not
+    /// polled any more and cannot be ended from here. Set `TCP_USER_TIMEOUT` on accepted sockets, to a
+    /// little more than this, so that the kernel ends it.
     /// More than zero, at most a year.
     ///
     /// ```
