@@ -6,10 +6,7 @@
 
 use std::{
     future::poll_fn,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, Weak},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -38,7 +35,6 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     closed: Notify,
     start_app: Mutex<Option<StartApp>>,
-    has_app_to_start: AtomicBool,
     registry: Arc<Registry>,
 }
 
@@ -65,7 +61,6 @@ impl Shared {
             this: this.clone(),
             core: Mutex::new(Core::new(id, Arc::clone(limits), opened)),
             closed: Notify::new(),
-            has_app_to_start: AtomicBool::new(start_app.is_some()),
             start_app: Mutex::new(start_app),
             registry: Arc::clone(registry),
         })
@@ -161,9 +156,6 @@ impl Shared {
     }
 
     fn start_app_if_due(&self) {
-        if !self.has_app_to_start.swap(false, Ordering::AcqRel) {
-            return;
-        }
         let start = self.start_app.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(start), Some(this)) = (start, self.this.upgrade()) {
             start(Session::new(this));
