@@ -262,6 +262,30 @@ fn a_log_that_cannot_be_written_stops_nothing() {
 }
 
 #[test]
+fn connections_over_the_bound_wait_until_another_ends() {
+    let program = Program::start(&["--max-connections", "2"]);
+    let (mut stream, endpoint) = program.connect();
+    let (head, path) = ("content-type: application/json\r\nhost: localhost", endpoint);
+    let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    let mut second = TcpStream::connect(&program.address).unwrap();
+    let mut third = TcpStream::connect(&program.address).unwrap();
+    write!(third, "GET /sse HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    third.set_nonblocking(true).unwrap();
+    // The server is busy with the second for many turns, in any of which it could take the third.
+    for _ in 0..50 {
+        write!(second, "POST {path} HTTP/1.1\r\n{head}\r\ncontent-length: {}\r\n\r\n{ping}", ping.len())
+            .unwrap();
+        assert!(data(&mut stream).contains(r#""id":1"#));
+    }
+    assert_eq!(third.read(&mut [0; 16]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    drop(second);
+    third.set_nonblocking(false).unwrap();
+    let mut line = String::new();
+    BufReader::new(third).read_line(&mut line).unwrap();
+    assert!(line.contains("200"), "{line}");
+}
+
+#[test]
 fn the_log_can_be_json_and_holds_no_whole_session_id() {
     let program = Program::start(&["--log-format", "json", "--log-level", "debug"]);
     let (stream, endpoint) = program.connect();
