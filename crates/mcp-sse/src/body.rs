@@ -44,7 +44,7 @@ enum Kind {
 
 /// A reader of a session's log.
 #[derive(Debug)]
-struct Stream {
+pub(crate) struct Stream {
     session: Arc<Shared>,
     generation: u64,
     /// The `endpoint` event, until it is sent.
@@ -68,6 +68,15 @@ impl Body {
 
     pub(crate) fn text(text: &'static str) -> Self {
         Self(Kind::Text(text))
+    }
+
+    /// The stream, or the text.
+    #[cfg(feature = "server")]
+    pub(crate) fn into_stream(self) -> Result<Stream, &'static str> {
+        match self.0 {
+            Kind::Stream(stream) => Ok(stream),
+            Kind::Text(text) => Err(text),
+        }
     }
 
     pub(crate) fn stream(session: Arc<Shared>, generation: u64, preamble: BytesMut) -> Self {
@@ -112,14 +121,37 @@ impl Stream {
         }
         // The first event leaves in one chunk with whatever waits behind it.
         let mut chunk = std::mem::take(&mut self.preamble);
-        match self.session.poll_take(self.generation, &mut chunk, cx) {
-            Taken::Chunk => Poll::Ready(Some(chunk.freeze())),
+        match self.session.poll_take(self.generation, &mut chunk, 0, cx) {
+            Taken::Chunk | Taken::All => Poll::Ready(Some(chunk.freeze())),
+            #[cfg(feature = "server")]
+            Taken::Soon => Poll::Pending,
             Taken::Nothing => Poll::Pending,
             Taken::End => {
                 self.ended = true;
                 Poll::Ready(None)
             }
         }
+    }
+}
+
+#[cfg(feature = "server")]
+impl Stream {
+    /// Writes what waits to `out`, the first event before all else. `first`: it was not told `Soon`.
+    pub(crate) fn poll_take(&mut self, out: &mut BytesMut, first: bool, cx: &Context<'_>) -> Taken {
+        let start = out.len();
+        if !self.preamble.is_empty() {
+            out.extend_from_slice(&std::mem::take(&mut self.preamble));
+        } else if first {
+            return self
+                .session
+                .with(|core, now| core.poll_first(self.generation, out, start, cx.waker(), now));
+        }
+        self.session.poll_take(self.generation, out, start, cx)
+    }
+
+    /// Whether what was taken but not written yet is not wanted any more.
+    pub(crate) fn poll_over(&self, cx: &Context<'_>) -> bool {
+        self.session.with(|core, _| core.poll_over(self.generation, cx.waker()))
     }
 }
 

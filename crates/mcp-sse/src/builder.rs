@@ -268,6 +268,9 @@ impl Builder {
     /// that are being read). Default: 256 messages, 1 MiB. Beyond, a POST waits, then gets 503. A larger
     /// message passes when nothing else waits.
     ///
+    /// While 16 messages wait, the next POST waits for its turn, at most 100 ms, before it joins the queue:
+    /// a session that floods takes its turns beside the others.
+    ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
     /// assert!(SseServerTransport::builder("/messages/").inbound_queue(32, 256 * 1024).build().is_ok());

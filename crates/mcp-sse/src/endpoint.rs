@@ -41,7 +41,7 @@ impl EndpointPath {
         Ok(Self(format!("{slash}{}", encode(endpoint, false))))
     }
 
-    #[cfg(feature = "axum")]
+    #[cfg(any(feature = "axum", feature = "server"))]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -45,12 +45,27 @@ fn put_id(out: &mut BytesMut, id: Option<EventId>) {
     if let Some(EventId { session, sequence }) = id {
         out.put_slice(b"id: ");
         put_session(out, session);
-        out.put_slice(format!(":{sequence}\n").as_bytes());
+        out.put_slice(b":");
+        put_number(out, sequence);
+        out.put_slice(b"\n");
     }
 }
 
 fn put_session(out: &mut BytesMut, session: SessionId) {
-    out.put_slice(session.expose_hex().as_bytes());
+    out.put_slice(&session.expose_digits());
+}
+
+fn put_number(out: &mut BytesMut, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.put_slice(&digits[at..]);
+        }
+    }
 }
 
 /// Makes JSON fit into one `data` line that every client reads as one line: white space between tokens

@@ -8,7 +8,8 @@ use crate::{
     SessionId,
     admission::{self, Authority, Origin, Pattern},
     event,
-    session::id::EventId,
+    server::head,
+    session::{head::Head, id::EventId},
 };
 
 pub fn host_passes(entry: &str, host: &str) -> bool {
@@ -41,4 +42,37 @@ pub fn message_event(json: impl Into<Bytes>) -> Bytes {
     let mut out = BytesMut::new();
     event::message(&mut out, None, &event::single_line(json.into()));
     out.freeze()
+}
+
+/// What the server reads of the bytes of a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Plain {
+    Partial,
+    Request { head: Vec<String>, body: Bytes, length: usize },
+    Other,
+}
+
+fn describe(parts: &http::request::Parts) -> Vec<String> {
+    let mut head = vec![format!("{} {}", parts.method, parts.uri)];
+    head.extend(parts.headers.iter().map(|(name, value)| format!("{name}: {value:?}")));
+    head
+}
+
+pub fn plain(bytes: &[u8]) -> Plain {
+    match head::read(bytes) {
+        head::Read::Partial => Plain::Partial,
+        head::Read::Other => Plain::Other,
+        head::Read::Request(request) => {
+            Plain::Request { head: describe(&request.parts), body: request.body, length: request.length }
+        }
+    }
+}
+
+/// What is read of `second` behind the request `first`, if its head is known from there.
+pub fn plain_after(first: &[u8], second: &[u8]) -> Option<Plain> {
+    let head::Read::Request(request) = head::read(first) else { return None };
+    let (body, other, length) = request.known?.read(second)?;
+    let head = Head::new(request.parts);
+    let head = other.map_or_else(|| head.clone(), |length| head.with_length(length));
+    Some(Plain::Request { head: describe(head.parts()), body, length })
 }

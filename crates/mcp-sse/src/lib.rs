@@ -62,6 +62,7 @@
 //! |---|---|---|
 //! | `rmcp` | yes | a session is rmcp's `Transport<RoleServer>` |
 //! | `axum` | no | the mount prefix under `Router::nest`; [`SseServerTransport`]`::router` |
+//! | `server` | no | `Server`, an HTTP server in which an open stream costs next to nothing |
 
 #![doc(test(attr(deny(warnings))))]
 
@@ -78,6 +79,8 @@ mod limits;
 mod message;
 #[cfg(feature = "rmcp")]
 mod rmcp;
+#[cfg(feature = "server")]
+mod server;
 mod service;
 mod session;
 mod sessions;
@@ -95,7 +98,10 @@ pub use self::{
     transport::{ConfigError, Shutdown, SseServerTransport},
 };
 
+#[cfg(feature = "server")]
+pub use self::server::{NotFound, Server};
+
 // The README's code is compiled with the examples of the docs.
-#[cfg(all(doctest, feature = "rmcp", feature = "axum"))]
+#[cfg(all(doctest, feature = "rmcp", feature = "axum", feature = "server"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

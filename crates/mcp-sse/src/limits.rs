@@ -15,6 +15,8 @@ pub(crate) struct Limits {
     pub(crate) post_wait: Duration,
     pub(crate) inbound_messages: usize,
     pub(crate) inbound_bytes: usize,
+    /// How many messages a session may have waiting for its app before the next one waits its turn.
+    pub(crate) inbound_turn: usize,
     pub(crate) in_flight_requests: usize,
     pub(crate) in_flight_bytes: usize,
     pub(crate) outbound_messages: usize,
@@ -42,6 +44,7 @@ impl Default for Limits {
             post_wait: Duration::from_secs(1),
             inbound_messages: 256,
             inbound_bytes: MIB,
+            inbound_turn: 16,
             in_flight_requests: 256,
             in_flight_bytes: MIB,
             outbound_messages: 1_024,

@@ -200,6 +200,30 @@ impl Message {
         Self::from_trusted(json.into(), kind)
     }
 
+    /// A response with a result; `id` is that of the request it answers.
+    ///
+    /// ```
+    /// use mcp_sse::{Message, RequestId};
+    ///
+    /// let message = Message::result(&RequestId::from(7), &["a", "b"])?;
+    /// assert_eq!(message.as_str(), r#"{"jsonrpc":"2.0","id":7,"result":["a","b"]}"#);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of serde if the result cannot be written as JSON, e.g. a map whose keys are no strings.
+    pub fn result(id: &RequestId, result: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
+        use std::io::Write as _;
+        let mut json = Vec::with_capacity(128);
+        // Writing to a vector does not fail.
+        let _ = write!(json, r#"{{"jsonrpc":"2.0","id":{id},"result":"#);
+        serde_json::to_writer(&mut json, result)?;
+        json.push(b'}');
+        let kind = MessageKind::Response { id: Some(id.clone()), is_error: false };
+        Ok(Self::from_trusted(json.into(), kind))
+    }
+
     /// What it is, with its id and method.
     ///
     /// ```

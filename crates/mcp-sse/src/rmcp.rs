@@ -3,6 +3,8 @@
 //! Typed messages are rmcp's; here they are read from and written to bytes. A handler finds the
 //! [`http::request::Parts`] of the POST in its context's extensions, as with rmcp's Streamable HTTP.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http::request::Parts;
 use rmcp::{
@@ -10,17 +12,24 @@ use rmcp::{
     model::{
         CallToolRequest, ClientJsonRpcMessage, ClientNotification, ClientRequest, ClientResult, ErrorData,
         GetExtensions, JsonRpcError, JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, JsonRpcResponse,
-        JsonRpcVersion2_0, NumberOrString, ServerJsonRpcMessage,
+        JsonRpcVersion2_0, NumberOrString, ServerJsonRpcMessage, ServerNotification,
     },
     transport::Transport,
 };
 use serde::Deserialize;
 
 use crate::{
-    CloseReason, Incoming, Message, MessageKind, RequestId, SendError, Session, session::shared::Shared,
+    CloseReason, Incoming, Message, MessageKind, RequestId, SendError, Session,
+    session::shared::{Sending, Shared},
 };
 
 const INVALID_PARAMS: i32 = -32602;
+/// A large message does not make the buffer of its thread large for ever.
+const KEPT_BUFFER: usize = 64 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::default();
+}
 
 /// Give it to rmcp's `serve`. A handler finds the head of the POST that brought the message in its
 /// context: `context.extensions.get::<http::request::Parts>()`. A request that rmcp cannot read is answered
@@ -73,14 +82,16 @@ impl Transport<RoleServer> for Session {
         &mut self,
         item: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), SendError>> + Send + 'static {
-        let sent = write(&item).map(|message| Session::send(self, message));
-        async move { sent?.await }
+        match write(&item) {
+            Ok(message) => self.shared().send(message),
+            Err(error) => Sending::Done(Err(error)),
+        }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         loop {
-            let Incoming { message, parts } = self.recv().await?;
-            match read(&message, parts) {
+            let Incoming { message, head } = self.recv().await?;
+            match read(&message, head.into_parts()) {
                 Ok(message) => return Some(message),
                 Err(error) => refuse(self.shared(), &message, &error),
             }
@@ -154,7 +165,17 @@ fn refuse(session: &std::sync::Arc<Shared>, message: &Message, error: &serde_jso
 }
 
 fn write(item: &ServerJsonRpcMessage) -> Result<Message, SendError> {
-    let json = serde_json::to_vec(item).map_err(|error| SendError::NotJson(error.to_string()))?;
+    // Written to a buffer that stays, then copied: the message takes no more than its length, for as long as
+    // it may be replayed.
+    let json = BUFFER.with_borrow_mut(|buffer| {
+        buffer.clear();
+        let written = serde_json::to_writer(&mut *buffer, item);
+        let json = Bytes::copy_from_slice(buffer);
+        if buffer.capacity() > KEPT_BUFFER {
+            *buffer = Vec::new();
+        }
+        written.map(|()| json).map_err(|error| SendError::NotJson(error.to_string()))
+    })?;
     let kind = match item {
         JsonRpcMessage::Response(response) => {
             MessageKind::Response { id: Some(request_id(&response.id)), is_error: false }
@@ -162,11 +183,16 @@ fn write(item: &ServerJsonRpcMessage) -> Result<Message, SendError> {
         JsonRpcMessage::Error(error) => {
             MessageKind::Response { id: error.id.as_ref().map(request_id), is_error: true }
         }
+        // They come by the thousand.
+        JsonRpcMessage::Notification(JsonRpcNotification {
+            notification: ServerNotification::ProgressNotification(_),
+            ..
+        }) => MessageKind::Notification { method: "notifications/progress".into() },
         JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => {
             return Message::parse(json).map_err(|error| SendError::NotJson(error.to_string()));
         }
     };
-    Ok(Message::from_trusted(Bytes::from(json), kind))
+    Ok(Message::from_trusted(json, kind))
 }
 
 fn request_id(id: &NumberOrString) -> RequestId {

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 use crate::{SseServerTransport, body::Body, session::shared::StartApp};
@@ -67,11 +67,20 @@ impl ConnectSse {
     pub(crate) fn new(transport: SseServerTransport, start_app: StartApp) -> Self {
         Self { transport, start_app }
     }
+
+    pub(crate) fn connect(&self, parts: &Parts) -> Response<Body> {
+        self.transport.connect_with(parts, Some(self.start_app.clone()), |_| ())
+    }
 }
 
 impl HandlePostMessage {
     pub(crate) fn new(transport: SseServerTransport) -> Self {
         Self { transport }
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn transport(&self) -> &SseServerTransport {
+        &self.transport
     }
 }
 
@@ -92,7 +101,7 @@ impl<B> Service<Request<B>> for ConnectSse {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (parts, _) = request.into_parts();
-        ready(Ok(self.transport.connect_with(&parts, Some(self.start_app.clone()), |_| ())))
+        ready(Ok(self.connect(&parts)))
     }
 }
 

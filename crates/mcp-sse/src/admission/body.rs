@@ -56,6 +56,9 @@ impl<'a, B: Body> BodyReader<'a, B> {
 
     /// Reads the rest, and returns it all.
     pub(crate) async fn read(mut self) -> Result<Bytes, Rejection> {
+        // There is room for all of it: growing as it comes would take up to twice as much.
+        let rest = self.declared().unwrap_or(0).min(self.limit).saturating_sub(self.read);
+        self.bytes.reserve(rest);
         self.read_up_to(usize::MAX).await?;
         Ok(self.bytes.freeze())
     }

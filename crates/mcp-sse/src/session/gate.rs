@@ -3,6 +3,9 @@
 //! The same gate stands before the inbound queue (POSTs wait), before the requests in flight (POSTs
 //! wait) and before the outbound log (the app's sends wait).
 //!
+//! A gate may let in fewer at a time than it holds (its turn): who waits only for that can pass late. So
+//! one session that floods takes its turns beside the others, and a slow app still has its whole queue.
+//!
 //! Invariants: who waits is served in the order of arrival; an item larger than the whole bound passes
 //! alone, so nothing waits for ever for its size; whoever could pass now has been woken.
 
@@ -16,6 +19,8 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct Gate {
     max_items: usize,
     max_bytes: usize,
+    /// With this many inside, the next one waits for a while, though there is room.
+    turn: usize,
     items: usize,
     bytes: usize,
     next_ticket: u64,
@@ -31,7 +36,19 @@ struct Waiting {
 
 impl Gate {
     pub(crate) fn new(max_items: usize, max_bytes: usize) -> Self {
-        Self { max_items, max_bytes, items: 0, bytes: 0, next_ticket: 0, waiting: VecDeque::new() }
+        Self {
+            max_items,
+            max_bytes,
+            turn: max_items,
+            items: 0,
+            bytes: 0,
+            next_ticket: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn with_turn(self, turn: usize) -> Self {
+        Self { turn: turn.min(self.max_items), ..self }
     }
 
     /// Passes if there is room and nobody waits.
@@ -41,6 +58,12 @@ impl Gate {
             self.take(bytes);
         }
         passes
+    }
+
+    /// Whether [`try_pass`](Self::try_pass) would pass.
+    #[cfg(feature = "server")]
+    pub(crate) fn would_pass(&self, bytes: usize) -> bool {
+        self.waiting.is_empty() && self.fits(bytes)
     }
 
     /// Passes whatever the bound says. For the few bytes of an error that takes the place of an answer.
@@ -78,6 +101,16 @@ impl Gate {
                 false
             }
         }
+    }
+
+    /// Passes without waiting for its turn any longer, if there is room. A ticket that passed is spent.
+    pub(crate) fn pass_late(&mut self, ticket: Ticket) -> bool {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.ticket == ticket) else { return false };
+        let passes = self.has_room(self.waiting[at].bytes);
+        if passes && let Some(waiting) = self.waiting.remove(at) {
+            self.take(waiting.bytes);
+        }
+        passes
     }
 
     /// Gives up a place in the queue.
@@ -129,6 +162,10 @@ impl Gate {
     }
 
     fn fits(&self, bytes: usize) -> bool {
+        self.items == 0 || (self.items < self.turn && self.has_room(bytes))
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
         self.items == 0 || (self.items < self.max_items && self.bytes + bytes <= self.max_bytes)
     }
 
@@ -165,6 +202,20 @@ mod tests {
         assert!(gate.next_to_wake().is_some());
         assert!(gate.poll(large, waker));
         assert!(gate.poll(small, waker));
+    }
+
+    #[test]
+    fn who_only_waits_for_a_turn_passes_late_up_to_the_bound() {
+        let mut gate = Gate::new(3, 10).with_turn(1);
+        assert!(gate.try_pass(1));
+        let tickets = [gate.queue(1), gate.queue(1), gate.queue(1), gate.queue(10)];
+        assert!(!gate.poll(tickets[0], Waker::noop()), "one has its turn");
+        assert!(!gate.pass_late(tickets[3]), "no room for its bytes");
+        assert!(gate.pass_late(tickets[1]) && gate.pass_late(tickets[0]));
+        assert!(!gate.pass_late(tickets[2]), "full");
+        gate.leave(3, 3);
+        assert!(gate.poll(tickets[2], Waker::noop()), "its turn");
+        assert!(!gate.pass_late(tickets[2]), "spent");
     }
 
     #[test]

@@ -6,9 +6,8 @@
 //! never hears of it: the response is taken out again.
 
 use bytes::Bytes;
-use http::request::Parts;
 
-use super::Incoming;
+use super::{Incoming, head::Head};
 use crate::message::{Message, MessageKind, RequestId};
 
 /// The id of the made-up request. A string that no client's counter gives.
@@ -24,7 +23,7 @@ pub(crate) enum Handshake {
     /// The made-up `initialize` waits for the app.
     Initialize(Box<Incoming>),
     /// The app has it; its answer is awaited and everything else held back meanwhile.
-    Answer(Box<Parts>),
+    Answer(Head),
     /// The app answered; `notifications/initialized` waits for it.
     Initialized(Box<Incoming>),
     /// The client shook hands itself, or it is done, or it is not wanted.
@@ -37,7 +36,7 @@ impl Handshake {
     }
 
     /// Looks at a message from the client before it is queued.
-    pub(crate) fn on_client_message(&mut self, message: &Message, parts: &Parts) {
+    pub(crate) fn on_client_message(&mut self, message: &Message, head: &Head) {
         if !matches!(self, Self::Undecided) {
             return;
         }
@@ -46,14 +45,14 @@ impl Handshake {
             Some("ping" | "server/discover") => {}
             Some("initialize") => *self = Self::Done,
             _ if message.names_its_protocol_version() => *self = Self::Done,
-            _ => *self = Self::Initialize(Box::new(initialize(parts))),
+            _ => *self = Self::Initialize(Box::new(initialize(head))),
         }
     }
 
     /// Looks at a message from the app. `true`: it is the answer to the made-up request and goes no
     /// further.
     pub(crate) fn on_app_message(&mut self, message: &Message) -> bool {
-        let Self::Answer(parts) = self else { return false };
+        let Self::Answer(head) = self else { return false };
         let MessageKind::Response { id: Some(id), is_error } = message.kind() else { return false };
         if *id != RequestId::from(ID) {
             return false;
@@ -62,22 +61,27 @@ impl Handshake {
             tracing::warn!("the app refused the initialize that was made up for a client that sent none");
             *self = Self::Done;
         } else {
-            let parts = (**parts).clone();
-            *self = Self::Initialized(Box::new(Incoming { message: initialized(), parts }));
+            let head = head.clone();
+            *self = Self::Initialized(Box::new(Incoming { message: initialized(), head }));
         }
         true
+    }
+
+    /// Nothing of it waits for the app, and nothing is held back.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self, Self::Undecided | Self::Done)
     }
 
     /// What the app gets before the next queued message.
     pub(crate) fn next(&mut self) -> Next {
         match std::mem::replace(self, Self::Done) {
             Self::Initialize(incoming) => {
-                *self = Self::Answer(Box::new(incoming.parts.clone()));
+                *self = Self::Answer(incoming.head.clone());
                 Next::Message(incoming)
             }
             Self::Initialized(incoming) => Next::Message(incoming),
-            Self::Answer(parts) => {
-                *self = Self::Answer(parts);
+            Self::Answer(head) => {
+                *self = Self::Answer(head);
                 Next::Hold
             }
             Self::Undecided => {
@@ -95,8 +99,9 @@ pub(crate) enum Next {
     Queue,
 }
 
-fn initialize(parts: &Parts) -> Incoming {
-    let version = parts
+fn initialize(head: &Head) -> Incoming {
+    let version = head
+        .but_for_length()
         .headers
         .get(VERSION_HEADER)
         .and_then(|version| version.to_str().ok())
@@ -113,7 +118,7 @@ fn initialize(parts: &Parts) -> Incoming {
         },
     });
     let kind = MessageKind::Request { id: RequestId::from(ID), method: "initialize".into() };
-    Incoming { message: Message::from_trusted(json.to_string().into(), kind), parts: parts.clone() }
+    Incoming { message: Message::from_trusted(json.to_string().into(), kind), head: head.clone() }
 }
 
 fn initialized() -> Message {

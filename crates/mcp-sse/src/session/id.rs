@@ -56,10 +56,13 @@ impl SessionId {
             _ => return None,
         }
         let mut bytes = [0; 16];
+        let mut seen = 0;
         for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = hex_digit(pair[0])? << 4 | hex_digit(pair[1])?;
+            let (high, low) = (HEX_DIGITS[usize::from(pair[0])], HEX_DIGITS[usize::from(pair[1])]);
+            seen |= high | low;
+            *byte = high << 4 | low & 15;
         }
-        Some(Self(bytes))
+        (seen < 16).then_some(Self(bytes))
     }
 
     /// The whole id, 32 lower-case hex digits, as it stands in the `endpoint` event. A secret: do not
@@ -83,23 +86,34 @@ impl SessionId {
         text
     }
 
-    fn write_hex(&self, out: &mut String, bytes: usize) {
+    /// The 32 digits of [`expose_hex`](Self::expose_hex), for what is written often.
+    pub(crate) fn expose_digits(&self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        for byte in &self.0[..bytes] {
-            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            out.push(char::from(DIGITS[usize::from(byte & 15)]));
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
         }
+        digits
+    }
+
+    fn write_hex(&self, out: &mut String, bytes: usize) {
+        out.extend(self.expose_digits()[..bytes * 2].iter().map(|&digit| char::from(digit)));
     }
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
+/// What each byte is as a hex digit; 255 if it is none.
+const HEX_DIGITS: [u8; 256] = {
+    let mut digits = [255; 256];
+    let mut value = 0;
+    while value < 16 {
+        let lower = b"0123456789abcdef"[value];
+        digits[lower as usize] = value as u8;
+        digits[lower.to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
     }
-}
+    digits
+};
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | `core` | the state machine, without IO and without a clock |
+//! | `head` | the head of the request that brought a message |
 //! | `gate`, `log`, `handshake` | its parts: bounds, the outbound log, the made-up `initialize` |
 //! | `shared` | the driver: the core behind a lock, wakes, timers, the registry, the log line at the end |
 //! | `timers` | one table of all deadlines |
@@ -14,6 +15,7 @@ pub(crate) mod core;
 mod gate;
 mod handle;
 mod handshake;
+pub(crate) mod head;
 pub(crate) mod id;
 mod log;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use std::fmt;
 
 pub(crate) use self::app::spawn_app;
 pub use self::handle::{Session, SessionHandle, SessionInfo, SessionReceiver};
+use self::head::Head;
 use crate::message::Message;
 
 /// A message from the client, with the head of the request that brought it.
@@ -44,7 +47,7 @@ use crate::message::Message;
 /// // The client posted a `ping` with the header `x-tenant: seven`.
 /// let incoming = session.recv().await.unwrap();
 /// assert_eq!(incoming.message.method(), Some("ping"));
-/// assert_eq!(incoming.parts.headers["x-tenant"], "seven");
+/// assert_eq!(incoming.parts().headers["x-tenant"], "seven");
 /// # Ok(())
 /// # }
 /// ```
@@ -53,8 +56,30 @@ use crate::message::Message;
 pub struct Incoming {
     /// The message.
     pub message: Message,
+    pub(crate) head: Head,
+}
+
+impl Incoming {
     /// Method, URI, headers and extensions of the POST; a tool can read headers and the principal here.
-    pub parts: http::request::Parts,
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let post = http::Request::post(uri).header("content-type", "application/json");
+    /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+    /// let incoming = session.recv().await.unwrap();
+    /// assert_eq!(incoming.parts().method, http::Method::POST);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn parts(&self) -> &http::request::Parts {
+        self.head.parts()
+    }
 }
 
 /// Why a session closed.

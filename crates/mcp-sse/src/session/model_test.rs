@@ -24,7 +24,6 @@ use std::{
 };
 
 use bytes::BytesMut;
-use http::request::Parts;
 use proptest::prelude::*;
 
 use self::{
@@ -36,6 +35,7 @@ use super::{
     CloseReason, Incoming, SendError,
     core::{Core, Outgoing, Refusal, Taken},
     gate::Ticket,
+    head::Head,
     id::{EventId, SessionId},
 };
 use crate::{clock, event, limits::Limits, message::Message};
@@ -133,12 +133,12 @@ struct World {
     told_detached: Option<Instant>,
 }
 
-fn parts(version: Option<&'static str>) -> Parts {
+fn head(version: Option<&'static str>) -> Head {
     let mut request = http::Request::new(());
     if let Some(version) = version {
         request.headers_mut().insert("mcp-protocol-version", http::HeaderValue::from_static(version));
     }
-    request.into_parts().0
+    Head::new(request.into_parts().0)
 }
 
 impl World {

@@ -6,19 +6,23 @@
 
 use std::{
     future::poll_fn,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
-use http::request::Parts;
 use tokio::sync::Notify;
 
 use super::{
     CloseReason, Incoming, SendError, Session,
     core::{Core, Outgoing, Refusal, Taken},
     gate::Ticket,
+    head::Head,
     id::SessionId,
 };
 use crate::{Principal, clock, limits::Limits, message::Message, sessions::Registry};
@@ -35,6 +39,8 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     closed: Notify,
     start_app: Mutex<Option<StartApp>>,
+    /// Whether `start_app` may still hold something; spares a lock for each message.
+    app_is_due: AtomicBool,
     registry: Arc<Registry>,
 }
 
@@ -43,6 +49,9 @@ impl std::fmt::Debug for Shared {
         f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
     }
 }
+
+/// How long a message waits for its session's turn before it joins the queue anyway.
+const TURN_WAIT: Duration = Duration::from_millis(100);
 
 impl Shared {
     pub(crate) fn new(
@@ -61,6 +70,7 @@ impl Shared {
             this: this.clone(),
             core: Mutex::new(Core::new(id, Arc::clone(limits), opened)),
             closed: Notify::new(),
+            app_is_due: AtomicBool::new(start_app.is_some()),
             start_app: Mutex::new(start_app),
             registry: Arc::clone(registry),
         })
@@ -75,7 +85,7 @@ impl Shared {
     /// The same for an operation that does not ask for the time; reading the clock is not for free.
     fn run<R>(&self, operation: impl FnOnce(&mut Core) -> R) -> R {
         let (result, actions, closed) = {
-            let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut core = self.lock();
             let result = operation(&mut core);
             let actions = core.take_actions();
             if let Some(detached) = actions.detached {
@@ -103,6 +113,10 @@ impl Shared {
         }
         actions.wake();
         result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps this session's entry among the timers no later than its next deadline.
@@ -145,17 +159,46 @@ impl Shared {
         wait: &mut Duration,
     ) -> Result<Reservation, Refusal> {
         let mut reservation = Reservation { session: Arc::clone(self), reserved: None, ticket: None };
-        let this = &mut reservation;
-        let reserved = poll_fn(|cx| {
-            let session = Arc::clone(&this.session);
-            session.run(|core| core.poll_reserve(bytes, &mut this.ticket, cx.waker()))
-        });
-        clock::within(wait, reserved).await.unwrap_or(Err(Refusal::Busy))?;
-        reservation.reserved = Some(bytes);
-        Ok(reservation)
+        loop {
+            let this = &mut reservation;
+            let reserved = poll_fn(|cx| {
+                let session = Arc::clone(&this.session);
+                session.run(|core| core.poll_reserve(bytes, &mut this.ticket, cx.waker()))
+            });
+            let mut turn = TURN_WAIT.min(*wait);
+            let before = turn;
+            let reserved = clock::within(&mut turn, reserved).await;
+            *wait = wait.saturating_sub(before - turn);
+            match reserved {
+                Some(reserved) => reserved?,
+                None if self.run(|core| core.reserve_late(&mut this.ticket)) => {}
+                None if wait.is_zero() => return Err(Refusal::Busy),
+                None => continue,
+            }
+            reservation.reserved = Some(bytes);
+            return Ok(reservation);
+        }
+    }
+
+    /// Queues a message whose bytes are all there, if nothing has to be waited for; else the content stays.
+    #[cfg(feature = "server")]
+    pub(crate) fn accept_at_once(
+        &self,
+        content: &mut Option<(Message, Head)>,
+        cost: usize,
+    ) -> Option<Result<(), Refusal>> {
+        let accepted = self.with(|core, now| core.accept_at_once(content, cost, now));
+        if accepted == Some(Ok(())) {
+            self.start_app_if_due();
+        }
+        accepted
     }
 
     fn start_app_if_due(&self) {
+        if !self.app_is_due.load(Ordering::Acquire) {
+            return;
+        }
+        self.app_is_due.store(false, Ordering::Release);
         let start = self.start_app.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(start), Some(this)) = (start, self.this.upgrade()) {
             start(Session::new(this));
@@ -165,20 +208,21 @@ impl Shared {
     // ---- the app ------------------------------------------------------------------------------------
 
     pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<Incoming>> {
+        // There is nothing else to do then, and rmcp asks several times for each message.
+        if self.lock().waits_for_client(cx.waker()) {
+            return Poll::Pending;
+        }
         self.run(|core| core.poll_recv(cx.waker()))
     }
 
     /// Sends; the message has its place in the order when this returns, and is in the log when the
     /// future ends.
-    pub(crate) fn send(
-        self: &Arc<Self>,
-        message: Message,
-    ) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
-        // Not made inside of the future: one that is dropped before its first poll gives up its place too.
-        let pending = PendingSend::start(self, message);
-        async move {
-            let Some(mut pending) = pending? else { return Ok(()) };
-            poll_fn(|cx| pending.poll(cx)).await
+    pub(crate) fn send(self: &Arc<Self>, message: Message) -> Sending {
+        // Not at the first poll: a future that is dropped before it gives up its place too.
+        match PendingSend::start(self, message) {
+            Ok(None) => Sending::Done(Ok(())),
+            Ok(Some(pending)) => Sending::Waits(Box::new(pending)),
+            Err(error) => Sending::Done(Err(error)),
         }
     }
 
@@ -206,8 +250,14 @@ impl Shared {
 
     // ---- the stream ---------------------------------------------------------------------------------
 
-    pub(crate) fn poll_take(&self, generation: u64, out: &mut BytesMut, cx: &Context<'_>) -> Taken {
-        self.with(|core, now| core.poll_take(generation, out, cx.waker(), now))
+    pub(crate) fn poll_take(
+        &self,
+        generation: u64,
+        out: &mut BytesMut,
+        start: usize,
+        cx: &Context<'_>,
+    ) -> Taken {
+        self.with(|core, now| core.poll_take(generation, out, start, cx.waker(), now))
     }
 
     pub(crate) fn detach(&self, generation: u64) {
@@ -227,12 +277,12 @@ impl Reservation {
     pub(crate) async fn accept(
         mut self,
         message: Message,
-        parts: Parts,
+        head: Head,
         cost: usize,
         wait: &mut Duration,
     ) -> Result<(), Refusal> {
         let mut admission = Admission { session: Arc::clone(&self.session), ticket: None };
-        let mut content = Some((message, parts));
+        let mut content = Some((message, head));
         let accepted = poll_fn(|cx| {
             let session = Arc::clone(&admission.session);
             // One section from the admission to the queue: a session that closes between would lose it.
@@ -240,9 +290,9 @@ impl Reservation {
                 let Some((message, _)) = &content else { return Poll::Ready(Ok(())) };
                 let polled = core.poll_admit(message, cost, &mut admission.ticket, cx.waker());
                 if polled == Poll::Ready(Ok(()))
-                    && let Some((message, parts)) = content.take()
+                    && let Some((message, head)) = content.take()
                 {
-                    core.accept(message, parts, self.reserved.take().unwrap_or(0), cost, now);
+                    core.accept(message, head, self.reserved.take().unwrap_or(0), cost, now);
                 }
                 polled
             })
@@ -272,6 +322,24 @@ impl Drop for Admission {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.session.with(|core, _| core.cancel_admit(ticket));
+        }
+    }
+}
+
+/// What became of a message that was sent. Small, because rmcp spawns one for each message.
+#[derive(Debug)]
+pub(crate) enum Sending {
+    Waits(Box<PendingSend>),
+    Done(Result<(), SendError>),
+}
+
+impl Future for Sending {
+    type Output = Result<(), SendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Waits(pending) => pending.poll(cx),
+            Self::Done(result) => Poll::Ready(std::mem::replace(result, Ok(()))),
         }
     }
 }

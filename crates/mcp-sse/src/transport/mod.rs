@@ -2,15 +2,15 @@
 //! outside, and the way down.
 
 mod get;
-mod post;
+pub(crate) mod post;
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Request, Response, request::Parts};
 
 use crate::{
     Builder, Message, Principal, SendError, Session, SessionHandle, SessionId,
-    admission::{self, Names, Rejection},
+    admission::{Names, Rejection},
     body::Body,
     clock,
     endpoint::{EndpointPath, Mount},
@@ -275,6 +275,11 @@ impl SseServerTransport {
             .route_service(self.inner.endpoint.as_str(), self.handle_post_message())
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn endpoint(&self) -> &str {
+        self.inner.endpoint.as_str()
+    }
+
     /// What [`connect_sse`](Self::connect_sse) is made of, for those without a closure: answers a request
     /// for a stream and, if it opened a session, gives the session to run. (A request that resumes gives
     /// none: its session runs already.)
@@ -337,17 +342,7 @@ impl SseServerTransport {
         B: http_body::Body,
     {
         let (parts, body) = request.into_parts();
-        match self.try_post(parts, body).await {
-            Ok(()) => admission::text(StatusCode::ACCEPTED, "Accepted"),
-            Err(rejection) => {
-                tracing::debug!(
-                    status = rejection.status().as_u16(),
-                    reason = rejection.text(),
-                    "message refused"
-                );
-                rejection.into_response()
-            }
-        }
+        post::answer(self.try_post(parts, body).await)
     }
 
     /// The open sessions.

@@ -1,14 +1,19 @@
 //! POST: takes a message into its session's queue.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+};
 
-use http::{HeaderMap, request::Parts};
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode, request::Parts};
 
 use super::{Inner, SseServerTransport};
 use crate::{
-    Message, MessageKind,
+    Message, MessageKind, SessionId,
     admission::{self, Admitted, Rejection, body::BodyReader},
-    session::{core::Refusal, shared::Shared},
+    body::Body,
+    session::{core::Refusal, head::Head, shared::Shared},
 };
 
 /// What an inbound message counts beside its bytes and its headers.
@@ -19,11 +24,13 @@ const UNDECLARED_BYTES: usize = 64 * 1024;
 
 impl SseServerTransport {
     pub(super) async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
-        let Inner { limits, names, registry, .. } = &*self.inner;
+        let Inner { limits, names, .. } = &*self.inner;
         let admitted = admission::admit_post(&parts, names)?;
         let body = pin!(body);
         let mut body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
-        let session = match self.find_for_post(&admitted, &parts) {
+        let session =
+            admission::session_id(parts.uri.query()).and_then(|id| self.find_for_post(&admitted, id, &parts));
+        let session = match session {
             Ok(session) => session,
             Err(rejection) => {
                 // A body over the limit comes before a wrong session in the order of the checks.
@@ -42,21 +49,91 @@ impl SseServerTransport {
         let room = session.reserve(head + length, &mut wait).await;
         let room = room.map_err(|refusal| refused(&session, refusal))?;
         let json = body.read().await?;
-        tracing::trace!(session = %session.id, message = %String::from_utf8_lossy(&json), "message from the client");
         let cost = head + json.len();
+        let message = self.parse(&session, json)?;
+        let accepted = room.accept(message, Head::new(parts), cost, &mut wait).await;
+        accepted.map_err(|refusal| refused(&session, refusal))
+    }
+
+    /// Checks the head of a request once for all that have the same; `length` is that of its body.
+    #[cfg(feature = "server")]
+    pub(crate) fn check_post(&self, parts: Parts, length: usize) -> Result<CheckedPost, Rejection> {
+        let admitted = admission::admit_post(&parts, &self.inner.names)?;
+        if length > self.inner.limits.body_bytes {
+            return Err(Rejection::BodyTooLarge);
+        }
+        let id = admission::session_id(parts.uri.query())?;
+        let session = Arc::downgrade(&self.find_for_post(&admitted, id, &parts)?);
+        Ok(CheckedPost { _admitted: admitted, session, cost: head_bytes(&parts), head: Head::new(parts) })
+    }
+
+    /// Takes a message whose head was checked and whose body is there whole, if nothing has to be waited
+    /// for; else it comes back, for [`post`](Self::post). `head` is the checked one but for its length.
+    #[cfg(feature = "server")]
+    pub(crate) fn post_at_once(
+        &self,
+        checked: &CheckedPost,
+        head: Head,
+        json: Bytes,
+    ) -> Result<Result<(), Rejection>, (Head, Bytes)> {
+        if json.len() > self.inner.limits.body_bytes {
+            return Ok(Err(Rejection::BodyTooLarge));
+        }
+        let cost = checked.cost + json.len();
+        let Some(session) = checked.session.upgrade() else { return Ok(Err(Rejection::SessionNotFound)) };
+        let message = match self.parse(&session, json) {
+            Ok(message) => message,
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        let mut content = Some((message, head));
+        let accepted = session.accept_at_once(&mut content, cost);
+        match (accepted, content) {
+            (None, Some((message, head))) => Err((head, message.into_bytes())),
+            (accepted, _) => {
+                // It is always one of the two.
+                let accepted = accepted.unwrap_or(Err(Refusal::Busy));
+                Ok(accepted.map_err(|refusal| refused(&session, refusal)))
+            }
+        }
+    }
+
+    fn find_for_post(&self, _: &Admitted, id: SessionId, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
+        self.find(id, parts)
+    }
+
+    fn parse(&self, session: &Shared, json: Bytes) -> Result<Message, Rejection> {
+        tracing::trace!(session = %session.id, message = %String::from_utf8_lossy(&json), "message from the client");
         let message = Message::parse(json).map_err(|error| {
             tracing::debug!(session = %session.id, %error, "message refused");
             Rejection::InvalidMessage
         })?;
         // A session whose turn in the spread of a shutdown has not come takes no new requests either.
-        if registry.is_draining() && matches!(message.kind(), MessageKind::Request { .. }) {
+        if matches!(message.kind(), MessageKind::Request { .. }) && self.inner.registry.is_draining() {
             return Err(Rejection::ShuttingDown);
         }
-        room.accept(message, parts, cost, &mut wait).await.map_err(|refusal| refused(&session, refusal))
+        Ok(message)
     }
+}
 
-    fn find_for_post(&self, _: &Admitted, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
-        self.find(admission::session_id(parts.uri.query())?, parts)
+/// The head of a POST that passed the checks, and what they found.
+#[cfg(feature = "server")]
+pub(crate) struct CheckedPost {
+    _admitted: Admitted,
+    /// The registry forgets a session when it closes, and a closed session takes nothing.
+    session: Weak<Shared>,
+    /// What the head counts in its session's queue.
+    cost: usize,
+    pub(crate) head: Head,
+}
+
+pub(crate) fn answer(posted: Result<(), Rejection>) -> Response<Body> {
+    match posted {
+        Ok(()) => admission::text(StatusCode::ACCEPTED, "Accepted"),
+        Err(rejection) => {
+            let (status, reason) = (rejection.status().as_u16(), rejection.text());
+            tracing::debug!(status, reason, "message refused");
+            rejection.into_response()
+        }
     }
 }
 

@@ -122,10 +122,10 @@ async fn a_session_is_a_stream_of_what_the_client_posts_with_the_head_of_its_req
     let incoming = StreamExt::next(&mut session).await.unwrap();
     let kind = MessageKind::Request { id: RequestId::from(5), method: "tools/call".into() };
     assert_eq!(*incoming.message.kind(), kind);
-    assert_eq!(incoming.parts.headers["x-tenant"], "seven");
-    assert_eq!(incoming.parts.extensions.get::<u32>(), Some(&7));
+    assert_eq!(incoming.parts().headers["x-tenant"], "seven");
+    assert_eq!(incoming.parts().extensions.get::<u32>(), Some(&7));
     assert_eq!(
-        (incoming.parts.method.as_str(), incoming.parts.uri.to_string()),
+        (incoming.parts().method.as_str(), incoming.parts().uri.to_string()),
         ("POST", events.uri.clone())
     );
     session.handle().close();
@@ -232,7 +232,7 @@ async fn a_client_that_begins_without_initialize_gets_one_made_up_and_never_hear
     let made_up = session.recv().await.unwrap();
     assert_eq!(made_up.message.method(), Some("initialize"));
     assert!(made_up.message.as_str().contains(r#""protocolVersion":"2025-06-18""#));
-    assert_eq!(made_up.parts.headers["x-tenant"], "seven");
+    assert_eq!(made_up.parts().headers["x-tenant"], "seven");
     assert!(poll!(Box::pin(session.recv())).is_pending(), "the rest is held until the app has answered");
     let id = made_up.message.id().unwrap();
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);

@@ -21,6 +21,8 @@ mod mount;
 mod resume;
 #[cfg(feature = "rmcp")]
 mod rmcp;
+#[cfg(feature = "server")]
+mod server;
 mod shutdown;
 mod sockets;
 mod stream;

@@ -5,8 +5,6 @@ use std::{
     time::Instant,
 };
 
-use http::request::Parts;
-
 use super::{Actions, Core, Phase};
 use crate::{
     message::{Message, MessageKind},
@@ -14,6 +12,7 @@ use crate::{
         Incoming,
         gate::{Gate, Ticket},
         handshake::Next,
+        head::Head,
     },
 };
 
@@ -55,6 +54,17 @@ impl Core {
             self.limits.inbound_messages,
             &mut self.actions,
         )
+    }
+
+    /// Goes on with a reservation that has waited long enough for its turn; `true` if there was room.
+    pub(crate) fn reserve_late(&mut self, ticket: &mut Option<Ticket>) -> bool {
+        let passed = ticket.is_some_and(|waiting| self.inbound_gate.pass_late(waiting));
+        if passed {
+            *ticket = None;
+            let waker = self.inbound_gate.next_to_wake();
+            self.actions.add(waker);
+        }
+        passed
     }
 
     /// Gives back a reservation, or a place in the queue for one.
@@ -108,6 +118,37 @@ impl Core {
         polled
     }
 
+    /// All of a POST whose message is there, if nothing has to be waited for: `None`, and the content is
+    /// still there, if something has.
+    #[cfg(feature = "server")]
+    pub(crate) fn accept_at_once(
+        &mut self,
+        content: &mut Option<(Message, Head)>,
+        cost: usize,
+        now: Instant,
+    ) -> Option<Result<(), Refusal>> {
+        if self.close_reason().is_none() && !self.inbound_gate.would_pass(cost) {
+            return None;
+        }
+        let (message, head) = content.take()?;
+        let mut ticket = None;
+        match self.poll_admit(&message, cost, &mut ticket, Waker::noop()) {
+            Poll::Ready(Ok(())) => {
+                self.inbound_gate.try_pass(cost);
+                self.accept(message, head, cost, cost, now);
+                Some(Ok(()))
+            }
+            Poll::Ready(Err(refusal)) => Some(Err(refusal)),
+            Poll::Pending => {
+                *content = Some((message, head));
+                if let Some(ticket) = ticket {
+                    self.cancel_admit(ticket);
+                }
+                None
+            }
+        }
+    }
+
     /// Gives up a place in the queue of [`poll_admit`](Self::poll_admit).
     pub(crate) fn cancel_admit(&mut self, ticket: Ticket) {
         if self.close_reason().is_none() {
@@ -122,7 +163,7 @@ impl Core {
     pub(crate) fn accept(
         &mut self,
         message: Message,
-        parts: Parts,
+        head: Head,
         reserved: usize,
         cost: usize,
         now: Instant,
@@ -135,10 +176,20 @@ impl Core {
         if let Some(id) = message.cancelled_id() {
             self.answered(&id, now);
         }
-        self.handshake.on_client_message(&message, &parts);
-        self.inbound.push_back(Queued { incoming: Incoming { message, parts }, cost });
+        self.handshake.on_client_message(&message, &head);
+        self.inbound.push_back(Queued { incoming: Incoming { message, head }, cost });
         let receiver = self.receiver.take();
         self.actions.add(receiver);
+    }
+
+    /// Whether the app has to wait for its client; then its waker is left. An app may ask several times
+    /// for each message.
+    pub(crate) fn waits_for_client(&mut self, waker: &Waker) -> bool {
+        let waits = self.inbound.is_empty() && self.handshake.is_quiet() && self.close_reason().is_none();
+        if waits {
+            leave(&mut self.receiver, waker);
+        }
+        waits
     }
 
     /// The next message for the app; `None` once the session is closed and the queue is empty.
@@ -148,7 +199,7 @@ impl Core {
             Next::Message(incoming) => return Poll::Ready(Some(*incoming)),
             Next::Hold if closed => return Poll::Ready(None),
             Next::Hold => {
-                self.receiver = Some(waker.clone());
+                leave(&mut self.receiver, waker);
                 return Poll::Pending;
             }
             Next::Queue => {}
@@ -164,8 +215,16 @@ impl Core {
         if closed {
             return Poll::Ready(None);
         }
-        self.receiver = Some(waker.clone());
+        leave(&mut self.receiver, waker);
         Poll::Pending
+    }
+}
+
+/// An app asks more often than it is woken.
+fn leave(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(slot) => slot.clone_from(waker),
+        None => *slot = Some(waker.clone()),
     }
 }
 

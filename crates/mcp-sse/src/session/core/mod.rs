@@ -112,7 +112,8 @@ impl Core {
             phase: Phase::Open,
             handshake: Handshake::new(limits.made_up_initialize),
             inbound: VecDeque::new(),
-            inbound_gate: Gate::new(limits.inbound_messages, limits.inbound_bytes),
+            inbound_gate: Gate::new(limits.inbound_messages, limits.inbound_bytes)
+                .with_turn(limits.inbound_turn),
             in_flight: HashMap::new(),
             in_flight_gate: Gate::new(limits.in_flight_requests, limits.in_flight_bytes),
             log: if limits.resumes() {

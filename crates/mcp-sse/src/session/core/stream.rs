@@ -25,10 +25,15 @@ pub(super) enum Stream {
 /// What a stream gets when it comes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Bytes were written to the buffer.
+    /// Bytes were written to the buffer, and there may be more: the stream is to come again.
     Chunk,
+    /// All that waited was written to the buffer; the waker was left.
+    All,
     /// Nothing now; the waker was left.
     Nothing,
+    /// More is likely to follow at once what waits: the stream is to come again when others had their turn.
+    #[cfg(feature = "server")]
+    Soon,
     /// The stream is at its end.
     End,
 }
@@ -66,11 +71,13 @@ impl Core {
         }
     }
 
-    /// A stream comes for what waits. Events go to `out`, behind what is there.
+    /// A stream comes for what waits. Events go to `out`, behind what is there; what is there from `start` on
+    /// waits to be sent too.
     pub(crate) fn poll_take(
         &mut self,
         generation: u64,
         out: &mut BytesMut,
+        start: usize,
         waker: &Waker,
         now: Instant,
     ) -> Taken {
@@ -91,18 +98,55 @@ impl Core {
                 self.actions.add(waker);
             }
         } else if closed {
-            return if out.is_empty() { Taken::End } else { Taken::Chunk };
+            return if out.len() == start { Taken::End } else { Taken::Chunk };
         } else if *keep_alive_due {
             out.extend_from_slice(event::KEEP_ALIVE);
             *waiting_since = None;
         }
-        if out.is_empty() {
+        if out.len() == start {
             *slot = Some(waker.clone());
             return Taken::Nothing;
         }
         *keep_alive_due = false;
         *last_write = now;
-        Taken::Chunk
+        if closed || waiting_since.is_some() {
+            return Taken::Chunk;
+        }
+        *slot = Some(waker.clone());
+        Taken::All
+    }
+
+    /// The same for a stream that has not come since something waits. If the app is still at work on a
+    /// request, several events leave together when it was let go on first.
+    #[cfg(feature = "server")]
+    pub(crate) fn poll_first(
+        &mut self,
+        generation: u64,
+        out: &mut BytesMut,
+        start: usize,
+        waker: &Waker,
+        now: Instant,
+    ) -> Taken {
+        /// As much waits already as is worth a write.
+        const ENOUGH: usize = 64;
+        if self.log.has_unsent() && !self.in_flight.is_empty() && self.outbound_gate.items() < ENOUGH {
+            return Taken::Soon;
+        }
+        self.poll_take(generation, out, start, waker, now)
+    }
+
+    /// A stream cannot write what it has taken and leaves its waker; `true` if it is over and what it has
+    /// taken is not wanted any more.
+    #[cfg(feature = "server")]
+    pub(crate) fn poll_over(&mut self, generation: u64, waker: &Waker) -> bool {
+        let current = generation == self.generation;
+        match &mut self.stream {
+            Stream::Attached { waker: slot, .. } if current => {
+                *slot = Some(waker.clone());
+                false
+            }
+            Stream::Attached { .. } | Stream::Detached { .. } => true,
+        }
     }
 
     /// Something may wait for the stream now: wakes it, and remembers since when.

@@ -16,7 +16,7 @@ use super::{
         id::SessionId,
         shared::Shared,
     },
-    Flag, HEX, parts,
+    Flag, HEX, head,
 };
 use crate::{clock, limits::Limits, message::Message, sessions::Registry};
 
@@ -46,7 +46,7 @@ impl Calm {
         assert_eq!(reserved, Poll::Ready(Ok(())));
         let admitted = self.core.poll_admit(&message, json.len(), &mut None, Waker::noop());
         assert_eq!(admitted, Poll::Ready(Ok(())));
-        self.core.accept(message, parts(version), json.len(), json.len(), self.now);
+        self.core.accept(message, head(version), json.len(), json.len(), self.now);
     }
 
     fn sends(&mut self, json: impl Into<bytes::Bytes>) {
@@ -66,8 +66,10 @@ impl Calm {
     /// What the client gets now.
     fn taken(&mut self) -> String {
         let mut out = BytesMut::new();
-        while self.core.poll_take(0, &mut out, Waker::noop(), self.now) == Taken::Chunk
-            && self.core.close_reason().is_none()
+        while matches!(
+            self.core.poll_take(0, &mut out, 0, Waker::noop(), self.now),
+            Taken::Chunk | Taken::All
+        ) && self.core.close_reason().is_none()
         {
             if self.core.queued().1 == 0 {
                 break;
@@ -262,7 +264,7 @@ fn a_send_that_is_dropped_before_its_first_poll_gives_up_its_place() {
     let mut last = pin!(session.send(note()));
     assert!(last.as_mut().poll(&mut cx).is_pending(), "the log is full");
     let mut out = BytesMut::new();
-    assert_eq!(session.poll_take(0, &mut out, &cx), Taken::Chunk);
+    assert_eq!(session.poll_take(0, &mut out, 0, &cx), Taken::All);
     assert_eq!(last.poll(&mut cx), Poll::Ready(Ok(())), "nobody stands before it");
 }
 
@@ -279,7 +281,7 @@ fn an_idle_stream_gets_a_comment_and_a_stream_that_nobody_reads_ends() {
         assert_eq!(session.core.deadline(), Some(session.now));
         session.core.on_deadline(session.now);
         let mut out = BytesMut::new();
-        assert_eq!(session.core.poll_take(0, &mut out, Waker::noop(), session.now), Taken::Chunk);
+        assert_eq!(session.core.poll_take(0, &mut out, 0, Waker::noop(), session.now), Taken::All);
         assert_eq!(out, ": keep-alive\n\n");
     }
     session.now += second * 15;
@@ -299,7 +301,7 @@ fn a_stream_that_stops_amid_what_waits_ends_too() {
     }
     session.now += Duration::from_secs(20);
     let mut out = BytesMut::new();
-    assert_eq!(session.core.poll_take(0, &mut out, Waker::noop(), session.now), Taken::Chunk);
+    assert_eq!(session.core.poll_take(0, &mut out, 0, Waker::noop(), session.now), Taken::Chunk);
     assert_eq!(session.core.queued().1, 1, "the other is for the next chunk");
     session.now += Duration::from_secs(30);
     assert_eq!(session.core.deadline(), Some(session.now), "counted from the last time that it came");

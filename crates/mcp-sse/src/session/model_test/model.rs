@@ -28,6 +28,7 @@ pub(super) enum Step<E> {
 pub(super) struct Gate {
     max_items: usize,
     max_bytes: usize,
+    turn: usize,
     pub(super) items: usize,
     pub(super) bytes: usize,
     queue: VecDeque<(Key, usize)>,
@@ -35,10 +36,14 @@ pub(super) struct Gate {
 
 impl Gate {
     fn new(max_items: usize, max_bytes: usize) -> Self {
-        Self { max_items, max_bytes, items: 0, bytes: 0, queue: VecDeque::new() }
+        Self { max_items, max_bytes, turn: max_items, items: 0, bytes: 0, queue: VecDeque::new() }
     }
 
     fn fits(&self, bytes: usize) -> bool {
+        self.has_room(bytes) && (self.items == 0 || self.items < self.turn)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
         self.items == 0 || (self.items < self.max_items && self.bytes + bytes <= self.max_bytes)
     }
 
@@ -182,7 +187,10 @@ impl Model {
             draining: false,
             handshake: if limits.made_up_initialize { Handshake::Undecided } else { Handshake::Done },
             inbound: VecDeque::new(),
-            inbound_gate: Gate::new(limits.inbound_messages, limits.inbound_bytes),
+            inbound_gate: Gate {
+                turn: limits.inbound_turn.min(limits.inbound_messages),
+                ..Gate::new(limits.inbound_messages, limits.inbound_bytes)
+            },
             in_flight: BTreeMap::new(),
             in_flight_gate: Gate::new(limits.in_flight_requests, limits.in_flight_bytes),
             outbound_gate: Gate::new(limits.outbound_messages, limits.outbound_bytes),
@@ -208,6 +216,15 @@ impl Model {
             return Step::Fails(Refusal::Closed);
         }
         self.inbound_gate.step(key, bytes, self.limits.inbound_messages)
+    }
+
+    /// `true`: it waited for its turn only, and goes.
+    pub(super) fn reserve_late(&mut self, key: Key, bytes: usize) -> bool {
+        let goes = self.inbound_gate.is_queued(key) && self.inbound_gate.has_room(bytes);
+        if goes {
+            self.inbound_gate.enter(key, bytes);
+        }
+        goes
     }
 
     pub(super) fn cancel_reserve(&mut self, key: Key, reserved: Option<usize>) {

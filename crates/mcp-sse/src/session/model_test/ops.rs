@@ -20,6 +20,8 @@ pub(super) enum Op {
     PostGoesOn(usize),
     /// A POST is abandoned: its client or its patience is gone.
     PostEnds(usize),
+    /// A POST has waited for its turn for long enough.
+    PostIsLate(usize),
     Recv,
     /// The app answers a request that it has.
     Answer(usize, usize),
@@ -95,6 +97,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(what, size, slack, through)| Op::Post { what, size, slack, through }),
         300 => any::<usize>().prop_map(Op::PostGoesOn),
         30 => any::<usize>().prop_map(Op::PostEnds),
+        60 => any::<usize>().prop_map(Op::PostIsLate),
         350 => Just(Op::Recv),
         250 => (any::<usize>(), size()).prop_map(|(which, size)| Op::Answer(which, size)),
         80 => prop::bool::weighted(0.9).prop_map(Op::AnswerInitialize),
@@ -119,7 +122,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
 pub(super) fn limits() -> impl Strategy<Value = Limits> {
     let millis = |range: std::ops::Range<u64>| range.prop_map(Duration::from_millis);
     let large = 200_000usize;
-    let inbound = (1..5usize, 100..900usize, 1..5usize, 60..600usize);
+    let inbound = (1..5usize, 100..900usize, 1..5usize, 60..600usize, 1..5usize);
     let outbound = (1..5usize, 60..500usize, prop_oneof![4 => 90..400usize, 1 => Just(large)]);
     let replay = (0..6usize, prop_oneof![4 => 0..600usize, 1 => Just(large)]);
     let times = (
@@ -130,6 +133,7 @@ pub(super) fn limits() -> impl Strategy<Value = Limits> {
     (inbound, outbound, replay, times, any::<bool>(), prop::bool::weighted(0.15)).prop_map(
         move |(inbound, outbound, replay, times, made_up_initialize, wide)| Limits {
             inbound_messages: inbound.0,
+            inbound_turn: inbound.4,
             inbound_bytes: inbound.1,
             in_flight_requests: inbound.2,
             in_flight_bytes: inbound.3,

@@ -20,6 +20,11 @@ impl World {
                     self.post_ends(at);
                 }
             }
+            Op::PostIsLate(which) => {
+                if let Some(at) = pick(&self.posts, which) {
+                    self.post_is_late(at);
+                }
+            }
             Op::Recv => self.recv(),
             Op::Answer(which, size) => {
                 if let Some(at) = pick(&self.unanswered, which) {
@@ -143,6 +148,10 @@ impl World {
             }
         };
         let cost = json.len();
+        #[cfg(feature = "server")]
+        if slack == 0 && through && self.post_at_once(&json, fresh as Key, &kind, hand) {
+            return;
+        }
         self.posts.push(Post {
             key: fresh as Key,
             message: Message::parse(json).unwrap(),
@@ -159,6 +168,34 @@ impl World {
         if through && self.posts.get(at).is_some_and(|post| post.state == PostState::Reserved) {
             self.post_goes_on(at);
         }
+    }
+
+    /// A POST whose body is there whole; `false` if something has to be waited for.
+    #[cfg(feature = "server")]
+    fn post_at_once(&mut self, json: &str, key: Key, kind: &Kind, hand: Hand) -> bool {
+        let cost = json.len();
+        let version = if let Hand::Bare(version) = hand { version } else { None };
+        let mut content = Some((Message::parse(json.to_owned()).unwrap(), head(version)));
+        let accepted = self.core.accept_at_once(&mut content, cost, self.now);
+        assert_eq!(accepted.is_none(), content.is_some());
+        let reserved = self.model.reserve(key, cost);
+        let expected = match reserved {
+            Step::Goes => match self.model.admit(key, kind, cost) {
+                Step::Goes => {
+                    self.model.accept(json, kind, hand, cost, cost, self.now);
+                    assert_eq!(accepted, Some(Ok(())));
+                    return true;
+                }
+                Step::Fails(refusal) => Some(Err(refusal)),
+                Step::Waits => None,
+            },
+            Step::Fails(Refusal::Closed) => Some(Err(Refusal::Closed)),
+            Step::Fails(_) | Step::Waits => None,
+        };
+        assert_eq!(accepted, expected);
+        self.model.cancel_admit(key);
+        self.model.cancel_reserve(key, (reserved == Step::Goes).then_some(cost));
+        expected.is_some()
     }
 
     pub(super) fn post_goes_on(&mut self, at: usize) {
@@ -185,13 +222,26 @@ impl World {
             (Step::Goes, PostState::Reserving) => post.state = PostState::Reserved,
             (Step::Goes, _) => {
                 let version = if let Hand::Bare(version) = post.hand { version } else { None };
-                self.core.accept(post.message.clone(), parts(version), post.bytes, post.cost, self.now);
+                self.core.accept(post.message.clone(), head(version), post.bytes, post.cost, self.now);
                 let text = post.message.as_str();
                 self.model.accept(text, &post.kind, post.hand, post.bytes, post.cost, self.now);
                 post.state = PostState::Done;
                 self.posts.swap_remove(at);
             }
             (Step::Fails(_), _) => self.post_ends(at),
+        }
+    }
+
+    pub(super) fn post_is_late(&mut self, at: usize) {
+        let post = &mut self.posts[at];
+        if post.state != PostState::Reserving {
+            return;
+        }
+        let goes = self.core.reserve_late(&mut post.ticket);
+        assert_eq!(goes, self.model.reserve_late(post.key, post.bytes), "{post:?}");
+        if goes {
+            post.state = PostState::Reserved;
+            post.waiter.waits = false;
         }
     }
 
@@ -231,7 +281,7 @@ impl World {
         };
         assert!(can_recv, "the app got {incoming:?} too early");
         let expected = self.model.recv();
-        let Some(Incoming { message, parts }) = incoming else {
+        let Some(Incoming { message, head }) = incoming else {
             assert_eq!(expected, None, "the app saw the end too early");
             return;
         };
@@ -247,8 +297,11 @@ impl World {
                 assert_eq!(message.method(), Some("initialize"));
                 let value: serde_json::Value = serde_json::from_str(text).unwrap();
                 assert_eq!(value["params"]["protocolVersion"], version);
-                let named =
-                    parts.headers.get("mcp-protocol-version").map_or("2024-11-05", |v| v.to_str().unwrap());
+                let named = head
+                    .parts()
+                    .headers
+                    .get("mcp-protocol-version")
+                    .map_or("2024-11-05", |v| v.to_str().unwrap());
                 assert_eq!(named, version, "it comes with the head of the client's request");
             }
             ForApp::MadeUpInitialized => assert_eq!(message.method(), Some("notifications/initialized")),
@@ -307,10 +360,10 @@ impl World {
         let preamble = chunk.len();
         let (expected, unsent) = (self.model.for_stream(response.generation), self.model.unsent());
         let waker = response.waiter.waker();
-        let taken = self.core.poll_take(response.generation, &mut chunk, &waker, self.now);
-        response.waiter.waits = taken == Taken::Nothing;
+        let taken = self.core.poll_take(response.generation, &mut chunk, 0, &waker, self.now);
+        response.waiter.waits = matches!(taken, Taken::Nothing | Taken::All);
         response.ended = taken == Taken::End;
-        if taken != Taken::Chunk {
+        if !matches!(taken, Taken::Chunk | Taken::All) {
             assert!(
                 taken == Taken::Nothing && expected == ForStream::Nothing && preamble == 0
                     || taken == Taken::End && expected == ForStream::End,
@@ -345,6 +398,9 @@ impl World {
             }
             ForStream::End => assert!(blocks.is_empty() && self.model.closed.is_some()),
         }
+        // The end comes for itself.
+        let all = self.model.unsent() == 0 && self.model.closed.is_none();
+        assert_eq!(taken == Taken::All, all);
         if response.generation == self.client.generation {
             self.client.wire.extend_from_slice(&chunk);
         }

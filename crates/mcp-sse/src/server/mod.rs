@@ -1,0 +1,358 @@
+//! An HTTP server of our own (feature `server`): what other servers cannot do lives here.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | here | `Server`: what users see; accepting, the bounds, the end |
+//! | `connection` | one connection: plain HTTP/1.1 requests to the transport's endpoints |
+//! | `head` | such a request as bytes, and a response |
+//! | `parked` | an open stream on its socket |
+//! | `handover` | everything else, by hyper |
+
+mod connection;
+mod handover;
+pub(crate) mod head;
+mod parked;
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    future::{Ready, ready},
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+};
+use tower_service::Service;
+
+use self::connection::Connection;
+use crate::{Body, ConnectSse, HandlePostMessage, Session, SseServerTransport, transport};
+
+/// Over the stall timeout's default, so that the session ends first.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(35);
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// An HTTP server for the transport, for those who have no other: an open stream costs no more than its
+/// socket and its session, and a message no more than it must.
+///
+/// It serves HTTP/1.1 and HTTP/2 (with prior knowledge), without TLS. What goes to neither of the
+/// transport's endpoints goes to the fallback, any tower service, served by hyper.
+///
+/// | setting | default | |
+/// |---|---|---|
+/// | [`max_connections`](Self::max_connections) | 20,000 | over it, clients wait in the kernel's queue |
+/// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off (Linux) |
+///
+/// A connection on which no request was answered for 60 s (120 s at most) is closed, streams aside.
+///
+/// ```
+/// use mcp_sse::{Server, Session, SseServerTransport};
+///
+/// async fn app(mut session: Session) {
+///     while let Some(_incoming) = session.recv().await {}
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sse = SseServerTransport::new("/messages/")?;
+/// let server = Server::new().mount("/sse", &sse, app);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+///
+/// let end = async {
+///     // Until a signal comes, say; then the sessions end.
+///     sse.shutdown(std::time::Duration::from_secs(5)).await;
+/// };
+/// server.serve(listener, end, std::time::Duration::from_secs(2)).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Server<F = NotFound> {
+    routes: Routes,
+    fallback: F,
+    max_connections: usize,
+    max_unacknowledged: Duration,
+}
+
+/// The fallback of a [`Server`] that has no other: everything is 404.
+///
+/// ```
+/// use mcp_sse::{NotFound, Server};
+///
+/// let server: Server<NotFound> = Server::new();
+/// # drop(server);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NotFound;
+
+impl<B> Service<Request<B>> for NotFound {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        ready(Ok(response))
+    }
+}
+
+/// Which path is which endpoint.
+#[derive(Clone, Debug, Default)]
+struct Routes(HashMap<Box<str>, Endpoint>);
+
+#[derive(Clone, Debug)]
+enum Endpoint {
+    Connect(ConnectSse),
+    Post(HandlePostMessage),
+}
+
+impl Routes {
+    fn find(&self, path: &str) -> Option<&Endpoint> {
+        self.0.get(path)
+    }
+}
+
+/// What all connections share.
+struct Inner<F> {
+    routes: Routes,
+    fallback: F,
+    /// The head and the text of the answer to a POST that was taken; it is the same each time.
+    accepted: (Vec<u8>, &'static str),
+    /// No more requests on connections that are open; set before `drained` is notified.
+    draining: AtomicBool,
+    drained: Notify,
+}
+
+impl<F> fmt::Debug for Inner<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Server {
+    /// A server without endpoints.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().max_connections(1_000);
+    /// # drop(server);
+    /// ```
+    pub fn new() -> Self {
+        Self {
+            routes: Routes::default(),
+            fallback: NotFound,
+            max_connections: MAX_CONNECTIONS,
+            max_unacknowledged: UNACKNOWLEDGED,
+        }
+    }
+}
+
+impl<F> Server<F> {
+    /// Both endpoints of a transport: the stream at `sse_path`, messages at its endpoint.
+    ///
+    /// ```
+    /// # use mcp_sse::{Server, SseServerTransport};
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let server = Server::new().mount("/sse", &sse, |_session| async {});
+    /// # drop(server);
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn mount<A, R>(self, sse_path: &str, transport: &SseServerTransport, app: A) -> Self
+    where
+        A: Fn(Session) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        self.sse(sse_path, transport.connect_sse(app))
+            .messages(transport.endpoint(), transport.handle_post_message())
+    }
+
+    /// Opens streams at `path`, exactly this one. Several transports can have several paths.
+    ///
+    /// ```
+    /// # use mcp_sse::{Server, SseServerTransport};
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let server = Server::new().sse("/sse", sse.connect_sse(|_session| async {}));
+    /// # drop(server);
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn sse(mut self, path: &str, service: ConnectSse) -> Self {
+        self.routes.0.insert(path.into(), Endpoint::Connect(service));
+        self
+    }
+
+    /// Takes messages at `path`, exactly this one: the transport's endpoint, behind the mount prefix if it
+    /// has one.
+    ///
+    /// ```
+    /// # use mcp_sse::{Server, SseServerTransport};
+    /// let sse = SseServerTransport::builder("/messages/").mount_prefix("/api").build()?;
+    /// let server = Server::new().messages("/api/messages/", sse.handle_post_message());
+    /// # drop(server);
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn messages(mut self, path: &str, service: HandlePostMessage) -> Self {
+        self.routes.0.insert(path.into(), Endpoint::Post(service));
+        self
+    }
+
+    /// What answers at all other paths: an axum `Router`, say.
+    ///
+    /// ```
+    /// let router: axum::Router =
+    ///     axum::Router::new().route("/health", axum::routing::get(|| async { "ok" }));
+    /// let server = mcp_sse::Server::new().fallback(router);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn fallback<G>(self, fallback: G) -> Server<G> {
+        let Self { routes, max_connections, max_unacknowledged, .. } = self;
+        Server { routes, fallback, max_connections, max_unacknowledged }
+    }
+
+    /// Bound on open connections, 1 to 2^29; default 20,000. Over it, clients wait in the kernel's queue.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().max_connections(500);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections.clamp(1, 1 << 29);
+        self
+    }
+
+    /// How long a client may take nothing of what was sent to it before the kernel cuts it off; default 35 s.
+    /// Should be longer than the stall timeout. Works on Linux only; elsewhere the system's own timeout ends
+    /// such a connection.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().max_unacknowledged(std::time::Duration::from_secs(65));
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn max_unacknowledged(mut self, time: Duration) -> Self {
+        self.max_unacknowledged = time;
+        self
+    }
+
+    /// Serves until `end`, then accepts no more, lets the requests that run and the streams that are open
+    /// finish, at most `patience`, and cuts off what is left. Requests are served while `end` runs, so
+    /// that is the place for [`SseServerTransport::shutdown`](crate::SseServerTransport::shutdown), which
+    /// ends the streams.
+    ///
+    /// Dropping the future cuts all connections off.
+    ///
+    /// ```
+    /// # use mcp_sse::Server;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// let end = async {}; // at once
+    /// Server::new().serve(listener, end, std::time::Duration::from_secs(2)).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn serve<B>(self, listener: TcpListener, end: impl Future<Output = ()>, patience: Duration)
+    where
+        F: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        F::Future: Send,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Self { routes, fallback, max_connections, max_unacknowledged } = self;
+        let inner = Arc::new(Inner {
+            routes,
+            fallback,
+            accepted: accepted(),
+            draining: AtomicBool::new(false),
+            drained: Notify::new(),
+        });
+        let room = Arc::new(Semaphore::new(max_connections));
+        let mut connections = JoinSet::new();
+        let mut end = std::pin::pin!(end);
+        loop {
+            let accepted = async {
+                // Before the accept: over the bound, clients wait in the kernel's queue.
+                let permit = Arc::clone(&room).acquire_owned().await;
+                (listener.accept().await, permit)
+            };
+            let (accepted, permit) = tokio::select! {
+                () = &mut end => break,
+                accepted = accepted => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            match accepted {
+                Ok((socket, _)) => {
+                    if let Err(error) = prepare(&socket, max_unacknowledged) {
+                        tracing::debug!(%error, "socket options were not set");
+                    }
+                    let connection = Connection::new(socket, Arc::clone(&inner));
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        connection.await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    // Out of files, most likely: what is open has to end first. A short pause keeps the
+                    // loop from spinning meanwhile.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(listener);
+        inner.draining.store(true, Ordering::Release);
+        inner.drained.notify_waiters();
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            tracing::warn!("some connections did not end in time and were cut");
+        }
+    }
+}
+
+fn accepted() -> (Vec<u8>, &'static str) {
+    let (parts, body) = transport::post::answer(Ok(())).into_parts();
+    let mut head = Vec::new();
+    head::write_head(&mut head, &parts);
+    (head, body.into_stream().err().unwrap_or_default())
+}
+
+/// Answers leave at once, and a client that does not read is cut off by the kernel: once a stream's
+/// buffers are full, nobody else would notice that it is over.
+fn prepare(socket: &TcpStream, max_unacknowledged: Duration) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(max_unacknowledged))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = max_unacknowledged;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! A stream on its socket, with nothing around it: between events it keeps no buffer, only what the
+//! client has not taken yet.
+
+use std::{
+    cell::RefCell,
+    io::Write as _,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
+    net::TcpStream,
+};
+
+use crate::{body::Stream, session::core::Taken};
+
+/// Room for the length of a chunk before it: 16 digits and a line end.
+const LENGTH_ROOM: usize = 18;
+/// A burst may make the buffer of a thread larger; it does not stay so.
+const KEPT_BUFFER: usize = 128 * 1024;
+
+thread_local! {
+    /// What is being written. Each thread writes one thing at a time.
+    static OUT: RefCell<BytesMut> = RefCell::default();
+}
+
+/// Writes a session's events in chunks until the session or the client ends.
+pub(super) struct Parked {
+    socket: TcpStream,
+    stream: Stream,
+    /// What the socket did not take.
+    unsent: Vec<u8>,
+    /// Others ran since something waits.
+    yielded: bool,
+    /// All that the session had to say is in `unsent`.
+    ended: bool,
+}
+
+impl Parked {
+    /// `head` is what goes out first.
+    pub(super) fn new(socket: TcpStream, stream: Stream, head: Vec<u8>) -> Self {
+        Self { socket, stream, unsent: head, yielded: false, ended: false }
+    }
+
+    /// Whether the client closed its side. What it sends on a stream's connection is not wanted.
+    fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut bytes = [0; 512];
+        loop {
+            let mut unwanted = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut unwanted) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !unwanted.filled().is_empty() => {}
+                Poll::Ready(_) => return true,
+            }
+        }
+    }
+
+    /// Ready when `unsent` is empty; `false` if the rest is not wanted any more.
+    fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut written = 0;
+        while written < self.unsent.len() {
+            match Pin::new(&mut self.socket).poll_write(cx, &self.unsent[written..]) {
+                Poll::Ready(Ok(length)) if length > 0 => written += length,
+                Poll::Ready(_) => return Poll::Ready(false),
+                Poll::Pending => {
+                    self.unsent.drain(..written);
+                    if !self.ended && self.stream.poll_over(cx) {
+                        return Poll::Ready(false);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.unsent = Vec::new();
+        Poll::Ready(true)
+    }
+
+    /// Takes what waits in the session, and writes it; what the socket does not take stays in `unsent`.
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        OUT.with_borrow_mut(|out| {
+            out.clear();
+            out.extend_from_slice(&[0; LENGTH_ROOM]);
+            let taken = self.stream.poll_take(out, !self.yielded, cx);
+            self.yielded = taken == Taken::Soon;
+            if self.yielded {
+                // Wakes this task when the others have had their turn.
+                let _ = pin!(tokio::task::yield_now()).poll(cx);
+                return Poll::Pending;
+            }
+            let length = out.len() - LENGTH_ROOM;
+            let mut start = LENGTH_ROOM;
+            if length > 0 {
+                start = write_length(out, length);
+                out.extend_from_slice(b"\r\n");
+            }
+            if taken == Taken::End {
+                self.ended = true;
+                out.extend_from_slice(b"0\r\n\r\n");
+            }
+            if taken == Taken::Nothing {
+                return Poll::Pending;
+            }
+            let bytes = &out[start..];
+            let written = match Pin::new(&mut self.socket).poll_write(cx, bytes) {
+                Poll::Ready(Ok(written)) => written,
+                // The next write says the same.
+                Poll::Ready(Err(_)) | Poll::Pending => 0,
+            };
+            self.unsent = bytes[written..].to_vec();
+            if out.capacity() > KEPT_BUFFER {
+                *out = BytesMut::new();
+            }
+            if taken == Taken::All && self.unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+        })
+    }
+}
+
+/// Writes the length of a chunk right before it; where it begins.
+fn write_length(out: &mut [u8], length: usize) -> usize {
+    let mut digits = [0; LENGTH_ROOM];
+    let mut rest = &mut digits[..];
+    // It has room for any length.
+    let _ = write!(rest, "{length:x}\r\n");
+    let taken = LENGTH_ROOM - rest.len();
+    out[LENGTH_ROOM - taken..LENGTH_ROOM].copy_from_slice(&digits[..taken]);
+    LENGTH_ROOM - taken
+}
+
+impl Future for Parked {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.is_gone(cx) {
+            return Poll::Ready(());
+        }
+        loop {
+            if !ready!(this.poll_unsent(cx)) {
+                return Poll::Ready(());
+            }
+            if this.ended {
+                return Pin::new(&mut this.socket).poll_shutdown(cx).map(drop);
+            }
+            ready!(this.poll_events(cx));
+        }
+    }
+}
