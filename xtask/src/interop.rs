@@ -80,6 +80,24 @@ fn node() -> Result<PathBuf, String> {
     Ok(folder)
 }
 
+/// The options that say where the peers of the benchmarks are, those that can be installed here.
+pub(crate) fn peers() -> Vec<std::ffi::OsString> {
+    let mut options = Vec::new();
+    let script = root().join("crates/mcp-sse-bench/peers/typescript_sdk.mjs");
+    let node = node().and_then(|folder| {
+        let to = folder.join("typescript_sdk.mjs");
+        std::fs::copy(&script, &to).map_err(|error| format!("{}: {error}", to.display()))?;
+        Ok(folder)
+    });
+    for (option, peer) in [("--python", python("2x")), ("--node", node)] {
+        match peer {
+            Ok(path) => options.extend([option.into(), path.into()]),
+            Err(error) => eprintln!("left out: {option}: {error}"),
+        }
+    }
+    options
+}
+
 /// Debian's Chromium, installed if this user may.
 fn chromium() -> Result<(), String> {
     if std::env::var_os("CHROMIUM").is_some() || Path::new("/usr/bin/chromium").exists() {

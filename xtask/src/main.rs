@@ -3,8 +3,8 @@
 //! `cargo xtask test` installs what the tests need into `target/` (and Chromium by the system's package
 //! manager), runs everything, and ends with one line a part.
 //!
-//! `cargo xtask bench` runs the benchmarks and writes `docs/benchmarks/report.md`; options after it go to
-//! `mcp-sse-bench run`.
+//! `cargo xtask bench` installs the peers, runs the benchmarks and writes `docs/benchmarks/report.md` with its
+//! plot; options after it go to `mcp-sse-bench run`.
 
 mod interop;
 mod report;
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
 fn bench(options: &[&str]) -> ExitCode {
     let mut build = tools::cargo();
     build.args(["build", "--release", "-p", "mcp-sse-bench"]);
+    let peers = interop::peers();
     let program = tools::root().join("target/release/mcp-sse-bench");
     let mut command = if tools::exists("taskset") {
         let mut command = Command::new("taskset");
@@ -60,7 +61,9 @@ fn bench(options: &[&str]) -> ExitCode {
     } else {
         Command::new(program)
     };
-    command.current_dir(tools::root()).args(["run", "--report", "docs/benchmarks/report.md"]).args(options);
+    command.current_dir(tools::root()).args(["run", "--report", "docs/benchmarks/report.md"]);
+    // Options given later win.
+    command.args(["--seconds", "2", "--hold", "300"]).args(peers).args(options);
     match tools::run(&mut build).and_then(|()| tools::run(&mut command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

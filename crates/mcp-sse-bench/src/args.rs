@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Measures mcp-sse beside a floor and its peers.
 #[derive(Debug, Parser)]
-#[command(name = "mcp-sse-bench")]
+#[command(name = "mcp-sse-bench", args_override_self = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -18,12 +18,25 @@ pub(crate) enum Command {
         /// Port to listen on; 0 takes a free one
         #[arg(long, default_value_t = 8000)]
         port: u16,
-        /// Run on one thread instead of one a core
-        #[arg(long)]
-        single_thread: bool,
+        /// Seconds for which ours keeps the session of a client that went away
+        #[arg(long, default_value_t = 30.0)]
+        resume_window: f64,
     },
     /// Run all scenarios against all servers in turn, and report medians and ratios
     Run(Run),
+    /// What rmcp costs by itself, without a transport and in this process: calls a second, progress
+    /// notifications a second, and KiB of an idle session; a number a line
+    RmcpAlone {
+        /// Measured seconds of the calls
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Notifications of the progress scenario
+        #[arg(long, default_value_t = 10_000)]
+        steps: u32,
+        /// Sessions of the idle scenario
+        #[arg(long, default_value_t = 5_000)]
+        idle: usize,
+    },
     /// Round trips of `echo` against one server
     RoundTrips {
         /// Where the server listens, as in 127.0.0.1:8000
@@ -57,18 +70,49 @@ pub(crate) struct Run {
     /// Sessions of the idle scenarios
     #[arg(long, default_value_t = 5_000)]
     pub(crate) idle: usize,
-    /// Sessions that are opened and closed
+    /// Sessions that are opened and closed one after the other, and that a wave opens at once
     #[arg(long, default_value_t = 10_000)]
     pub(crate) storm: usize,
-    /// File to write the report to, as Markdown
+    /// Notifications of the progress scenario
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) steps: u32,
+    /// Seconds for which many idle sessions are held, once; 0 leaves it out
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) hold: f64,
+    /// Sessions held over HTTP/1.1, a connection each
+    #[arg(long, default_value_t = 19_000)]
+    pub(crate) hold_http1: usize,
+    /// Sessions held over HTTP/2, 200 a connection
+    #[arg(long, default_value_t = 100_000)]
+    pub(crate) hold_http2: usize,
+    /// Scenarios to run, of round-trips, idle, open-and-close, slow-reader, flood and progress; all if none is
+    /// named
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// File to write the report to, as Markdown, with a plot beside it
     #[arg(long)]
-    pub(crate) report: Option<String>,
+    pub(crate) report: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    pub(crate) peers: Peers,
+}
+
+/// Where the peers that are no Rust are; without it they are left out.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Peers {
+    /// A Python that has the SDK
+    #[arg(long)]
+    pub(crate) python: Option<std::path::PathBuf>,
+    /// A folder in which Node finds the TypeScript SDK, with the server's script
+    #[arg(long)]
+    pub(crate) node: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Server {
-    /// Bare hyper doing the same HTTP work, without checks and without JSON
+    /// Bare hyper doing the same HTTP work, without checks and without JSON; multi-thread runtime
     Floor,
+    /// The same on tokio's current-thread runtime
+    FloorCurrentThread,
     /// The transport with an echo app of its own
     Bare,
     /// The transport with rmcp
@@ -76,4 +120,8 @@ pub(crate) enum Server {
     /// rmcp 0.10's own SSE server
     #[value(name = "rmcp-0.10")]
     Rmcp010,
+    /// The TypeScript SDK's SSE server
+    TypeScript,
+    /// The Python SDK's SSE server
+    Python,
 }

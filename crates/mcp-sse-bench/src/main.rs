@@ -1,8 +1,14 @@
 //! Measures mcp-sse beside a floor and its peers: servers to start by hand, and a load generator.
 
+// As in the program `mcp-sse`.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 mod args;
 mod load;
 mod process;
+mod report;
 mod run;
 mod servers;
 
@@ -10,15 +16,34 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Server};
+
+fn rmcp_alone(seconds: f64, steps: u32, idle: usize) -> std::io::Result<()> {
+    use servers::alone;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        println!("{}", alone::calls(Duration::from_secs_f64(seconds)).await?);
+        println!("{}", alone::progress(steps).await?);
+        println!("{}", alone::idle(idle).await?);
+        Ok(())
+    })
+}
 
 fn main() -> ExitCode {
     let result = match Args::parse().command {
-        Command::Serve { server, port, single_thread } => servers::run(server, port, single_thread),
+        Command::Serve { server: Server::Bare, port, resume_window } => {
+            servers::run(servers::Ours::Bare, port, resume_window)
+        }
+        Command::Serve { server: Server::Rmcp, port, resume_window } => {
+            servers::run(servers::Ours::Rmcp, port, resume_window)
+        }
+        Command::Serve { server, port, .. } => process::command(server, &args::Peers::default(), port)
+            .and_then(|mut command| command.status())
+            .map(drop),
+        Command::RmcpAlone { seconds, steps, idle } => rmcp_alone(seconds, steps, idle),
         Command::Run(options) => run::run(&options),
         Command::RoundTrips { address, sessions, in_flight, bytes, seconds } => {
-            let seconds = Duration::from_secs_f64(seconds);
-            load::round_trips(address, sessions, in_flight, bytes, seconds)
+            let load = load::Load { sessions, in_flight, bytes, flood: 0 };
+            load::round_trips(address, load, Duration::from_secs_f64(seconds))
                 .map(|outcome| println!("{outcome}"))
         }
     };

@@ -1,6 +1,7 @@
 //! A server in a process of its own, on the first core where `taskset` is there to pin it.
 
 use std::{
+    ffi::OsStr,
     io::{self, BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
@@ -8,36 +9,68 @@ use std::{
 
 use clap::ValueEnum as _;
 
-use crate::args::Server;
+use crate::args::{Peers, Server};
 
 pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
+/// What starts a server.
+pub(crate) fn command(server: Server, peers: &Peers, port: u16) -> io::Result<Command> {
+    let program = std::env::current_exe()?;
+    let missing = |what| io::Error::other(format!("this server needs {what}"));
+    let mut command = match server {
+        Server::Bare | Server::Rmcp => {
+            let mut command = Command::new(program);
+            command.args(["serve", &name(server)]);
+            command
+        }
+        Server::Floor | Server::FloorCurrentThread | Server::Rmcp010 => {
+            let mut command = Command::new(program.with_file_name("mcp-sse-bench-peers"));
+            command.arg(name(server));
+            command
+        }
+        Server::Python => {
+            let python = peers.python.as_ref().ok_or_else(|| missing("--python"))?;
+            let mut command = Command::new(python);
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/python_sdk.py"));
+            command
+        }
+        Server::TypeScript => {
+            let folder = peers.node.as_ref().ok_or_else(|| missing("--node"))?;
+            let mut command = Command::new("node");
+            command.arg(folder.join("typescript_sdk.mjs"));
+            command
+        }
+    };
+    command.args(["--port", &port.to_string()]);
+    Ok(command)
+}
+
+pub(crate) fn name(server: Server) -> String {
+    server.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 impl Process {
     /// Being pinned also tells a server how many cores it has.
-    pub(crate) fn start(server: Server) -> io::Result<Self> {
-        let name = server.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let program = std::env::current_exe()?;
-        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
-        let mut command = if taskset.is_ok_and(|status| status.success()) {
-            let mut command = Command::new("taskset");
-            command.args(["-c", "0"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        let mut child = command.args(["serve", &name, "--port", "0"]).stdout(Stdio::piped()).spawn()?;
+    pub(crate) fn start(server: Server, peers: &Peers, more: &[&str]) -> io::Result<Self> {
+        let mut plain = command(server, peers, 0)?;
+        plain.args(more);
+        let mut command = Self::pinned(plain.get_program());
+        command.args(plain.get_args());
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             BufReader::new(stdout).read_line(&mut line)?;
         }
         let port = line.trim().strip_suffix("/sse").and_then(|url| url.rsplit(':').next()?.parse().ok());
-        let port: u16 = port.ok_or_else(|| io::Error::other(format!("the server said {line:?}")))?;
-        let process = Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) };
-        // rmcp 0.10 binds after it has said so.
-        for _ in 0..10_000 {
+        let process = Self { child, address: SocketAddr::from(([127, 0, 0, 1], port.unwrap_or(0))) };
+        if port.is_none() {
+            return Err(io::Error::other(format!("{} said {line:?}", name(server))));
+        }
+        // Some bind after they have said so.
+        for _ in 0..100_000 {
             if std::net::TcpStream::connect(process.address).is_ok() {
                 return Ok(process);
             }
@@ -46,13 +79,39 @@ impl Process {
         Err(io::Error::other("the server does not listen"))
     }
 
+    /// A program on the first core, where `taskset` is there.
+    pub(crate) fn pinned(program: &OsStr) -> Command {
+        let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
+        if taskset.is_ok_and(|status| status.success()) {
+            let mut command = Command::new("taskset");
+            command.args(["-c", "0"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        }
+    }
+
     /// Resident memory, in KiB.
     pub(crate) fn resident(&self) -> io::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-            .ok_or_else(|| io::Error::other("no VmRSS in the server's status"))
+        resident(self.child.id())
     }
+
+    /// Processor time so far, in seconds.
+    pub(crate) fn processor_seconds(&self) -> io::Result<f64> {
+        // In ticks, which are hundredths on Linux: user and system, the 14th and 15th field.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let ticks: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
+        if ticks.len() == 2 { Ok(ticks.iter().sum::<f64>() / 100.0) } else { Err(io::Error::other(stat)) }
+    }
+}
+
+/// Resident memory of a process, in KiB.
+pub(crate) fn resident(process: u32) -> io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .ok_or_else(|| io::Error::other("no VmRSS in the status of the process"))
 }
 
 impl Drop for Process {

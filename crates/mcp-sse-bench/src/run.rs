@@ -1,142 +1,254 @@
 //! The scenarios: each runs against every server in turn, several rounds in one go, so that the machine's
-//! drift falls on all alike. What is reported are medians, and ratios to the floor.
+//! drift falls on all alike. What is reported are medians.
 
-use std::{collections::BTreeMap, fmt::Write as _, io, path::Path, time::Duration};
-
-use clap::ValueEnum as _;
+use std::{io, time::Duration};
 
 use crate::{
     args::{Run, Server},
-    load,
-    process::Process,
+    load::{self, Load, hold, memory, progress::progress},
+    process::{Process, name},
+    report::Figures,
 };
 
-const SERVERS: [Server; 4] = [Server::Floor, Server::Bare, Server::Rmcp, Server::Rmcp010];
-
-/// One figure of a scenario: what it is, and the values of each server, a round each.
-struct Figure {
-    name: String,
-    unit: &'static str,
-    values: BTreeMap<usize, Vec<f64>>,
-}
-
-#[derive(Default)]
-struct Figures(Vec<Figure>);
-
-impl Figures {
-    fn add(&mut self, name: &str, unit: &'static str, server: usize, value: f64) {
-        let figure = match self.0.iter_mut().find(|figure| figure.name == name) {
-            Some(figure) => figure,
-            None => {
-                self.0.push(Figure { name: name.to_owned(), unit, values: BTreeMap::new() });
-                let last = self.0.len() - 1;
-                &mut self.0[last]
-            }
-        };
-        figure.values.entry(server).or_default().push(value);
-    }
-}
+/// Calls in flight in the session that floods: as many as a session of ours may have.
+const FLOOD: usize = 256;
 
 /// Runs everything and writes the report.
 pub(crate) fn run(options: &Run) -> io::Result<()> {
+    let mut servers =
+        vec![Server::Floor, Server::FloorCurrentThread, Server::Bare, Server::Rmcp, Server::Rmcp010];
+    let mut left_out = Vec::new();
+    for (server, given) in
+        [(Server::TypeScript, options.peers.node.is_some()), (Server::Python, options.peers.python.is_some())]
+    {
+        if given { servers.push(server) } else { left_out.push(name(server)) }
+    }
     let mut figures = Figures::default();
     for round in 1..=options.rounds {
-        for (number, server) in SERVERS.into_iter().enumerate() {
+        for &server in &servers {
             eprintln!("round {round} of {}: {}", options.rounds, name(server));
-            round_trips(options, number, server, &mut figures)?;
-            connections(options, number, server, &mut figures)?;
+            let mut scenarios = Scenarios { options, server, figures: &mut figures };
+            for (name, scenario) in SCENARIOS {
+                if options.only.is_empty() || options.only.iter().any(|only| only == name) {
+                    scenario(&mut scenarios)?;
+                }
+            }
         }
     }
-    let report = report(options, &figures);
+    if options.only.is_empty() {
+        for _ in 0..options.rounds {
+            figures.add_alone(rmcp_alone(options)?);
+        }
+    }
+    if options.hold > 0.0 {
+        // Beside each other: the server's processor time is what is measured.
+        let loads = [("HTTP/1.1", options.hold_http1), ("HTTP/2", options.hold_http2)];
+        let ends = loads.map(|(over, sessions)| {
+            let options = options.clone();
+            (over, sessions, std::thread::spawn(move || held(&options, over, sessions)))
+        });
+        for (over, sessions, end) in ends {
+            let (held, percent) = end.join().map_err(|_| io::Error::other("a client panicked"))??;
+            figures.add_held(over, sessions, held, percent);
+        }
+    }
+    let mut intro = format!(
+        "Medians of {} interleaved rounds of {} s each, server on one core, generator on another. Made by `cargo xtask bench`.",
+        options.rounds, options.seconds
+    );
+    if !left_out.is_empty() {
+        intro += &format!(" Left out, because it was not installed: {}.", left_out.join(", "));
+    }
+    let report = figures.report(&servers, &intro);
     print!("{report}");
     if let Some(path) = &options.report {
-        if let Some(folder) = Path::new(path).parent() {
+        if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
+        figures.plot(&servers, &path.with_file_name("requests.svg"))?;
         std::fs::write(path, report)?;
     }
     Ok(())
 }
 
-fn round_trips(options: &Run, number: usize, server: Server, figures: &mut Figures) -> io::Result<()> {
-    let time = Duration::from_secs_f64(options.seconds);
-    for (sessions, in_flight) in [(1, 1), (50, 1), (50, 16), (options.many, 1)] {
-        let process = Process::start(server)?;
-        let outcome = load::round_trips(process.address, sessions, in_flight, 16, time)?;
-        let title = format!("{sessions}×{in_flight}");
-        let at = |quantile| outcome.latency.value_at_quantile(quantile) as f64;
-        figures.add(&format!("{title} requests"), "/s", number, outcome.calls as f64 / outcome.seconds);
-        figures.add(&format!("{title} p50"), "µs", number, at(0.5));
-        figures.add(&format!("{title} p99"), "µs", number, at(0.99));
-    }
-    Ok(())
+type Scenario = fn(&mut Scenarios<'_>) -> io::Result<()>;
+
+const SCENARIOS: [(&str, Scenario); 6] = [
+    ("round-trips", |scenarios| scenarios.round_trips()),
+    ("idle", |scenarios| scenarios.idle()),
+    ("open-and-close", |scenarios| scenarios.open_and_close()),
+    ("slow-reader", |scenarios| scenarios.slow_reader()),
+    ("flood", |scenarios| scenarios.flood()),
+    ("progress", |scenarios| scenarios.progress()),
+];
+
+/// What one server has to go through.
+struct Scenarios<'a> {
+    options: &'a Run,
+    server: Server,
+    figures: &'a mut Figures,
 }
 
-fn connections(options: &Run, number: usize, server: Server, figures: &mut Figures) -> io::Result<()> {
-    for (title, initialize) in [("idle", false), ("idle after initialize", true)] {
-        if initialize && server == Server::Floor {
-            continue; // it knows no `initialize`
+impl Scenarios<'_> {
+    fn add(&mut self, name: &str, unit: &'static str, value: f64) {
+        self.figures.add(name, unit, self.server, value);
+    }
+
+    fn start(&self, more: &[&str]) -> io::Result<Process> {
+        Process::start(self.server, &self.options.peers, more)
+    }
+
+    fn time(&self) -> Duration {
+        Duration::from_secs_f64(self.options.seconds)
+    }
+
+    fn is_floor(&self) -> bool {
+        matches!(self.server, Server::Floor | Server::FloorCurrentThread)
+    }
+
+    /// The SDKs are slower by one or two orders of magnitude.
+    fn count(&self, count: usize) -> usize {
+        if matches!(self.server, Server::Python | Server::TypeScript) { count.min(1_000) } else { count }
+    }
+
+    fn round_trips(&mut self) -> io::Result<()> {
+        let many = self.options.many;
+        for (sessions, in_flight, bytes, size) in [
+            (1, 1, 16, ""),
+            (50, 1, 16, ""),
+            (50, 16, 16, ""),
+            (many, 1, 16, ""),
+            (8, 1, 64 << 10, " of 64 KiB"),
+            (4, 1, 1 << 20, " of 1 MiB"),
+        ] {
+            let process = self.start(&[])?;
+            let load = Load { sessions, in_flight, bytes, flood: 0 };
+            let outcome = load::round_trips(process.address, load, self.time())?;
+            let title = format!("{sessions}×{in_flight}{size}");
+            let at = |quantile| outcome.latency.value_at_quantile(quantile) as f64;
+            self.add(&format!("{title} requests"), "/s", outcome.calls as f64 / outcome.seconds);
+            self.add(&format!("{title} p50"), "µs", at(0.5));
+            self.add(&format!("{title} p99"), "µs", at(0.99));
         }
-        let process = Process::start(server)?;
+        Ok(())
+    }
+
+    fn idle(&mut self) -> io::Result<()> {
+        for (title, initialize) in [("idle", false), ("idle after initialize", true)] {
+            if initialize && self.is_floor() {
+                continue; // it knows no `initialize`
+            }
+            let process = self.start(&[])?;
+            let before = process.resident()?;
+            let sessions = memory::idle(process.address, self.count(self.options.idle), initialize)?;
+            let grown = process.resident()?.saturating_sub(before) as f64;
+            self.add(&format!("{title}, a session"), "KiB", grown / sessions.len() as f64);
+        }
+        Ok(())
+    }
+
+    fn open_and_close(&mut self) -> io::Result<()> {
+        let process = self.start(&[])?;
+        let rate = memory::storm(process.address, self.count(self.options.storm))?;
+        self.add("open and close", "/s", rate);
+        if self.server != Server::Bare {
+            return Ok(());
+        }
+        // The clients of a wave are forgotten before the next.
+        let process = self.start(&["--resume-window", "0.2"])?;
+        let mut resident = Vec::new();
+        memory::waves(process.address, self.options.storm, 5, |_| {
+            wait(Duration::from_secs(1));
+            resident.push(process.resident()? as f64);
+            Ok(())
+        })?;
+        if let (Some(first), Some(last)) = (resident.first(), resident.last()) {
+            self.add("memory after five waves against after one", "×", last / first);
+            self.add("memory after five waves", "MiB", last / 1024.0);
+        }
+        Ok(())
+    }
+
+    /// One client posts and never reads, another goes on beside it.
+    fn slow_reader(&mut self) -> io::Result<()> {
+        let process = self.start(&[])?;
+        let one = Load { sessions: 1, in_flight: 1, bytes: 16, flood: 0 };
+        let alone = load::round_trips(process.address, one, self.time())?;
         let before = process.resident()?;
-        let sessions = load::memory::idle(process.address, options.idle, initialize)?;
-        let grown = process.resident()?.saturating_sub(before) as f64;
-        figures.add(&format!("{title}, a session"), "KiB", number, grown / sessions.len() as f64);
+        let address = process.address;
+        // Longer than the stall timeout of our servers, 3 s here.
+        let limit = Duration::from_secs_f64(5.0);
+        let slow = std::thread::spawn(move || memory::slow_reader(address, 400, limit));
+        let beside = load::round_trips(process.address, one, self.time())?;
+        let (answers, most) = loop {
+            let most = process.resident()?;
+            if slow.is_finished() {
+                let (answers, session) = slow.join().map_err(|_| io::Error::other("a client panicked"))??;
+                let most = most.max(process.resident()?);
+                drop(session);
+                break (answers, most);
+            }
+            wait(Duration::from_millis(50));
+        };
+        eprintln!("  slow reader: {answers:?}");
+        let refused = |status| answers.get(&status).copied().unwrap_or(0);
+        if matches!(self.server, Server::Bare | Server::Rmcp) && (refused(503) == 0 || refused(404) == 0) {
+            return Err(io::Error::other(format!("it should be refused and then ended: {answers:?}")));
+        }
+        self.add("slow reader, growth", "MiB", most.saturating_sub(before) as f64 / 1024.0);
+        let p99 = |outcome: &load::RoundTrips| outcome.latency.value_at_quantile(0.99) as f64;
+        self.add("bystander of the slow reader, p99 against alone", "×", p99(&beside) / p99(&alone));
+        Ok(())
     }
 
-    let process = Process::start(server)?;
-    let rate = load::memory::storm(process.address, options.storm)?;
-    figures.add("open and close", "/s", number, rate);
-
-    let process = Process::start(server)?;
-    let before = process.resident()?;
-    let limit = Duration::from_secs_f64(options.seconds * 4.0);
-    let (answers, session) = load::memory::slow_reader(process.address, 400, limit)?;
-    let grown = process.resident()?.saturating_sub(before) as f64 / 1024.0;
-    drop(session);
-    eprintln!("  slow reader: {answers:?}");
-    figures.add("slow reader, growth", "MiB", number, grown);
-    Ok(())
-}
-
-fn report(options: &Run, figures: &Figures) -> String {
-    let mut out = String::new();
-    let rounds = options.rounds;
-    let _ = writeln!(out, "# Benchmarks\n");
-    let _ = writeln!(
-        out,
-        "Medians of {rounds} interleaved rounds of {} s each; in brackets the ratio to the floor. Server on one core, generator on another. Made by `cargo xtask bench`.\n",
-        options.seconds
-    );
-    let heads: Vec<_> = SERVERS.into_iter().map(name).collect();
-    let _ = writeln!(out, "| | {} |", heads.join(" | "));
-    let _ = writeln!(out, "|---|{}", "---|".repeat(heads.len()));
-    for figure in &figures.0 {
-        let floor = figure.values.get(&0).map(|values| median(values));
-        let cells: Vec<_> = (0..SERVERS.len())
-            .map(|number| match (figure.values.get(&number).map(|values| median(values)), floor) {
-                (None, _) => String::new(),
-                (Some(value), Some(floor)) if number > 0 && floor > 0.0 => {
-                    format!("{} ({:.2})", show(value), value / floor)
-                }
-                (Some(value), _) => show(value),
-            })
-            .collect();
-        let _ = writeln!(out, "| {}, {} | {} |", figure.name, figure.unit, cells.join(" | "));
+    fn flood(&mut self) -> io::Result<()> {
+        let process = self.start(&[])?;
+        let polite = Load { sessions: 49, in_flight: 1, bytes: 16, flood: 0 };
+        let alone = load::round_trips(process.address, polite, self.time())?;
+        let beside = load::round_trips(process.address, Load { flood: FLOOD, ..polite }, self.time())?;
+        let p99 = |outcome: &load::RoundTrips| outcome.latency.value_at_quantile(0.99) as f64;
+        let title = format!("49 polite beside a flood of {FLOOD}, p99 against alone");
+        self.add(&title, "×", p99(&beside) / p99(&alone));
+        Ok(())
     }
-    out
+
+    fn progress(&mut self) -> io::Result<()> {
+        if self.is_floor() {
+            return Ok(()); // it knows no tools
+        }
+        let process = self.start(&[])?;
+        let rate = progress(process.address, self.options.steps)?;
+        self.add("progress notifications", "/s", rate);
+        Ok(())
+    }
 }
 
-fn name(server: Server) -> String {
-    server.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+/// What rmcp costs without any transport: calls a second, notifications a second, KiB a session.
+fn rmcp_alone(options: &Run) -> io::Result<[f64; 3]> {
+    let (seconds, steps, idle) =
+        (options.seconds.to_string(), options.steps.to_string(), options.idle.to_string());
+    let mut command = Process::pinned(std::env::current_exe()?.as_os_str());
+    command.args(["rmcp-alone", "--seconds", &seconds, "--steps", &steps, "--idle", &idle]);
+    let output = command.output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let numbers: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
+    numbers.try_into().map_err(|_| io::Error::other(format!("rmcp-alone said {text:?}")))
 }
 
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+#[allow(clippy::disallowed_methods, reason = "time has to pass in what is measured")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
 }
 
-fn show(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.1}") }
+fn held(options: &Run, over: &str, sessions: usize) -> io::Result<(hold::Held, f64)> {
+    eprintln!("{sessions} sessions over {over} for {} s", options.hold);
+    let process = Process::start(Server::Bare, &options.peers, &[])?;
+    let mut before = 0.0;
+    let time = Duration::from_secs_f64(options.hold);
+    let held = hold::hold(process.address, sessions, over == "HTTP/2", time, || {
+        before = process.processor_seconds()?;
+        Ok(())
+    })?;
+    let percent = (process.processor_seconds()? - before) / options.hold * 100.0;
+    Ok((held, percent))
 }

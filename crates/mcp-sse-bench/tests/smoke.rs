@@ -9,16 +9,43 @@ use std::process::Command;
 #[test]
 fn every_scenario_runs_against_every_server() {
     let output = Command::new(env!("CARGO_BIN_EXE_mcp-sse-bench"))
-        .args(["run", "--rounds", "1", "--seconds", "0.2", "--many", "20", "--idle", "20", "--storm", "20"])
+        .args([
+            "run",
+            "--rounds",
+            "1",
+            "--seconds",
+            "0.2",
+            "--many",
+            "20",
+            "--idle",
+            "20",
+            "--storm",
+            "20",
+            "--steps",
+            "200",
+        ])
+        .args(["--hold", "0.2", "--hold-http1", "50", "--hold-http2", "450"])
         .output()
         .unwrap();
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{report}\n{}", String::from_utf8_lossy(&output.stderr));
     let header = report.lines().find(|line| line.starts_with("| |")).unwrap();
-    assert_eq!(header, "| | floor | bare | rmcp | rmcp-0.10 |");
-    for figure in
-        ["1×1 requests", "50×16 p99", "20×1 requests", "idle, a session", "open and close", "slow reader"]
-    {
+    assert_eq!(header, "| | floor | floor-current-thread | bare | rmcp | rmcp-0.10 |");
+    for figure in [
+        "1×1 requests",
+        "50×16 p99",
+        "20×1 requests",
+        "4×1 of 1 MiB",
+        "idle, a session",
+        "open and close",
+        "five waves",
+        "slow reader",
+        "flood",
+        "progress",
+        "rmcp by itself",
+        "50 idle sessions over HTTP/1.1, bare: 50 open",
+        "450 idle sessions over HTTP/2, bare: 450 open",
+    ] {
         assert!(report.contains(figure), "{figure}: {report}");
     }
 }

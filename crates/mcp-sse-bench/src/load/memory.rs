@@ -13,7 +13,7 @@ use super::now;
 
 /// A session on blocking sockets.
 pub(crate) struct Opened {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     endpoint: String,
     host: String,
 }
@@ -26,7 +26,7 @@ impl Opened {
         let to = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 1 + (source % 200) as u8), address.port()));
         let mut stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        write!(stream, "GET /sse HTTP/1.1\r\nhost: {host}\r\naccept: text/event-stream\r\n\r\n")?;
+        stream.write_all(super::get(address).as_bytes())?;
         let mut text = Vec::new();
         let mut part = [0; 2048];
         loop {
@@ -45,7 +45,7 @@ impl Opened {
     }
 
     /// Posts on a connection of its own, and returns the status.
-    fn post(&self, address: SocketAddr, body: &str) -> io::Result<u16> {
+    pub(super) fn post(&self, address: SocketAddr, body: &str) -> io::Result<u16> {
         let mut post = TcpStream::connect(address)?;
         post.set_read_timeout(Some(Duration::from_secs(30)))?;
         let (endpoint, host, length) = (&self.endpoint, &self.host, body.len());
@@ -60,7 +60,7 @@ impl Opened {
             .ok_or_else(|| io::Error::other("a POST was not answered"))
     }
 
-    fn initialize(&self, address: SocketAddr) -> io::Result<()> {
+    pub(super) fn initialize(&self, address: SocketAddr) -> io::Result<()> {
         for body in [
             r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#,
             r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
@@ -94,6 +94,20 @@ pub(crate) fn storm(address: SocketAddr, sessions: usize) -> io::Result<f64> {
         drop(Opened::new(address, number / 20_000)?);
     }
     Ok(sessions as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Opens this many sessions at once and closes them all, several times over.
+pub(crate) fn waves(
+    address: SocketAddr,
+    sessions: usize,
+    waves: usize,
+    mut after: impl FnMut(usize) -> io::Result<()>,
+) -> io::Result<()> {
+    for wave in 1..=waves {
+        drop(idle(address, sessions, false)?);
+        after(wave)?;
+    }
+    Ok(())
 }
 
 /// One client posts calls of 256 KiB and never reads: how the POSTs were answered.

@@ -4,8 +4,10 @@
 //! 202 and the answer on the stream. An answer that nobody waits for is an error: nothing may be lost,
 //! doubled or mixed up.
 
+pub(crate) mod hold;
 mod http;
 pub(crate) mod memory;
+pub(crate) mod progress;
 
 use std::{
     fmt,
@@ -18,6 +20,8 @@ use hdrhistogram::Histogram;
 use memchr::memmem;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
+/// Ids have ten digits, all of them.
+const FIRST_ID: u64 = 1_000_000_000;
 /// Nothing may take longer than this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -69,10 +73,25 @@ struct Slot {
     answered: bool,
 }
 
+/// What round trips are to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) sessions: usize,
+    /// Calls in flight in each session, each on a connection of its own.
+    pub(crate) in_flight: usize,
+    /// Bytes of the message that is echoed.
+    pub(crate) bytes: usize,
+    /// Calls in flight in one session more, which is not measured; 0 for none.
+    pub(crate) flood: usize,
+}
+
 struct Generator {
     poll: Poll,
     sessions: Vec<Session>,
-    in_flight: usize,
+    /// The session of each token, and its slot; the stream is `usize::MAX`.
+    tokens: Vec<(usize, usize)>,
+    /// Sessions that are measured.
+    measured: usize,
     histogram: Histogram<u64>,
     calls: u64,
     /// Slots that were answered in this turn.
@@ -83,31 +102,29 @@ struct Generator {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the generator measures time")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Opens the sessions, initializes them, and lets every slot call `echo` for the time given.
-pub(crate) fn round_trips(
-    address: SocketAddr,
-    sessions: usize,
-    in_flight: usize,
-    bytes: usize,
-    time: Duration,
-) -> io::Result<RoundTrips> {
+pub(crate) fn round_trips(address: SocketAddr, load: Load, time: Duration) -> io::Result<RoundTrips> {
     let mut generator = Generator {
         poll: Poll::new()?,
-        sessions: Vec::with_capacity(sessions),
-        in_flight,
+        sessions: Vec::with_capacity(load.sessions + 1),
+        tokens: Vec::new(),
+        measured: load.sessions,
         histogram: Histogram::new(3).map_err(io::Error::other)?,
         calls: 0,
         answered: Vec::new(),
         running: true,
         busy: 0,
     };
-    let message = "x".repeat(bytes);
-    for _ in 0..sessions {
-        generator.open(address, &message)?;
+    let message = "x".repeat(load.bytes);
+    for _ in 0..load.sessions {
+        generator.open(address, load.in_flight, &message)?;
+    }
+    if load.flood > 0 {
+        generator.open(address, load.flood, &message)?;
     }
     generator.start()?;
     generator.run_until(now() + time / 10)?;
@@ -121,17 +138,12 @@ pub(crate) fn round_trips(
 }
 
 impl Generator {
-    /// Token of a session's stream; its slots' follow.
-    fn token(&self, session: usize) -> usize {
-        session * (self.in_flight + 1)
-    }
-
     /// One session, connected and initialized; blocking, one after the other.
-    fn open(&mut self, address: SocketAddr, message: &str) -> io::Result<()> {
+    fn open(&mut self, address: SocketAddr, in_flight: usize, message: &str) -> io::Result<()> {
         let host = format!("127.0.0.1:{}", address.port());
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET /sse HTTP/1.1\r\nhost: {host}\r\naccept: text/event-stream\r\n\r\n")?;
+        stream.write_all(get(address).as_bytes())?;
         let mut reader = Blocking { stream, text: Vec::new() };
         let endpoint = reader.wait_for("data: ", "\n")?.trim().to_owned();
         let head = format!(
@@ -159,10 +171,10 @@ impl Generator {
         let mut events = std::mem::take(&mut reader.text);
         events.clear();
         let session = self.sessions.len();
-        let mut slots = Vec::with_capacity(self.in_flight);
-        for slot in 0..self.in_flight {
+        let mut slots = Vec::with_capacity(in_flight);
+        for slot in 0..in_flight {
             let socket = if slot == 0 { post.try_clone()? } else { std::net::TcpStream::connect(address)? };
-            let connection = self.register(socket, self.token(session) + 1 + slot)?;
+            let connection = self.register(socket, (session, slot))?;
             let before = r#"{"jsonrpc":"2.0","id":"#;
             let after = format!(
                 r#","method":"tools/call","params":{{"name":"echo","arguments":{{"message":"{message}"}}}}}}"#
@@ -179,12 +191,14 @@ impl Generator {
                 answered: true,
             });
         }
-        let stream = self.register(reader.stream, self.token(session))?;
+        let stream = self.register(reader.stream, (session, usize::MAX))?;
         self.sessions.push(Session { stream, events, slots });
         Ok(())
     }
 
-    fn register(&self, socket: std::net::TcpStream, token: usize) -> io::Result<Connection> {
+    fn register(&mut self, socket: std::net::TcpStream, of: (usize, usize)) -> io::Result<Connection> {
+        let token = self.tokens.len();
+        self.tokens.push(of);
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
         let mut socket = TcpStream::from_std(socket);
@@ -194,9 +208,9 @@ impl Generator {
 
     fn start(&mut self) -> io::Result<()> {
         for session in 0..self.sessions.len() {
-            for slot in 0..self.in_flight {
+            for slot in 0..self.sessions[session].slots.len() {
                 self.busy += 1;
-                self.sessions[session].slots[slot].post(1_000_000_000 + slot as u64)?;
+                self.sessions[session].slots[slot].post(FIRST_ID + slot as u64)?;
             }
         }
         Ok(())
@@ -230,20 +244,19 @@ impl Generator {
             ));
         }
         for event in &events {
-            let (session, index) =
-                (event.token().0 / (self.in_flight + 1), event.token().0 % (self.in_flight + 1));
-            if index == 0 {
+            let (session, index) = self.tokens[event.token().0];
+            if index == usize::MAX {
                 if event.is_readable() {
                     self.read_stream(session)?;
                 }
                 continue;
             }
-            let slot = &mut self.sessions[session].slots[index - 1];
+            let slot = &mut self.sessions[session].slots[index];
             if event.is_writable() {
                 slot.connection.flush()?;
             }
             if event.is_readable() {
-                self.read_post(session, index - 1)?;
+                self.read_post(session, index)?;
             }
         }
         Ok(())
@@ -276,14 +289,16 @@ impl Generator {
             let id = events[at..at + end].strip_prefix(b"data: ").and_then(id_of);
             at += end + 1;
             let Some(id) = id else { continue };
-            let index = (id % self.in_flight as u64) as usize;
+            let index = ((id - FIRST_ID) % slots.len() as u64) as usize;
             let slot = &mut slots[index];
             if slot.id != id || slot.answered {
                 return Err(io::Error::other(format!("an answer to {id}, which nobody waits for")));
             }
             slot.answered = true;
-            let _ = self.histogram.record(slot.posted.elapsed().as_micros() as u64);
-            self.calls += 1;
+            if session < self.measured {
+                let _ = self.histogram.record(slot.posted.elapsed().as_micros() as u64);
+                self.calls += 1;
+            }
             self.answered.push(index);
         }
         events.drain(..at);
@@ -295,12 +310,13 @@ impl Generator {
 
     /// Posts again when both answers are there.
     fn next(&mut self, session: usize, index: usize) -> io::Result<()> {
+        let step = self.sessions[session].slots.len() as u64;
         let slot = &mut self.sessions[session].slots[index];
         if !(slot.accepted && slot.answered) || slot.id == 0 {
             return Ok(());
         }
         if self.running {
-            slot.post(slot.id + self.in_flight as u64)
+            slot.post(slot.id + step)
         } else {
             slot.id = 0;
             self.busy -= 1;
@@ -332,6 +348,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// A request for a stream.
+fn get(address: SocketAddr) -> String {
+    format!("GET /sse HTTP/1.1\r\nhost: 127.0.0.1:{}\r\naccept: text/event-stream\r\n\r\n", address.port())
 }
 
 /// The id of a message; always early in it.

@@ -16,7 +16,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, sync::mpsc};
 
 type Sessions = Mutex<HashMap<u64, mpsc::Sender<Bytes>>>;
@@ -49,10 +50,19 @@ impl http_body::Body for Body {
     }
 }
 
-pub(super) async fn run(listener: TcpListener) -> std::io::Result<()> {
+pub(crate) async fn run(listener: TcpListener) -> std::io::Result<()> {
     let sessions: Arc<Sessions> = Arc::default();
     let next = Arc::new(AtomicU64::new(1));
-    super::serve(listener, move |request| handle(request, Arc::clone(&sessions), Arc::clone(&next))).await
+    // One connection after the other, each in a task, on plain hyper.
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let (sessions, next) = (Arc::clone(&sessions), Arc::clone(&next));
+        let service = hyper::service::service_fn(move |request| {
+            handle(request, Arc::clone(&sessions), Arc::clone(&next))
+        });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
 }
 
 async fn handle(

@@ -5,8 +5,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Response, StatusCode};
-use mcp_sse::{Body, Message, MessageKind, Session, SseServerTransport};
+use mcp_sse::{Message, MessageKind, Server, Session, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler, ServiceExt as _,
     handler::server::{router::tool::ToolRouter, wrapper::Parameters},
@@ -15,10 +14,9 @@ use rmcp::{
     service::RequestContext,
     tool, tool_handler, tool_router,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
-use tower::ServiceExt as _;
 
 /// What answers a session.
 pub(super) trait App: Copy + Send + Sync + 'static {
@@ -35,11 +33,15 @@ pub(super) struct WithRmcp;
 
 /// The server of [`WithRmcp`]. Its tools are made once, as in the peer.
 #[derive(Clone)]
-struct Echoing {
+pub(super) struct Echoing {
     tools: Arc<ToolRouter<Self>>,
 }
 
-pub(super) async fn run(listener: TcpListener, app: impl App) -> std::io::Result<()> {
+pub(super) async fn run(
+    listener: TcpListener,
+    app: impl App,
+    resume_window: Duration,
+) -> std::io::Result<()> {
     let sse = SseServerTransport::builder("/messages/")
         .security(mcp_sse::TransportSecuritySettings {
             // The generator connects from several loopback addresses.
@@ -47,26 +49,15 @@ pub(super) async fn run(listener: TcpListener, app: impl App) -> std::io::Result
             ..Default::default()
         })
         .max_sessions(200_000)
-        .stall_timeout(Duration::from_secs(10))
+        .max_sessions_per_principal(200_000)
+        .stall_timeout(Duration::from_secs(3))
+        .resume_window(resume_window)
         .build()
         .map_err(std::io::Error::other)?;
-    let connect = sse.connect_sse(move |session| app.run(session));
-    let post = sse.handle_post_message();
-    super::serve(listener, move |request| {
-        let (connect, post) = (connect.clone(), post.clone());
-        async move {
-            match request.uri().path() {
-                "/sse" => connect.oneshot(request).await,
-                "/messages/" => post.oneshot(request).await,
-                _ => {
-                    let mut response = Response::new(Body::empty());
-                    *response.status_mut() = StatusCode::NOT_FOUND;
-                    Ok(response)
-                }
-            }
-        }
-    })
-    .await
+    let server = Server::new().mount("/sse", &sse, move |session| app.run(session)).max_connections(200_000);
+    // Until it is killed.
+    server.serve(listener, std::future::pending(), Duration::ZERO).await;
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -84,27 +75,65 @@ struct Params<'a> {
 #[derive(Deserialize)]
 struct Arguments<'a> {
     #[serde(borrow)]
-    message: &'a RawValue,
+    message: Option<&'a RawValue>,
+    steps: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CallToolResult<'a> {
+    content: [Text<'a>; 1],
+    is_error: bool,
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    r#type: &'static str,
+    text: &'a RawValue,
+}
+
+/// The tool `progress`.
+async fn progress(session: &Session, steps: u32) -> Result<(), mcp_sse::SendError> {
+    for step in 1..=steps {
+        let json = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"progress":{step}.0}}}}"#
+        );
+        if let Ok(message) = Message::parse(json) {
+            session.send(message).await?;
+        }
+    }
+    Ok(())
 }
 
 impl App for Bare {
     async fn run(self, mut session: Session) {
         while let Some(incoming) = session.recv().await {
             let MessageKind::Request { id, method } = incoming.message.kind() else { continue };
-            let json = match &**method {
+            let answer = match &**method {
                 "tools/call" => {
                     let call: Result<Call<'_>, _> = serde_json::from_str(incoming.message.as_str());
-                    let text = call.as_ref().map_or("null", |call| call.params.arguments.message.get());
-                    format!(
-                        r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":{text}}}],"isError":false}}}}"#
-                    )
+                    if let Ok(Call { params: Params { arguments: Arguments { steps: Some(steps), .. } } }) =
+                        call
+                        && progress(&session, steps).await.is_err()
+                    {
+                        return;
+                    }
+                    let text = call.ok().and_then(|call| call.params.arguments.message);
+                    let text = text.unwrap_or(RawValue::NULL);
+                    let content = [Text { r#type: "text", text }];
+                    Message::result(id, &CallToolResult { content, is_error: false })
                 }
-                "initialize" => format!(
-                    r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"2024-11-05","capabilities":{{"tools":{{}}}},"serverInfo":{{"name":"bare","version":"1"}}}}}}"#
+                "initialize" => Message::result(
+                    id,
+                    &serde_json::json!({
+                        "protocolVersion": "2024-11-05",
+                        "capabilities": { "tools": {} },
+                        "serverInfo": { "name": "bare", "version": "1" },
+                    }),
                 ),
-                _ => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#),
+                _ => Message::result(id, &serde_json::json!({})),
             };
-            let Ok(answer) = Message::parse(json) else { continue };
+            let Ok(answer) = answer else { continue };
             if session.send(answer).await.is_err() {
                 return;
             }
@@ -149,11 +178,16 @@ impl Echoing {
 #[tool_handler(router = self.tools)]
 impl ServerHandler for Echoing {}
 
+impl Echoing {
+    pub(super) fn new() -> Self {
+        static TOOLS: OnceLock<Arc<ToolRouter<Echoing>>> = OnceLock::new();
+        Self { tools: Arc::clone(TOOLS.get_or_init(|| Arc::new(Echoing::tool_router()))) }
+    }
+}
+
 impl App for WithRmcp {
     async fn run(self, session: Session) {
-        static TOOLS: OnceLock<Arc<ToolRouter<Echoing>>> = OnceLock::new();
-        let tools = Arc::clone(TOOLS.get_or_init(|| Arc::new(Echoing::tool_router())));
-        if let Ok(server) = (Echoing { tools }).serve(session).await {
+        if let Ok(server) = Echoing::new().serve(session).await {
             let _ = server.waiting().await;
         }
     }

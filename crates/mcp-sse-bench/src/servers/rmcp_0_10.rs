@@ -65,7 +65,7 @@ impl ServerHandler for Peer {
     }
 }
 
-pub(super) async fn run(port: u16) -> std::io::Result<()> {
+pub(crate) async fn run(port: u16) -> std::io::Result<()> {
     let server = SseServer::serve(([0, 0, 0, 0], port).into()).await?;
     let token = server.with_service(|| Peer { tool_router: Peer::tool_router() });
     let () = token.cancelled().await;
