@@ -1,9 +1,6 @@
 //! POST: takes a message into its session's queue.
 
-use std::{
-    pin::pin,
-    sync::{Arc, Weak},
-};
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, request::Parts};
@@ -120,7 +117,7 @@ impl SseServerTransport {
 pub(crate) struct CheckedPost {
     _admitted: Admitted,
     /// The registry forgets a session when it closes, and a closed session takes nothing.
-    session: Weak<Shared>,
+    session: std::sync::Weak<Shared>,
     /// What the head counts in its session's queue.
     cost: usize,
     pub(crate) head: Head,
