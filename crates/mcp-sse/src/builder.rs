@@ -33,6 +33,7 @@ pub struct Builder {
     security: TransportSecuritySettings,
     mount_prefix: Option<String>,
     trust_forwarded_prefix: bool,
+    cors: bool,
     limits: Limits,
 }
 
@@ -43,6 +44,7 @@ impl Builder {
             security: TransportSecuritySettings::default(),
             mount_prefix: None,
             trust_forwarded_prefix: false,
+            cors: false,
             limits: Limits::default(),
         }
     }
@@ -104,6 +106,26 @@ impl Builder {
     /// ```
     pub fn trust_forwarded_prefix(mut self, trust: bool) -> Self {
         self.trust_forwarded_prefix = trust;
+        self
+    }
+
+    /// Whether pages of other origins get CORS headers, preflights included; default: no. Only origins that
+    /// [`security`](Self::security) lets pass get any. Source: the WHATWG Fetch standard, "CORS protocol".
+    ///
+    /// ```
+    /// use mcp_sse::SseServerTransport;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::builder("/messages/").cors(true).build()?;
+    /// let get = http::Request::get("http://localhost:8000/sse").header("origin", "http://localhost:5173");
+    /// let (response, _session) = sse.connect(&get.body(())?);
+    /// assert_eq!(response.headers()["access-control-allow-origin"], "http://localhost:5173");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cors(mut self, cors: bool) -> Self {
+        self.cors = cors;
         self
     }
 
@@ -455,6 +477,7 @@ impl Builder {
             EndpointPath::parse(&self.endpoint)?,
             Mount::new(self.mount_prefix.as_deref(), self.trust_forwarded_prefix)?,
             Names::new(&self.security)?,
+            self.cors,
             self.limits,
         ))
     }

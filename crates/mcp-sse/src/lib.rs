@@ -87,7 +87,7 @@ mod sessions;
 mod transport;
 
 pub use self::{
-    admission::{Principal, TransportSecuritySettings},
+    admission::{Guarded, Principal, TransportSecuritySettings},
     body::Body,
     builder::Builder,
     message::{Message, MessageKind, ParseMessageError, RequestId},
@@ -99,7 +99,7 @@ pub use self::{
 };
 
 #[cfg(feature = "server")]
-pub use self::server::{NotFound, Server};
+pub use self::server::{NotFound, Routes, Server};
 
 // The README's code is compiled with the examples of the docs.
 #[cfg(all(doctest, feature = "rmcp", feature = "axum", feature = "server"))]

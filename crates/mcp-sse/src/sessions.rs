@@ -147,6 +147,11 @@ impl Registry {
         }
     }
 
+    pub(crate) fn has_room(&self, max_sessions: usize) -> bool {
+        let state = self.lock();
+        !state.draining && (state.by_id.len() < max_sessions || !state.detached.is_empty())
+    }
+
     /// Opens no more sessions.
     pub(crate) fn refuse_new(&self) {
         self.lock().draining = true;

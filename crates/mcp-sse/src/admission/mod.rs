@@ -5,6 +5,7 @@
 
 mod authority;
 pub(crate) mod body;
+pub(crate) mod cors;
 mod principal;
 mod security;
 
@@ -13,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 #[cfg(fuzzing)]
 pub(crate) use self::authority::{Authority, Origin, Pattern};
 pub(crate) use self::security::Names;
-pub use self::{principal::Principal, security::TransportSecuritySettings};
+pub use self::{cors::Guarded, principal::Principal, security::TransportSecuritySettings};
 use crate::body::Body;
 
 /// A request whose method, content type, host and origin were checked.
@@ -109,6 +110,12 @@ pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
 /// Checks a request for a stream.
 pub(crate) fn admit_get(parts: &Parts, names: &Names) -> Result<Admitted, Rejection> {
     check_method(&parts.method, &Method::GET, "GET")?;
+    names.check(&parts.uri, &parts.headers)?;
+    Ok(Admitted(()))
+}
+
+/// Checks a request for something beside the transport.
+pub(crate) fn admit_other(parts: &Parts, names: &Names) -> Result<Admitted, Rejection> {
     names.check(&parts.uri, &parts.headers)?;
     Ok(Admitted(()))
 }

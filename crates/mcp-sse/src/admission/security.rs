@@ -91,48 +91,57 @@ impl Names {
     }
 
     pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
-        if !self.enabled {
-            return Ok(());
+        if let Some(came) = self.refused_host(uri, headers) {
+            tracing::warn!(
+                host = %shorten(came),
+                "refused: this Host is not allowed; if clients should reach the server under this name, add it to allowed_hosts"
+            );
+            return Err(Rejection::InvalidHost);
         }
-        self.check_host(uri, headers)?;
-        self.check_origin(headers)
+        if let Some(came) = self.refused_origin(headers) {
+            tracing::warn!(
+                origin = %shorten(came),
+                "refused: this Origin is not allowed; if pages from there should use the server, add it to allowed_origins"
+            );
+            return Err(Rejection::InvalidOrigin);
+        }
+        Ok(())
+    }
+
+    /// The same, without a word in the log.
+    pub(super) fn pass(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        self.refused_host(uri, headers).is_none() && self.refused_origin(headers).is_none()
     }
 
     /// Over HTTP/2 the name stands in the URI. Where it stands in both, both must pass.
-    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+    fn refused_host<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+        if !self.enabled {
+            return None;
+        }
         let mut of_header = headers.get_all(header::HOST).iter();
         let header = of_header.next().map(|value| value.to_str().unwrap_or("(not ASCII)"));
         let of_uri = uri.authority().map(http::uri::Authority::as_str);
         let passes = |name: &str| {
             Authority::parse(name).is_some_and(|name| self.hosts.iter().any(|entry| entry.matches(&name)))
         };
-        let several = of_header.next().is_some();
-        let refused = [header, of_uri].into_iter().flatten().find(|name| !passes(name));
-        if !several && refused.is_none() && (header.is_some() || of_uri.is_some()) {
-            return Ok(());
+        if of_header.next().is_some() {
+            return Some("(several)");
         }
-        let came = if several { "(several)" } else { refused.unwrap_or("(none)") };
-        tracing::warn!(
-            host = %shorten(came),
-            "refused: this Host is not allowed; if clients should reach the server under this name, add it to allowed_hosts"
-        );
-        Err(Rejection::InvalidHost)
+        if header.is_none() && of_uri.is_none() {
+            return Some("(none)");
+        }
+        [header, of_uri].into_iter().flatten().find(|name| !passes(name))
     }
 
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Rejection> {
+    fn refused_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        if !self.enabled {
+            return None;
+        }
         let mut values = headers.get_all(header::ORIGIN).iter();
-        let Some(value) = values.next() else { return Ok(()) };
-        let text = value.to_str().unwrap_or("(not ASCII)");
+        let text = values.next()?.to_str().unwrap_or("(not ASCII)");
         let passes =
             Origin::parse(text).is_some_and(|origin| self.origins.iter().any(|entry| entry.matches(&origin)));
-        if passes && values.next().is_none() {
-            return Ok(());
-        }
-        tracing::warn!(
-            origin = %shorten(text),
-            "refused: this Origin is not allowed; if pages from there should use the server, add it to allowed_origins"
-        );
-        Err(Rejection::InvalidOrigin)
+        (!passes || values.next().is_some()).then_some(text)
     }
 }
 

@@ -108,8 +108,8 @@ enum End {
 
 /// What comes next on a connection.
 #[allow(clippy::large_enum_variant, reason = "taken apart at once")]
-enum Next<'a> {
-    Get(&'a ConnectSse, Parts),
+enum Next {
+    Get(ConnectSse, Parts),
     /// A message; what is known of its head stands in `last`.
     Post(Head, Bytes),
     Refused(Rejection),
@@ -228,7 +228,7 @@ impl Plain {
     }
 
     /// Reads until a request is there whole.
-    fn poll_next<'a>(&mut self, routes: &'a Routes, cx: &mut Context<'_>) -> Poll<Next<'a>> {
+    fn poll_next(&mut self, routes: &Routes, cx: &mut Context<'_>) -> Poll<Next> {
         // Several requests may have come at once.
         if let Some(next) = self.take_pending(routes) {
             return Poll::Ready(next);
@@ -257,7 +257,7 @@ impl Plain {
         })
     }
 
-    fn take_pending<'a>(&mut self, routes: &'a Routes) -> Option<Next<'a>> {
+    fn take_pending(&mut self, routes: &Routes) -> Option<Next> {
         if self.pending.is_empty() {
             return None;
         }
@@ -271,7 +271,7 @@ impl Plain {
     }
 
     /// What stands at the start of these bytes, if it is known yet, and how many of them it takes.
-    fn last_or_new<'a>(&mut self, bytes: &[u8], routes: &'a Routes) -> (Option<Next<'a>>, usize) {
+    fn last_or_new(&mut self, bytes: &[u8], routes: &Routes) -> (Option<Next>, usize) {
         if let Some(last) = &self.last
             && let Some((body, other_length, length)) = last.head.as_ref().and_then(|head| head.read(bytes))
         {
@@ -287,6 +287,10 @@ impl Plain {
         let next = match routes.find(request.parts.uri.path()) {
             None => return (Some(Next::Other), 0),
             Some(Endpoint::Connect(service)) => Next::Get(service, request.parts),
+            // Its answer has headers of its own; pages are few.
+            Some(Endpoint::Post(service)) if service.transport().wants_cors(&request.parts) => {
+                return (Some(Next::Other), 0);
+            }
             Some(Endpoint::Post(service)) => {
                 let transport = service.transport();
                 match transport.check_post(request.parts, request.body.len()) {

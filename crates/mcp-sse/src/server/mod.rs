@@ -20,7 +20,7 @@ use std::{
     future::{Ready, ready},
     io,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -113,9 +113,24 @@ impl<B> Service<Request<B>> for NotFound {
     }
 }
 
-/// Which path is which endpoint.
+/// Which path is which endpoint of a [`Server`]; can be changed while it serves. Clones are the same table.
+///
+/// What is taken out is gone for new requests; open streams stay.
+///
+/// ```
+/// use mcp_sse::{Server, SseServerTransport};
+///
+/// let server = Server::new();
+/// let routes = server.routes();
+/// // Later, while it serves:
+/// let sse = SseServerTransport::new("/messages/")?;
+/// routes.sse("/sse", sse.connect_sse(|_session| async {}));
+/// routes.messages("/messages/", sse.handle_post_message());
+/// assert!(routes.remove("/sse") && !routes.remove("/sse"));
+/// # Ok::<(), mcp_sse::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Default)]
-struct Routes(HashMap<Box<str>, Endpoint>);
+pub struct Routes(Arc<RwLock<HashMap<Box<str>, Endpoint>>>);
 
 #[derive(Clone, Debug)]
 enum Endpoint {
@@ -124,8 +139,46 @@ enum Endpoint {
 }
 
 impl Routes {
-    fn find(&self, path: &str) -> Option<&Endpoint> {
-        self.0.get(path)
+    /// Opens streams at `path`, exactly this one.
+    ///
+    /// ```
+    /// # use mcp_sse::{Server, SseServerTransport};
+    /// # let sse = SseServerTransport::new("/messages/")?;
+    /// Server::new().routes().sse("/sse", sse.connect_sse(|_session| async {}));
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    pub fn sse(&self, path: &str, service: ConnectSse) {
+        self.insert(path, Endpoint::Connect(service));
+    }
+
+    /// Takes messages at `path`, exactly this one.
+    ///
+    /// ```
+    /// # use mcp_sse::{Server, SseServerTransport};
+    /// # let sse = SseServerTransport::new("/messages/")?;
+    /// Server::new().routes().messages("/messages/", sse.handle_post_message());
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    pub fn messages(&self, path: &str, service: HandlePostMessage) {
+        self.insert(path, Endpoint::Post(service));
+    }
+
+    /// Takes a path out; whether it was there.
+    ///
+    /// ```
+    /// assert!(!mcp_sse::Server::new().routes().remove("/sse"));
+    /// ```
+    #[must_use = "it says whether the path was there"]
+    pub fn remove(&self, path: &str) -> bool {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(path).is_some()
+    }
+
+    fn insert(&self, path: &str, endpoint: Endpoint) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(path.into(), endpoint);
+    }
+
+    fn find(&self, path: &str) -> Option<Endpoint> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
     }
 }
 
@@ -199,8 +252,8 @@ impl<F> Server<F> {
     /// # Ok::<(), mcp_sse::ConfigError>(())
     /// ```
     #[must_use]
-    pub fn sse(mut self, path: &str, service: ConnectSse) -> Self {
-        self.routes.0.insert(path.into(), Endpoint::Connect(service));
+    pub fn sse(self, path: &str, service: ConnectSse) -> Self {
+        self.routes.sse(path, service);
         self
     }
 
@@ -215,9 +268,20 @@ impl<F> Server<F> {
     /// # Ok::<(), mcp_sse::ConfigError>(())
     /// ```
     #[must_use]
-    pub fn messages(mut self, path: &str, service: HandlePostMessage) -> Self {
-        self.routes.0.insert(path.into(), Endpoint::Post(service));
+    pub fn messages(self, path: &str, service: HandlePostMessage) -> Self {
+        self.routes.messages(path, service);
         self
+    }
+
+    /// The table of its endpoints, to change while it serves.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new();
+    /// let routes = server.routes();
+    /// # drop((server, routes));
+    /// ```
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
     }
 
     /// What answers at all other paths: an axum `Router`, say.

@@ -449,6 +449,33 @@ impl SessionHandle {
         self.session.close(CloseReason::ClosedByServer);
     }
 
+    /// Ends the session because the app failed ([`CloseReason::AppEnded`]): requests in flight get an error
+    /// with this text (code -32000), then the stream ends. What the client has posted and the app has not
+    /// taken is not given to it any more.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let post = http::Request::post(uri).header("content-type", "application/json");
+    /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
+    /// // The client waits for the answer to a `ping`.
+    /// session.handle().fail("the database is gone");
+    ///
+    /// let events = stream.into_body().collect().await?.to_bytes();
+    /// assert!(std::str::from_utf8(&events)?.contains("the database is gone"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fail(&self, message: &str) {
+        self.session.fail(message);
+    }
+
     /// Resolves when the session is closed, with the reason. Cancel safe.
     ///
     /// ```

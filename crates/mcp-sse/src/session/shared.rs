@@ -25,7 +25,7 @@ use super::{
     head::Head,
     id::SessionId,
 };
-use crate::{Principal, clock, limits::Limits, message::Message, sessions::Registry};
+use crate::{Principal, clock, endpoint::EndpointPath, limits::Limits, message::Message, sessions::Registry};
 
 /// Starts the app of a session; called once, at the session's first message.
 pub(crate) type StartApp = Arc<dyn Fn(Session) + Send + Sync>;
@@ -33,6 +33,8 @@ pub(crate) type StartApp = Arc<dyn Fn(Session) + Send + Sync>;
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
     pub(crate) principal: Option<Principal>,
+    /// Where its messages come in.
+    pub(crate) endpoint: Arc<EndpointPath>,
     pub(crate) opened: Instant,
     pub(crate) limits: Arc<Limits>,
     this: Weak<Shared>,
@@ -57,6 +59,7 @@ impl Shared {
     pub(crate) fn new(
         id: SessionId,
         principal: Option<Principal>,
+        endpoint: &Arc<EndpointPath>,
         limits: &Arc<Limits>,
         registry: &Arc<Registry>,
         start_app: Option<StartApp>,
@@ -65,6 +68,7 @@ impl Shared {
         Arc::new_cyclic(|this| Self {
             id,
             principal,
+            endpoint: Arc::clone(endpoint),
             opened,
             limits: Arc::clone(limits),
             this: this.clone(),
@@ -228,6 +232,10 @@ impl Shared {
 
     pub(crate) fn close(&self, reason: CloseReason) {
         self.with(|core, now| core.close(reason, now));
+    }
+
+    pub(crate) fn fail(&self, text: &str) {
+        self.with(|core, now| core.close_saying(CloseReason::AppEnded, text, now));
     }
 
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {

@@ -25,20 +25,36 @@ impl SseServerTransport {
         start_app: Option<StartApp>,
         opened: impl FnOnce(Arc<Shared>),
     ) -> Response<Body> {
+        if let Some(preflight) = self.preflight(parts) {
+            return preflight;
+        }
         let connected = admission::admit_get(parts, &self.inner.names).and_then(|admitted| {
             match parts.headers.get("last-event-id").filter(|id| !id.is_empty()) {
                 Some(id) => self.resume(&admitted, id, parts),
                 None => self.open(&admitted, parts, start_app, opened),
             }
         });
-        connected.unwrap_or_else(|rejection| {
+        let mut response = connected.unwrap_or_else(|rejection| {
             tracing::debug!(
                 status = rejection.status().as_u16(),
                 reason = rejection.text(),
                 "stream refused"
             );
             rejection.into_response()
-        })
+        });
+        self.finish(parts, &mut response);
+        response
+    }
+
+    /// The answer to a browser that asks whether a page may use the server.
+    pub(super) fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
+        if self.inner.cors { admission::cors::preflight(&self.inner.names, parts) } else { None }
+    }
+
+    fn finish(&self, parts: &Parts, response: &mut Response<Body>) {
+        if self.inner.cors {
+            admission::cors::finish(&self.inner.names, parts, response);
+        }
     }
 
     fn open(
@@ -48,7 +64,8 @@ impl SseServerTransport {
         start_app: Option<StartApp>,
         opened: impl FnOnce(Arc<Shared>),
     ) -> Result<Response<Body>, Rejection> {
-        let Inner { limits, registry, .. } = &*self.inner;
+        let Inner { limits, sessions, endpoint, .. } = &*self.inner;
+        let registry = &sessions.registry;
         if registry.is_draining() {
             return Err(Rejection::ShuttingDown);
         }
@@ -57,7 +74,7 @@ impl SseServerTransport {
             Rejection::NoRandomness
         })?;
         let principal = parts.extensions.get::<Principal>().cloned();
-        let session = Shared::new(id, principal, limits, registry, start_app);
+        let session = Shared::new(id, principal, endpoint, limits, registry, start_app);
         registry.open(&session, limits).map_err(|full| match full {
             Full::Draining => Rejection::ShuttingDown,
             Full::Sessions => {

@@ -10,7 +10,7 @@ use http::{Request, Response, request::Parts};
 
 use crate::{
     Builder, Message, Principal, SendError, Session, SessionHandle, SessionId,
-    admission::{Names, Rejection},
+    admission::{self, Guarded, Names, Rejection},
     body::Body,
     clock,
     endpoint::{EndpointPath, Mount},
@@ -51,10 +51,17 @@ pub struct SseServerTransport {
 
 #[derive(Debug)]
 struct Inner {
-    endpoint: EndpointPath,
+    endpoint: Arc<EndpointPath>,
     mount: Mount,
     names: Names,
+    cors: bool,
     limits: Arc<Limits>,
+    sessions: Arc<Sessions>,
+}
+
+/// The sessions of a transport and of those [beside](SseServerTransport::beside) it; dropped with the last.
+#[derive(Debug)]
+struct Sessions {
     registry: Arc<Registry>,
 }
 
@@ -161,9 +168,51 @@ impl SseServerTransport {
         Builder::new(endpoint)
     }
 
-    pub(crate) fn from_parts(endpoint: EndpointPath, mount: Mount, names: Names, limits: Limits) -> Self {
-        let registry = Registry::new();
-        Self { inner: Arc::new(Inner { endpoint, mount, names, limits: Arc::new(limits), registry }) }
+    pub(crate) fn from_parts(
+        endpoint: EndpointPath,
+        mount: Mount,
+        names: Names,
+        cors: bool,
+        limits: Limits,
+    ) -> Self {
+        let sessions = Arc::new(Sessions { registry: Registry::new() });
+        let (endpoint, limits) = (Arc::new(endpoint), Arc::new(limits));
+        Self { inner: Arc::new(Inner { endpoint, mount, names, cors, limits, sessions }) }
+    }
+
+    /// A transport at another endpoint that shares this one's settings, bounds and sessions: several MCP
+    /// servers in one process, whose sessions count together and shut down together. A session belongs to
+    /// the endpoint that it was opened for; at another it does not exist.
+    ///
+    /// ```
+    /// use mcp_sse::SseServerTransport;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let git = SseServerTransport::builder("/git/messages/").max_sessions(100).build()?;
+    /// let time = git.beside("/time/messages/")?;
+    ///
+    /// let get = http::Request::get("http://localhost/time/sse").body(())?;
+    /// let (_stream, _session) = time.connect(&get);
+    /// assert_eq!(git.session_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Endpoint`], as with [`new`](Self::new).
+    pub fn beside(&self, endpoint: &str) -> Result<Self, ConfigError> {
+        let Inner { mount, names, cors, limits, sessions, .. } = &*self.inner;
+        let inner = Inner {
+            endpoint: Arc::new(EndpointPath::parse(endpoint)?),
+            mount: mount.clone(),
+            names: names.clone(),
+            cors: *cors,
+            limits: Arc::clone(limits),
+            sessions: Arc::clone(sessions),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The service for `GET`: opens a stream and, at the client's first message, runs `app` with the
@@ -342,7 +391,64 @@ impl SseServerTransport {
         B: http_body::Body,
     {
         let (parts, body) = request.into_parts();
-        post::answer(self.try_post(parts, body).await)
+        if let Some(preflight) = self.preflight(&parts) {
+            return preflight;
+        }
+        // Only a page's request pays for the copy.
+        let page = self.wants_cors(&parts).then(|| parts.clone());
+        let mut response = post::answer(self.try_post(parts, body).await);
+        if let Some(parts) = page {
+            admission::cors::finish(&self.inner.names, &parts, &mut response);
+        }
+        response
+    }
+
+    /// Checks `Host` and `Origin` of a request for another service on the same port, Streamable HTTP say, as
+    /// for the transport's own, and answers preflights if [`cors`](Builder::cors) is on.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// let (parts, ()) = http::Request::get("http://evil.example/mcp").body(())?.into_parts();
+    /// let refusal = sse.guard(&parts).unwrap_err();
+    /// assert_eq!(refusal.status(), 421);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The response to send instead: 421, 403, or the answer to a preflight (204).
+    #[allow(clippy::result_large_err, reason = "the response is what the caller returns")]
+    pub fn guard(&self, parts: &Parts) -> Result<Guarded, Response<Body>> {
+        if let Some(preflight) = self.preflight(parts) {
+            return Err(preflight);
+        }
+        admission::admit_other(parts, &self.inner.names).map_err(Rejection::into_response)?;
+        Ok(Guarded::new(self.inner.cors, parts))
+    }
+
+    /// Whether the answer has headers that other answers do not have.
+    pub(crate) fn wants_cors(&self, parts: &Parts) -> bool {
+        self.inner.cors && parts.headers.contains_key(http::header::ORIGIN)
+    }
+
+    /// Whether a new session would be taken now: not shutting down, and not at
+    /// [`max_sessions`](Builder::max_sessions) with every client there.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// assert!(sse.has_room());
+    /// sse.shutdown(std::time::Duration::ZERO).await;
+    /// assert!(!sse.has_room());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn has_room(&self) -> bool {
+        self.inner.sessions.registry.has_room(self.inner.limits.max_sessions)
     }
 
     /// The open sessions.
@@ -361,7 +467,7 @@ impl SseServerTransport {
     /// # }
     /// ```
     pub fn sessions(&self) -> Vec<SessionHandle> {
-        self.inner.registry.all().into_iter().map(SessionHandle::new).collect()
+        self.inner.sessions.registry.all().into_iter().map(SessionHandle::new).collect()
     }
 
     /// How many sessions are open.
@@ -379,7 +485,7 @@ impl SseServerTransport {
     /// # }
     /// ```
     pub fn session_count(&self) -> usize {
-        self.inner.registry.len()
+        self.inner.sessions.registry.len()
     }
 
     /// The open session with this id; `None` if there is none, or it is closed.
@@ -398,7 +504,7 @@ impl SseServerTransport {
     /// # }
     /// ```
     pub fn session(&self, id: SessionId) -> Option<SessionHandle> {
-        self.inner.registry.get(id).map(SessionHandle::new)
+        self.inner.sessions.registry.get(id).map(SessionHandle::new)
     }
 
     /// Sends a message to all open sessions, and says for which it failed. Each gets it in its order;
@@ -477,7 +583,7 @@ impl SseServerTransport {
     /// # }
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
-        let registry = &self.inner.registry;
+        let registry = &self.inner.sessions.registry;
         registry.refuse_new();
         let start = clock::now();
         let end = start + deadline;
@@ -526,14 +632,18 @@ impl SseServerTransport {
     /// The session, if it is this request's principal's.
     fn find(&self, id: SessionId, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
         self.inner
+            .sessions
             .registry
             .get(id)
-            .filter(|session| session.principal.as_ref() == parts.extensions.get::<Principal>())
+            .filter(|session| {
+                Arc::ptr_eq(&session.endpoint, &self.inner.endpoint)
+                    && session.principal.as_ref() == parts.extensions.get::<Principal>()
+            })
             .ok_or(Rejection::SessionNotFound)
     }
 }
 
-impl Drop for Inner {
+impl Drop for Sessions {
     fn drop(&mut self) {
         self.registry.refuse_new();
         for session in self.registry.all() {

@@ -105,7 +105,8 @@ impl SseServerTransport {
             Rejection::InvalidMessage
         })?;
         // A session whose turn in the spread of a shutdown has not come takes no new requests either.
-        if matches!(message.kind(), MessageKind::Request { .. }) && self.inner.registry.is_draining() {
+        if matches!(message.kind(), MessageKind::Request { .. }) && self.inner.sessions.registry.is_draining()
+        {
             return Err(Rejection::ShuttingDown);
         }
         Ok(message)

@@ -257,3 +257,19 @@ async fn the_first_reason_stays() {
     drop((response, session));
     assert_eq!(handle.closed().await, CloseReason::ClosedByServer);
 }
+
+#[tokio::test]
+async fn an_app_that_fails_says_why_to_every_request_that_waits_and_the_stream_ends() {
+    let (server, mut events, session) = Server::with_session(builder()).await;
+    server.post(&events, request(7)).await.assert_accepted();
+    server.post(&events, request(8)).await.assert_accepted();
+    let handle = session.handle();
+    handle.fail("the backend said \"no\"");
+    let mut told = [events.message().await, events.message().await];
+    told.sort();
+    assert_eq!(told, [7, 8].map(|id| error(id, -32000, "the backend said \\\"no\\\"")));
+    events.assert_ends().await;
+    assert_eq!(handle.info().closed, Some(CloseReason::AppEnded));
+    handle.fail("too late");
+    drop(session);
+}

@@ -18,6 +18,7 @@ mod endings;
 mod handles;
 mod logs;
 mod mount;
+mod pages;
 mod resume;
 #[cfg(feature = "rmcp")]
 mod rmcp;

@@ -3,7 +3,7 @@
 use http::Request;
 use mcp_sse::{Builder, ConfigError, SseServerTransport};
 
-use crate::help::{HOST, Server, builder, empty, full, get, notification, post};
+use crate::help::{Events, HOST, Server, builder, empty, full, get, notification, post};
 
 /// What the transport says, without the query.
 async fn told(builder: Builder, request: http::request::Builder) -> String {
@@ -200,4 +200,33 @@ mod in_axum {
             assert_eq!(response.headers()["allow"], allow);
         }
     }
+}
+
+#[tokio::test]
+async fn transports_beside_each_other_share_the_bounds_and_not_the_sessions() {
+    let git = builder().max_sessions(2).build().unwrap();
+    let time = git.beside("/time/messages/").unwrap();
+    let (_git_stream, git_session) = git.connect(&empty(get()));
+    let (stream, time_session) = time.connect(&empty(get()));
+    let events = Events::begin(stream).await;
+    assert!(events.uri.starts_with("/time/messages/?session_id="), "{}", events.uri);
+    assert_eq!((git.session_count(), time.session_count()), (2, 2));
+    assert!(!git.has_room() && !time.has_room());
+    assert_eq!(git.connect(&empty(get())).0.status(), 503);
+
+    // At the other's endpoint a session does not exist.
+    let ping = notification("notifications/initialized");
+    assert_eq!(time.post(full(post(&events.uri), ping.clone())).await.status(), 202);
+    let astray = events.uri.replace("/time", "");
+    assert_eq!(git.post(full(post(&astray), ping)).await.status(), 404);
+    let resumed = get().header("last-event-id", events.position(0));
+    assert_eq!(git.connect(&empty(resumed)).0.status(), 404);
+
+    // A transport that is dropped does not take its sessions along; the last one does.
+    drop(time);
+    let time_session = time_session.unwrap();
+    assert_eq!(time_session.handle().info().closed, None);
+    assert_eq!(git.shutdown(std::time::Duration::ZERO).await.drained, 2);
+    drop((git_session, time_session));
+    assert!(matches!(git.beside("//evil"), Err(ConfigError::Endpoint { .. })));
 }

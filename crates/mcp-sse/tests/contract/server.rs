@@ -355,3 +355,29 @@ async fn it_ends_by_itself_with_streams_and_connections_open() {
     silent.assert_ends().await;
     half.assert_ends().await;
 }
+
+#[tokio::test]
+async fn routes_can_be_changed_while_it_serves_and_open_streams_stay() {
+    let server = Server::new(builder());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let http = mcp_sse::Server::new();
+    let routes = http.routes();
+    tokio::spawn(http.serve(listener, std::future::pending(), TOKIO_PATIENCE));
+    let status = async || {
+        let mut http = Http::connect(address).await;
+        http.send(full(get(), "")).await.status().as_u16()
+    };
+    assert_eq!(status().await, 404);
+    routes.sse("/sse", server.connect.clone());
+    routes.messages("/messages/", server.post.clone());
+    let mut events = Http::open(address).await;
+    assert!(routes.remove("/sse") && !routes.remove("/sse"));
+    assert_eq!(status().await, 404);
+
+    let mut http = Http::connect(address).await;
+    assert_eq!(http.send(full(post(&events.uri), notification("n"))).await.status(), 202);
+    let session = server.session().await;
+    session.send(message(notification("still there"))).await.unwrap();
+    assert!(events.message().await.contains("still there"));
+}

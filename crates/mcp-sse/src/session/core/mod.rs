@@ -241,12 +241,17 @@ impl Core {
     /// Ends the session. Requests in flight are answered with an error; the attached stream ends after
     /// what the log holds.
     pub(crate) fn close(&mut self, reason: CloseReason, now: Instant) {
+        self.close_saying(reason, reason.to_client(), now);
+    }
+
+    /// The same; `text` is what the requests in flight are told.
+    pub(crate) fn close_saying(&mut self, reason: CloseReason, text: &str, now: Instant) {
         if self.close_reason().is_some() {
             return;
         }
         self.phase = Phase::Closed(reason);
         for (id, _) in std::mem::take(&mut self.in_flight) {
-            let json = Message::error(&id, CONNECTION_CLOSED, reason.to_client()).into_bytes();
+            let json = Message::error(&id, CONNECTION_CLOSED, text).into_bytes();
             self.figures.messages_out += 1;
             self.figures.bytes_out += json.len() as u64;
             self.log.push(json);

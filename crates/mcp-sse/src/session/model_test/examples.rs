@@ -18,7 +18,7 @@ use super::{
     },
     Flag, HEX, head,
 };
-use crate::{clock, limits::Limits, message::Message, sessions::Registry};
+use crate::{clock, endpoint::EndpointPath, limits::Limits, message::Message, sessions::Registry};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#;
@@ -256,7 +256,8 @@ fn errors_that_pass_over_the_bound_of_the_log_cannot_pile_up() {
 fn a_send_that_is_dropped_before_its_first_poll_gives_up_its_place() {
     let limits = Arc::new(Limits { outbound_messages: 1, ..Limits::default() });
     let id = SessionId::parse(HEX).unwrap();
-    let session = Shared::new(id, None, &limits, &Registry::new(), None);
+    let endpoint = Arc::new(EndpointPath::parse("/messages/").unwrap());
+    let session = Shared::new(id, None, &endpoint, &limits, &Registry::new(), None);
     let note = || Message::parse(NOTE).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(pin!(session.send(note())).poll(&mut cx), Poll::Ready(Ok(())));
