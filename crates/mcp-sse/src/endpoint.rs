@@ -41,7 +41,6 @@ impl EndpointPath {
         Ok(Self(format!("{slash}{}", encode(endpoint, false))))
     }
 
-    #[cfg(any(feature = "axum", feature = "server"))]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

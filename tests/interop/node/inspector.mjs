@@ -1,30 +1,11 @@
-// The MCP Inspector's command line. Each invocation connects, does one thing and closes.
+// The MCP Inspector's command line, as inspector-cli.mjs starts it.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import { ECHOES, SECRET, STATS, TOOLS, checkHeaders, packageVersion, run, same } from './lib.mjs';
+import { inspect, inspectorName } from './inspector-cli.mjs';
+import { ECHOES, STATS, TOOLS, checkHeaders, run, same } from './lib.mjs';
 
-const LAUNCHER = fileURLToPath(new URL('node_modules/.bin/mcp-inspector', import.meta.url));
-// It keeps a catalog and secrets in its user's home.
-const home = mkdtempSync(`${tmpdir()}/mcp-inspector-`);
-process.on('exit', () => rmSync(home, { recursive: true, force: true }));
-
-async function inspect(url, method, ...args) {
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    [LAUNCHER, '--cli', url, '--transport', 'sse', '--header', `Authorization: Bearer ${SECRET}`,
-      '--stored-auth-only', '--format', 'json', '--method', method, ...args],
-    { env: { ...process.env, HOME: home }, timeout: 30_000, maxBuffer: 1 << 24 },
-  ).catch(error => { throw new Error(error.stderr || error.message); });
-  return stdout;
-}
-
-run(() => `inspector-cli ${packageVersion('@modelcontextprotocol/inspector')}`, async (check, url) => {
-  const result = async (...args) => JSON.parse(await inspect(url, ...args)).result;
+run(inspectorName, async (check, url) => {
+  const result = async (...args) => JSON.parse(await inspect(url, 'sse', ...args)).result;
   const call = async (tool, args) =>
     (await result('tools/call', '--tool-name', tool, '--tool-args-json', JSON.stringify(args))).content[0].text;
 

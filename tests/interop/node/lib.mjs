@@ -27,12 +27,14 @@ export function packageVersion(name) {
 }
 
 /**
- * Runs `body(check, url)` and ends the process, whatever the client under test left open.
- * `name()` is asked for at the end, when the client's version is known.
+ * Runs `body(check, url, values)` and ends the process, whatever the client under test left open.
+ * `name(values)` is asked for at the end, when the client's version is known.
  * `check(title, action)` prints the verdict on one check and returns what the action gave, or
- * undefined when it failed.
+ * undefined when it failed. `options` are those of `parseArgs` that the script takes besides `--url`;
+ * one that has neither a default nor `optional` must be given.
  */
-export async function run(name, body) {
+export async function run(name, body, options = {}) {
+  const values = parseOptions({ url: { type: 'string' }, ...options });
   let passed = 0;
   let failed = 0;
   const fail = (title, error) => {
@@ -40,7 +42,7 @@ export async function run(name, body) {
     console.log(`FAIL ${title}: ${String(error?.message ?? error).replace(/\s+/g, ' ').slice(0, 300)}`);
   };
   const finish = () => {
-    console.log(`${name()}: ${passed} passed, ${failed} failed`);
+    console.log(`${name(values)}: ${passed} passed, ${failed} failed`);
     process.exit(failed ? 1 : 0);
   };
   const check = async (title, action) => {
@@ -64,10 +66,19 @@ export async function run(name, body) {
     finish();
   }, TOTAL_MS);
   process.on('unhandledRejection', error => fail('unhandled rejection', error));
-  const { values } = parseArgs({ options: { url: { type: 'string' } } });
-  if (!values.url) throw new Error('usage: --url http://HOST:PORT/sse');
-  await body(check, values.url).catch(error => fail('overall', error));
+  await body(check, values.url, values).catch(error => fail('overall', error));
   finish();
+}
+
+function parseOptions(options) {
+  const { values } = parseArgs({ options });
+  for (const [name, { choices, optional }] of Object.entries(options)) {
+    const value = values[name];
+    if (value === undefined ? !optional : choices && !choices.includes(value)) {
+      throw new Error(`--${name} ${choices?.join('|') ?? 'VALUE'} is missing or wrong`);
+    }
+  }
+  return values;
 }
 
 /** Values that one side pushes and the other awaits, in order. */
@@ -85,6 +96,14 @@ export class Queue {
     if (this.#values.length) return Promise.resolve(this.#values.shift());
     return new Promise(resolve => this.#waiting.push(resolve));
   }
+
+  /** The next value that `matches`; those before it are dropped. */
+  async find(matches) {
+    for (;;) {
+      const value = await this.next();
+      if (matches(value)) return value;
+    }
+  }
 }
 
 /** Like `assert.equal`, but quick and brief with long strings. */
@@ -93,6 +112,12 @@ export function same(actual, expected) {
 }
 
 const brief = value => JSON.stringify(value)?.slice(0, 100);
+
+/** The text of a tool's result that is no error. */
+export function textOf(result) {
+  assert.ok(!result.isError, result.content[0].text);
+  return result.content[0].text;
+}
 
 export async function echo(client, message) {
   same(await client.call('echo', { message }), message);

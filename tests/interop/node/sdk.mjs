@@ -1,16 +1,13 @@
-// What the two TypeScript SDKs have in common: the same names in other packages, and the same checks.
+// The checks that the two TypeScript SDKs have in common.
 
 import { Queue, SECRET, TcpProxy, echo, longTask, run, same, standardChecks } from './lib.mjs';
 
-/**
- * `sdk` holds what differs: `name()`, the classes `Client` and `SSEClientTransport`, `callTool(client,
- * params, options)`, `onUpdated(client, handler)`, and optionally `more(check, connect)`.
- */
-export function runSdk(sdk) {
+/** `sdk` is one of sdks.mjs; `more(check, connect)` runs the checks that only this one has. */
+export function runSdk(sdk, more) {
   return run(sdk.name, async (check, url) => {
     const connect = (to = url) => (onUpdated, options) => connectSdk(sdk, to, onUpdated, options);
     if (!await standardChecks(check, connect())) return;
-    await sdk.more?.(check, connect());
+    await more?.(check, connect());
     await check('reconnect', () => reconnect(url, connect));
   });
 }
@@ -19,7 +16,7 @@ async function connectSdk(sdk, url, onUpdated, options) {
   const headers = { authorization: `Bearer ${SECRET}` };
   const transport = new sdk.SSEClientTransport(new URL(url), { requestInit: { headers } });
   const client = new sdk.Client({ name: 'interop', version: '0' }, options);
-  sdk.onUpdated(client, notification => onUpdated(notification.params.uri));
+  sdk.onNotification(client, 'notifications/resources/updated', ({ params }) => onUpdated(params.uri));
   const progress = new Queue();
   // Taken from the transport, because the SDK's own callback misses what arrives in one read with the
   // response: notifications are dispatched a microtask later, when the response has removed the callback.

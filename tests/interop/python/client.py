@@ -1,89 +1,34 @@
 """The official Python SDK (`mcp`, 1.x or 2.x) against an MCP server over HTTP+SSE.
 
-One file serves both major versions: everything that differs between them is in the `connect` and
-`cancel_request` that the version at hand selects; the checks know only what both have in common.
+One file serves both major versions: what differs between them is in sdk.py and in the `subscribed` that the
+version at hand selects; the checks know only what both have in common.
 """
 
 import argparse
 import json
-import os
-import threading
-from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
+from contextlib import asynccontextmanager
 
 import anyio
 from mcp.client.sse import sse_client
 
-VERSION = version("mcp")
-NAME = f"python-mcp {VERSION}"
-CHECK_SECONDS = 30
-TOTAL_SECONDS = 120
+from checks import ECHOES, HeldOpen, expect, run
+from sdk import NAME, VERSION, cancel_request, connect
 
 STATS = "demo://stats"
 SECRET = "Bearer interop-secret"
 HEADERS = {"authorization": SECRET}
 
-ECHOES = {
-    "plain": "hello",
-    "unicode": "emoji 😀👩‍👩‍👧, CJK 漢字かな한글, combining e\u0301 n\u0303, right to left שלום",
-    "line ends": "a\nb\r\nc\rd\n\ne\r\r\nf\n",
-    "unicode line ends": "a\u2028b\u2029c\u0085d",
-    # Numbered, so that a lost, doubled or displaced piece shows.
-    "100 KB": "".join(f"{i:09d}," for i in range(10_240)),
-}
 
-
-class Checks:
-    """Runs named checks, prints a line for each, and counts."""
-
-    def __init__(self):
-        self.passed = self.failed = 0
-
-    async def __call__(self, name, check, *args):
-        try:
-            with anyio.fail_after(CHECK_SECONDS):
-                await check(*args)
-        except Exception as error:  # also the groups that anyio makes of them
-            self.fail(name, error)
-            return False
-        self.passed += 1
-        print("ok", name, flush=True)
-        return True
-
-    def fail(self, name, error):
-        self.failed += 1
-        while isinstance(error, BaseExceptionGroup):  # say the cause, not "unhandled errors in a TaskGroup"
-            error = error.exceptions[0]
-        reason = " ".join(f"{type(error).__name__} {error}".split())
-        print(f"FAIL {name}: {reason[:300]}", flush=True)
-
-    def finish(self):
-        print(f"{NAME}: {self.passed} passed, {self.failed} failed", flush=True)
-        # Not sys.exit: that would wait for whatever a broken connection left behind.
-        os._exit(1 if self.failed else 0)
-
-
-def expect(what, actual, expected):
-    if actual != expected:
-        raise AssertionError(f"{what}: got {actual!r:.100}, expected {expected!r:.100}")
-
-
-class Connection:
+class Connection(HeldOpen):
     """A connected client, and the resource updates that it was sent."""
 
-    def __init__(self):
-        self.closing = anyio.Event()
-        self.closed = anyio.Event()
+    def __init__(self, url):
+        # The default mode of 2.x: it sends `server/discover` first, and speaks 2026-07-28 if the server does.
+        super().__init__(connect(sse_client(url, headers=HEADERS), message_handler=self._on_message))
         self._updated, self.updates = anyio.create_memory_object_stream(float("inf"))
 
-    async def run(self, url, *, task_status):
-        """Holds the connection open in a task of its own, so that no check's timeout scope encloses it."""
-        try:
-            async with connect(url, self._on_message) as (self.client, self.server_name):
-                task_status.started()
-                await self.closing.wait()
-        finally:
-            self.closed.set()
+    async def open(self, tasks):
+        self.client, self.server_name = await super().open(tasks)
 
     async def _on_message(self, message):
         notification = getattr(message, "root", message)
@@ -94,20 +39,8 @@ class Connection:
         result = await self.client.call_tool(tool, arguments or {}, progress_callback=on_progress)
         return result.content[0].text
 
-    async def close(self):
-        self.closing.set()
-        await self.closed.wait()
-
 
 if VERSION.startswith("1."):
-    from mcp import ClientSession, types
-
-    @asynccontextmanager
-    async def connect(url, on_message):
-        async with AsyncExitStack() as stack:
-            streams = await stack.enter_async_context(sse_client(url, headers=HEADERS))
-            session = await stack.enter_async_context(ClientSession(*streams, message_handler=on_message))
-            yield session, (await session.initialize()).serverInfo.name
 
     @asynccontextmanager
     async def subscribed(connection):
@@ -116,19 +49,7 @@ if VERSION.startswith("1."):
         yield connection.updates.receive
         await connection.client.unsubscribe_resource(STATS)
 
-    async def cancel_request(session, request_id):
-        """1.x tells the server nothing about an abandoned call; its users send the notification themselves."""
-        params = types.CancelledNotificationParams(requestId=request_id)
-        await session.send_notification(types.ClientNotification(types.CancelledNotification(params=params)))
-
 else:
-    from mcp import Client
-
-    @asynccontextmanager
-    async def connect(url, on_message):
-        # The default mode: it sends `server/discover` first, and speaks 2026-07-28 if the server does.
-        async with Client(sse_client(url, headers=HEADERS), message_handler=on_message) as client:
-            yield client, client.server_info.name
 
     @asynccontextmanager
     async def subscribed(connection):
@@ -142,12 +63,9 @@ else:
 
     async def handshake(url):
         """The other mode: `initialize`, as with servers that speak no newer revision."""
-        async with Client(sse_client(url, headers=HEADERS), mode="legacy") as client:
+        async with connect(sse_client(url, headers=HEADERS), mode="legacy") as (client, _):
             result = await client.call_tool("echo", {"message": "after initialize"})
             expect("echo", result.content[0].text, "after initialize")
-
-    async def cancel_request(_client, _request_id):
-        """2.x has sent the notification itself by the time the abandoned call returns."""
 
 
 async def list_tools(connection):
@@ -236,10 +154,10 @@ async def checks_of(url, check):
     async with anyio.create_task_group() as tasks:
 
         async def initialize(connection):
-            await tasks.start(connection.run, url)
+            await connection.open(tasks)
             expect("server has a name", bool(connection.server_name), True)
 
-        first = Connection()
+        first = Connection(url)
         if not await check("initialize", initialize, first):
             return
         await check("list tools", list_tools, first)
@@ -255,7 +173,7 @@ async def checks_of(url, check):
         await check("close", first.close)
 
         async def connect_again():
-            second = Connection()
+            second = Connection(url)
             await initialize(second)
             await echo(second, "again")
             await second.close()
@@ -265,26 +183,7 @@ async def checks_of(url, check):
             await check("connect with initialize", handshake, url)
 
 
-async def main(url, checks):
-    try:
-        await checks_of(url, checks)
-    except Exception as error:  # a connection that broke between two checks
-        checks.fail("connection", error)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", required=True, help="http://HOST:PORT/sse")
-    url = parser.parse_args().url
-    checks = Checks()
-
-    def out_of_time():
-        checks.fail("overall", TimeoutError(f"not done after {TOTAL_SECONDS} s"))
-        checks.finish()
-
-    # A thread, because it must fire even when the event loop is stuck.
-    watchdog = threading.Timer(TOTAL_SECONDS, out_of_time)
-    watchdog.daemon = True
-    watchdog.start()
-    anyio.run(main, url, checks)
-    checks.finish()
+    run(NAME, checks_of, parser.parse_args().url)

@@ -60,6 +60,21 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    /// A message as if a POST with this head had brought it: for tests of an app, and for apps that serve
+    /// clients of other transports too.
+    ///
+    /// ```
+    /// use mcp_sse::{Incoming, Message};
+    ///
+    /// let (parts, ()) = http::Request::post("/messages/").header("x-tenant", "seven").body(())?.into_parts();
+    /// let incoming = Incoming::new(Message::parse(r#"{"jsonrpc":"2.0","method":"m"}"#)?, parts);
+    /// assert_eq!(incoming.parts().headers["x-tenant"], "seven");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new(message: Message, parts: http::request::Parts) -> Self {
+        Self { message, head: Head::new(parts) }
+    }
+
     /// Method, URI, headers and extensions of the POST; a tool can read headers and the principal here.
     ///
     /// ```

@@ -86,7 +86,7 @@ impl SseServerTransport {
                 Rejection::TooManySessions
             }
         })?;
-        tracing::info!(session = %id, "session opened");
+        tracing::info!(session = %id, endpoint = endpoint.as_str(), "session opened");
         let event_id = limits.resumes().then_some(EventId { session: id, sequence: 0 });
         let response = self.stream(parts, &session, event_id, 0);
         opened(session);

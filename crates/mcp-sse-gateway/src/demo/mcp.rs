@@ -48,7 +48,7 @@ const MAX_STEP: Duration = Duration::from_secs(60);
 
 /// What all sessions share.
 #[derive(Clone)]
-pub(crate) struct Demo {
+pub(super) struct Demo {
     stats: watch::Sender<Stats>,
     tools: Arc<ToolRouter<DemoSession>>,
     prompts: Arc<PromptRouter<DemoSession>>,
@@ -66,7 +66,7 @@ struct Stats {
 }
 
 /// One session's server.
-pub(crate) struct DemoSession {
+pub(super) struct DemoSession {
     demo: Demo,
     /// Tells this session's client of changes, while it is subscribed.
     subscription: Mutex<Option<AbortHandle>>,
@@ -112,7 +112,7 @@ fn hundred() -> u64 {
 }
 
 impl Demo {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             stats: watch::Sender::new(Stats::default()),
             tools: Arc::new(DemoSession::tool_router()),
@@ -120,7 +120,7 @@ impl Demo {
         }
     }
 
-    pub(crate) fn session(&self) -> DemoSession {
+    pub(super) fn session(&self) -> DemoSession {
         DemoSession { demo: self.clone(), subscription: Mutex::default() }
     }
 

@@ -1,0 +1,154 @@
+//! Where to listen, who may come, and how much.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use mcp_sse::{SseServerTransport, TransportSecuritySettings};
+
+use super::{at_least_one, duration};
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Listening")]
+pub(crate) struct Listen {
+    /// Address to listen on; one that is not loopback needs --allowed-host
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8000)]
+    port: u16,
+
+    /// Path of the stream (GET)
+    #[arg(long, value_name = "PATH", default_value = "/sse")]
+    pub(crate) sse_path: String,
+
+    /// Path that clients post messages to
+    #[arg(long, value_name = "PATH", default_value = "/messages/")]
+    pub(crate) message_path: String,
+
+    /// Path prefix that a proxy takes off before the request comes here
+    #[arg(long, value_name = "PATH")]
+    mount_prefix: Option<String>,
+
+    /// Read that prefix from X-Forwarded-Prefix; only behind a proxy that sets the header
+    #[arg(long)]
+    trust_forwarded_prefix: bool,
+
+    /// Host name that clients reach the server under, beside loopback names; `NAME:*` for any port. Repeatable
+    #[arg(long, value_name = "HOST")]
+    allowed_host: Vec<String>,
+
+    /// Origin of web pages that may use the server, beside loopback origins, as in `https://app.example.com`. Repeatable
+    #[arg(long, value_name = "ORIGIN")]
+    allowed_origin: Vec<String>,
+
+    /// Send CORS headers to pages of allowed origins, so that browsers let them use the server
+    #[arg(long)]
+    cors: bool,
+
+    /// Open connections at the most; more wait
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = at_least_one)]
+    pub(crate) max_connections: usize,
+
+    /// How long requests in flight may take to finish at a shutdown
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) shutdown_timeout: Duration,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// Sessions at the most [default: 10000; 256 if a session may start a program]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_sessions: Option<usize>,
+
+    /// Bytes of a client's message at the most
+    #[arg(long, value_name = "BYTES", default_value_t = 4 * 1024 * 1024, value_parser = at_least_one)]
+    pub(crate) max_body_bytes: usize,
+
+    /// Bytes of a server's message at the most
+    #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024, value_parser = at_least_one)]
+    pub(crate) max_message_bytes: usize,
+
+    /// Unanswered requests of a session at the most
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
+    pub(crate) max_requests_in_flight: usize,
+
+    /// Silence after which a stream gets a comment line; 0s turns it off
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub(crate) keep_alive: Duration,
+
+    /// How long a session waits for its client to reconnect; 0s turns it off
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    resume_window: Duration,
+
+    /// How long a client may leave unread what waits for it
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) stall_timeout: Duration,
+}
+
+/// Sessions that cost little, and sessions that may be a program each.
+const MANY: usize = 10_000;
+const PROGRAMS: usize = 256;
+
+impl Listen {
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    /// The transport that the arguments describe, with its messages at this path.
+    pub(crate) fn transport(&self, limits: &Limits, programs: bool) -> Result<SseServerTransport, String> {
+        let Self { host, allowed_host, allowed_origin, mount_prefix, .. } = self;
+        if !host.is_loopback() && allowed_host.is_empty() {
+            return Err(format!(
+                "--host {host} is not a loopback address: name the hosts that clients use, with --allowed-host NAME (web pages could reach the server under any name otherwise)"
+            ));
+        }
+        let mut security = TransportSecuritySettings::default();
+        security.allowed_hosts.extend(allowed_host.iter().cloned());
+        security.allowed_origins.extend(allowed_origin.iter().cloned());
+        let sessions = limits.max_sessions(programs);
+        let mut builder = SseServerTransport::builder(&self.message_path)
+            .security(security)
+            .cors(self.cors)
+            .trust_forwarded_prefix(self.trust_forwarded_prefix)
+            .max_sessions(sessions)
+            .max_sessions_per_principal(sessions)
+            .max_body_bytes(limits.max_body_bytes)
+            .max_outbound_message_bytes(limits.max_message_bytes)
+            .requests_in_flight(limits.max_requests_in_flight, 1024 * 1024)
+            .keep_alive(limits.keep_alive)
+            .resume_window(limits.resume_window)
+            .stall_timeout(limits.stall_timeout);
+        if let Some(prefix) = mount_prefix {
+            builder = builder.mount_prefix(prefix);
+        }
+        builder.build().map_err(|error| error.to_string())
+    }
+
+    /// Whether the two endpoints are paths that differ.
+    pub(crate) fn check_paths(&self) -> Result<(), String> {
+        let Self { sse_path, message_path, .. } = self;
+        check_path("--sse-path", sse_path)?;
+        if sse_path.trim_end_matches('/') == message_path.trim_end_matches('/') {
+            return Err(format!("--sse-path and --message-path are both {sse_path:?}; they must differ"));
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is a plain path.
+pub(crate) fn check_path(option: &str, path: &str) -> Result<(), String> {
+    if path.starts_with('/') && !path.contains(['{', '}', '?', '#', ' ', '%']) {
+        return Ok(());
+    }
+    Err(format!("{option} {path:?} is not a path; expected one such as /sse"))
+}
+
+impl Limits {
+    pub(crate) fn max_sessions(&self, programs: bool) -> usize {
+        self.max_sessions.unwrap_or(if programs { PROGRAMS } else { MANY })
+    }
+}

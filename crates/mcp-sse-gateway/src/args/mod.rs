@@ -1,0 +1,124 @@
+//! What stands on the command line, and what it resolves to.
+
+mod connect;
+mod listen;
+mod serve;
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::{
+    connect::Connect,
+    listen::{Limits, Listen},
+    serve::{Http, Plan, Serve},
+};
+
+/// Brings MCP servers and the clients that speak HTTP+SSE together.
+///
+/// Without a command it is `demo`.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "mcp-sse", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    Serve(Box<Serve>),
+    Connect(Box<Connect>),
+    /// Serve a small built-in MCP server, to try a client on
+    Demo(Box<Demo>),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Demo {
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Log (to stderr)")]
+pub(crate) struct Log {
+    /// Form of the log
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+
+    /// What is logged: a level, or a filter such as `info,mcp_sse=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Args {
+    /// The arguments, or a message of one line.
+    pub(crate) fn read() -> Result<Self, Exit> {
+        Self::try_parse_from(with_command(std::env::args_os())).map_err(|error| match error.kind() {
+            clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => {
+                Exit::Shown(error.to_string())
+            }
+            _ => {
+                let text = error.to_string();
+                let lines: Vec<_> = text
+                    .lines()
+                    .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+                    .map(str::trim)
+                    .filter(|line| !line.is_empty())
+                    .collect();
+                Exit::Usage(format!("{}; see --help", lines.join("; ")))
+            }
+        })
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        match &self.command {
+            Command::Serve(serve) => &serve.log,
+            Command::Connect(connect) => &connect.log,
+            Command::Demo(demo) => &demo.log,
+        }
+    }
+}
+
+/// Options without a command are the demo's.
+fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut args: Vec<OsString> = args.collect();
+    let first = args.get(1).map(|first| first.to_string_lossy().into_owned());
+    let own = ["-h", "--help", "-V", "--version"];
+    if first.is_none_or(|first| first.starts_with('-') && !own.contains(&first.as_str())) {
+        let at = args.len().min(1);
+        args.insert(at, "demo".into());
+    }
+    args
+}
+
+/// Why the program does not go on.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    /// Help or version, for stdout.
+    Shown(String),
+    /// The arguments, or what they ask for, cannot be done.
+    Usage(String),
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a time such as 500ms, 15s or 2m".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "expected a whole number, 1 or more".to_owned())
+}

@@ -1,0 +1,264 @@
+//! `mcp-sse serve`.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use super::{Limits, Listen, Log, at_least_one, connect::headers, duration, listen::check_path};
+use crate::{
+    backend::{
+        child::{self, Command},
+        remote::{Kind, Tls},
+    },
+    config::{self, RemoteServer, Server},
+};
+
+/// Serve MCP servers to clients that speak HTTP+SSE, and beside that to those that speak Streamable HTTP
+///
+/// A server is a program that speaks MCP on its stdin and stdout (started once for each session, without a
+/// shell), or a remote one.
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mcp-sse serve -- npx -y @modelcontextprotocol/server-everything
+  mcp-sse serve --port 9000 --env TOKEN=s3cret -- uvx mcp-server-git
+  mcp-sse serve --config mcp.json            (each server under /NAME/sse; SIGHUP reads the file again)
+  mcp-sse serve --upstream https://example.com/mcp --header 'Authorization: Bearer ${TOKEN}'")]
+pub(crate) struct Serve {
+    /// The program to start for each session, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+
+    /// File with named servers, in the `mcpServers` format of MCP clients
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// URL of a remote server
+    #[arg(long, value_name = "URL", conflicts_with = "command")]
+    upstream: Option<String>,
+
+    #[command(flatten)]
+    program: Program,
+    #[command(flatten)]
+    remote: RemoteOptions,
+    #[command(flatten)]
+    pub(crate) listen: Listen,
+    #[command(flatten)]
+    pub(crate) http: Http,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
+    #[command(flatten)]
+    pub(crate) log: Log,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Programs")]
+struct Program {
+    /// Environment variable for COMMAND. Repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+
+    /// Give COMMAND nothing of this program's environment but HOME, LOGNAME, PATH, SHELL, TERM and USER
+    #[arg(long)]
+    clean_env: bool,
+
+    /// Environment variable for COMMAND from a header of the client's first request, as in
+    /// `X-User=MCP_USER`; without the header the variable is not there. Repeatable
+    #[arg(long, value_name = "HEADER=NAME")]
+    env_from_header: Vec<String>,
+
+    /// Working directory of COMMAND
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+
+    /// Programs started a second at the most; more wait
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
+    start_rate: usize,
+
+    /// How long a server may take from its start to its first message
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    start_timeout: Duration,
+
+    /// How long a program may take to end when its input ends, and again after SIGTERM, before SIGKILL
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    stop_timeout: Duration,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Remote servers")]
+struct RemoteOptions {
+    /// What --upstream speaks
+    #[arg(long, value_enum, default_value_t = Kind::Auto, requires = "upstream")]
+    transport: Kind,
+
+    /// Header for requests to --upstream; `${NAME}` is the value of an environment variable. Repeatable
+    #[arg(long, value_name = "NAME: VALUE", requires = "upstream")]
+    header: Vec<String>,
+
+    /// Header to take over from the client's requests, as in `Authorization`. Repeatable
+    #[arg(long, value_name = "NAME", requires = "upstream")]
+    header_from_client: Vec<String>,
+
+    /// Certificates to trust beside the system's, in PEM
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+
+    /// Trust any certificate: for tests, never over a network
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Streamable HTTP and health")]
+pub(crate) struct Http {
+    /// Path of Streamable HTTP
+    #[arg(long, value_name = "PATH", default_value = "/mcp")]
+    pub(crate) mcp_path: String,
+
+    /// Do not serve Streamable HTTP
+    #[arg(long)]
+    pub(crate) no_mcp: bool,
+
+    /// How long a session over Streamable HTTP may be idle; 0s for ever
+    #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
+    pub(crate) mcp_idle_timeout: Duration,
+
+    /// Path that named servers stand under, as in `/servers`
+    #[arg(long, value_name = "PATH")]
+    base_path: Option<String>,
+
+    /// Another path that answers like /healthz. Repeatable
+    #[arg(long, value_name = "PATH")]
+    pub(crate) health_endpoint: Vec<String>,
+}
+
+/// What the arguments ask for, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// At the root paths.
+    pub(crate) main: Option<Server>,
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) tls: Tls,
+    pub(crate) bounds: child::Bounds,
+    /// Sessions may start programs.
+    pub(crate) programs: bool,
+}
+
+impl Serve {
+    pub(crate) fn plan(&self) -> Result<Plan, String> {
+        let Program { env, clean_env, env_from_header, cwd, start_rate, start_timeout, stop_timeout } =
+            &self.program;
+        let main = match (self.command.split_first(), &self.upstream) {
+            (Some((program, args)), _) => {
+                let mut command = Command::new(program.clone());
+                command.args = args.to_vec();
+                command.clean_env = *clean_env;
+                for pair in env {
+                    let (name, value) =
+                        pair.split_once('=').ok_or_else(|| format!("--env {pair:?}: expected NAME=VALUE"))?;
+                    config::check_variable(name).map_err(|why| format!("--env {pair:?}: {why}"))?;
+                    command.env.insert(name.to_owned(), value.into());
+                }
+                for pair in env_from_header {
+                    let wrong = |why: &str| format!("--env-from-header {pair:?}: {why}");
+                    let (header, name) = pair
+                        .split_once('=')
+                        .ok_or_else(|| wrong("expected HEADER=NAME, as in X-User=MCP_USER"))?;
+                    config::check_variable(name).map_err(|why| wrong(&why))?;
+                    let header = config::header_name(header).map_err(|why| wrong(&why))?;
+                    command.env_from_header.push((header, name.to_owned()));
+                }
+                if let Some(cwd) = cwd {
+                    if !cwd.is_dir() {
+                        return Err(format!("--cwd {cwd:?} is no directory"));
+                    }
+                    command.cwd = Some(cwd.clone());
+                }
+                if command.find().is_none() {
+                    return Err(format!(
+                        "cannot find the program {:?}; expected one in PATH, or a path (no shell is used: give a script as `sh -c '…'`)",
+                        command.name()
+                    ));
+                }
+                Some(Server::Command(command))
+            }
+            (None, Some(upstream)) => {
+                let RemoteOptions { transport, header, header_from_client, .. } = &self.remote;
+                let upstream =
+                    config::expand::from_environment(upstream).map_err(|why| format!("--upstream: {why}"))?;
+                Some(Server::Remote(RemoteServer {
+                    url: config::remote_url(&upstream).map_err(|why| format!("--upstream {why}"))?,
+                    kind: *transport,
+                    headers: headers(header)?,
+                    headers_from_client: header_from_client
+                        .iter()
+                        .map(|name| {
+                            config::passed_header(name).map_err(|why| format!("--header-from-client: {why}"))
+                        })
+                        .collect::<Result<_, _>>()?,
+                }))
+            }
+            (None, None) => None,
+        };
+        if main.is_none() && self.config.is_none() {
+            return Err(
+                "nothing to serve: give a program (mcp-sse serve -- COMMAND), --config FILE or --upstream URL; see --help"
+                    .to_owned(),
+            );
+        }
+        if !matches!(main, Some(Server::Command(_)))
+            && (!env.is_empty() || *clean_env || !env_from_header.is_empty() || cwd.is_some())
+        {
+            return Err("--env, --clean-env, --env-from-header and --cwd are for a program; in a configuration file each server has its own".to_owned());
+        }
+        self.check_paths()?;
+        let programs = self.config.is_some() || matches!(main, Some(Server::Command(_)));
+        let RemoteOptions { ca_file, insecure, .. } = &self.remote;
+        Ok(Plan {
+            main,
+            config: self.config.clone(),
+            tls: Tls { ca_file: ca_file.clone(), insecure: *insecure },
+            bounds: child::Bounds {
+                children: self.limits.max_sessions(programs),
+                starts_per_second: u32::try_from(*start_rate).unwrap_or(u32::MAX),
+                start_timeout: *start_timeout,
+                stop_timeout: *stop_timeout,
+                message_bytes: self.limits.max_message_bytes,
+            },
+            programs,
+        })
+    }
+
+    fn check_paths(&self) -> Result<(), String> {
+        self.listen.check_paths()?;
+        let Http { mcp_path, base_path, health_endpoint, .. } = &self.http;
+        check_path("--mcp-path", mcp_path)?;
+        if let Some(path) = base_path {
+            check_path("--base-path", path)?;
+        }
+        for path in health_endpoint {
+            check_path("--health-endpoint", path)?;
+        }
+        let ours = [
+            ("--sse-path", &self.listen.sse_path),
+            ("--message-path", &self.listen.message_path),
+            ("--mcp-path", mcp_path),
+        ];
+        let health = ["/healthz".to_owned(), "/readyz".to_owned()];
+        for (index, (option, path)) in ours.iter().enumerate() {
+            let same = |other: &String| other.trim_end_matches('/') == path.trim_end_matches('/');
+            if let Some((other, _)) = ours[..index].iter().find(|(_, other)| same(other)) {
+                return Err(format!("{other} and {option} are both {path:?}; they must differ"));
+            }
+            if health.iter().chain(health_endpoint).any(same) {
+                return Err(format!("{option} {path:?} is a path of the health checks; choose another"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Http {
+    /// What stands before the paths of named servers, without a slash at its end.
+    pub(crate) fn base_path(&self) -> &str {
+        self.base_path.as_deref().unwrap_or_default().trim_end_matches('/')
+    }
+}

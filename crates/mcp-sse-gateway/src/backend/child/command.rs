@@ -1,0 +1,95 @@
+//! What to start for a session, and with which environment.
+
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
+
+use http::{HeaderName, request::Parts};
+
+/// What a child gets of our environment when it is to be clean: without these hardly any program runs. The
+/// same that the official SDKs pass.
+const KEPT: [&str; 6] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+
+/// A program and how to start it. No shell stands between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) program: OsString,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: BTreeMap<String, OsString>,
+    pub(crate) clean_env: bool,
+    pub(crate) cwd: Option<PathBuf>,
+    /// Headers of the client's first request, and the variables that they become.
+    pub(crate) env_from_header: Vec<(HeaderName, String)>,
+}
+
+impl Command {
+    pub(crate) fn new(program: impl Into<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            clean_env: false,
+            cwd: None,
+            env_from_header: Vec::new(),
+        }
+    }
+
+    /// The program's name, for people.
+    pub(crate) fn name(&self) -> String {
+        self.program.to_string_lossy().into_owned()
+    }
+
+    /// Sets environment and working directory. A variable that a header gives is not there at all without
+    /// the header: a client must not get what was meant for another.
+    pub(super) fn apply(&self, command: &mut tokio::process::Command, parts: &Parts) {
+        if self.clean_env {
+            command.env_clear();
+            for name in KEPT {
+                if let Some(value) = std::env::var_os(name) {
+                    command.env(name, value);
+                }
+            }
+        }
+        command.envs(&self.env);
+        for (header, variable) in &self.env_from_header {
+            match parts.headers.get(header).and_then(|value| value.to_str().ok()) {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+    }
+
+    /// Where the program is, if it can be found now: as a path, or in the `PATH` that it will have.
+    pub(crate) fn find(&self) -> Option<PathBuf> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let runs = |path: &PathBuf| {
+            path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        };
+        let base = self.cwd.clone().unwrap_or_default();
+        if self.program.to_string_lossy().contains('/') {
+            return Some(base.join(&self.program)).filter(runs);
+        }
+        let path = self.env.get("PATH").cloned().or_else(|| std::env::var_os("PATH"))?;
+        std::env::split_paths(&path).map(|folder| base.join(folder).join(&self.program)).find(runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_found_by_path_or_in_its_path() {
+        assert!(Command::new("sh").find().is_some());
+        assert!(Command::new("/bin/sh").find().is_some());
+        assert_eq!(Command::new("/etc/passwd").find(), None);
+        assert_eq!(Command::new("no such program").find(), None);
+        let mut elsewhere = Command::new("sh");
+        elsewhere.env.insert("PATH".into(), "/nowhere".into());
+        assert_eq!(elsewhere.find(), None);
+        let mut here = Command::new("./sh");
+        here.cwd = Some("/bin".into());
+        assert!(here.find().is_some());
+    }
+}

@@ -1,0 +1,51 @@
+//! The step between us and a child: it ties the child's life to ours, and becomes the child.
+//!
+//! The parent-death signal has to be asked for by the child itself, and it stays through `exec`. So a child
+//! is first this program, with the word [`WORD`], which asks for the signal and then executes what was asked
+//! for. Where there is no such signal, children are started directly.
+
+use std::{ffi::OsString, process::ExitCode};
+
+#[cfg(target_os = "linux")]
+pub(crate) const WORD: &str = "__launch";
+/// What the shells say for a command that cannot be executed.
+pub(super) const CANNOT_START: i32 = 127;
+/// How the line on stderr begins that says why.
+pub(super) const CANNOT_START_TEXT: &str = "mcp-sse: cannot start ";
+
+/// The command line that starts a program with its arguments.
+#[cfg(target_os = "linux")]
+pub(super) fn command(program: &OsString, args: &[OsString]) -> tokio::process::Command {
+    // Not by path: the file may have been replaced since we were started.
+    let mut command = tokio::process::Command::new("/proc/self/exe");
+    command.arg0("mcp-sse").arg(WORD).arg(std::process::id().to_string()).arg(program).args(args);
+    command
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn command(program: &OsString, args: &[OsString]) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new(program);
+    command.args(args);
+    command
+}
+
+/// Becomes the program that the arguments name; returns only if that fails.
+#[cfg(target_os = "linux")]
+pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    use std::os::unix::process::CommandExt as _;
+
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+
+    let parent = args.next().and_then(|parent| parent.to_str()?.parse::<i32>().ok());
+    let (Some(parent), Some(program)) = (parent, args.next()) else { return ExitCode::from(2) };
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        eprintln!("mcp-sse: no parent-death signal: {error}");
+    }
+    // It may have died before the signal was asked for.
+    if getppid().map(rustix::process::Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(parent) {
+        return ExitCode::FAILURE;
+    }
+    let error = std::process::Command::new(&program).args(args).exec();
+    eprintln!("{CANNOT_START_TEXT}{}: {error}", program.to_string_lossy().escape_debug());
+    ExitCode::from(CANNOT_START as u8)
+}

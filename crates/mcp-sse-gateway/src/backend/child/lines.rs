@@ -1,0 +1,195 @@
+//! The messages on a child's stdout: one a line. Bytes stay as they are; a line is never put together from
+//! pieces of text, so a character that is cut between two reads is whole again.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use mcp_sse::Message;
+use serde_json::value::RawValue;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+/// How much is read at once.
+const CHUNK: usize = 16 * 1024;
+/// How much of a line that is no message is shown.
+const SHOWN: usize = 200;
+/// How many of those lines are shown; the others are counted.
+const SHOWN_LINES: u64 = 3;
+
+pub(crate) struct Lines<R> {
+    reader: R,
+    buffer: BytesMut,
+    /// How much of the buffer holds no line end.
+    searched: usize,
+    limit: usize,
+    /// The rest of a batch.
+    batch: VecDeque<Message>,
+    skipped: u64,
+}
+
+/// Why there is no further message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The child closed its stdout.
+    Closed,
+    /// A line is longer than the limit.
+    TooLong,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    pub(crate) fn new(reader: R, limit: usize) -> Self {
+        Self { reader, buffer: BytesMut::new(), searched: 0, limit, batch: VecDeque::new(), skipped: 0 }
+    }
+
+    /// Lines that were no message so far.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// What is read from; what was read already is dropped.
+    pub(crate) fn into_reader(self) -> R {
+        self.reader
+    }
+
+    /// The next message. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Message, End> {
+        loop {
+            if let Some(message) = self.batch.pop_front() {
+                return Ok(message);
+            }
+            let line = self.line().await?;
+            if let Some(message) = self.parse(&line) {
+                return Ok(message);
+            }
+        }
+    }
+
+    async fn line(&mut self) -> Result<Bytes, End> {
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+                let end = self.searched + at;
+                self.searched = 0;
+                let line = self.buffer.split_to(end + 1).freeze();
+                return if end > self.limit { Err(End::TooLong) } else { Ok(line.slice(..end)) };
+            }
+            self.searched = self.buffer.len();
+            if self.searched > self.limit {
+                return Err(End::TooLong);
+            }
+            self.buffer.reserve(CHUNK);
+            // A child whose stdout cannot be read has closed it, as far as we can know.
+            if self.reader.read_buf(&mut self.buffer).await.unwrap_or(0) == 0 {
+                // A last line without an end is a line.
+                let rest = self.buffer.split().freeze();
+                self.searched = 0;
+                return if rest.is_empty() { Err(End::Closed) } else { Ok(rest) };
+            }
+        }
+    }
+
+    fn parse(&mut self, line: &Bytes) -> Option<Message> {
+        let text = line.trim_ascii();
+        if text.is_empty() {
+            return None;
+        }
+        let json = line.slice_ref(text);
+        // Revision 2025-03-26 had batches, and JSON-RPC has; the transport has none.
+        if json.starts_with(b"[")
+            && let Ok(batch) = serde_json::from_slice::<Vec<&RawValue>>(&json)
+        {
+            let messages: Result<VecDeque<_>, _> =
+                batch.iter().map(|raw| Message::parse(json.slice_ref(raw.get().as_bytes()))).collect();
+            if let Ok(messages) = messages {
+                self.batch = messages;
+                return self.batch.pop_front();
+            }
+        }
+        match Message::parse(json.clone()) {
+            Ok(message) => Some(message),
+            Err(error) => {
+                self.skip(&json, &error);
+                None
+            }
+        }
+    }
+
+    fn skip(&mut self, line: &[u8], error: &mcp_sse::ParseMessageError) {
+        self.skipped += 1;
+        if self.skipped > SHOWN_LINES {
+            return;
+        }
+        let more = if self.skipped == SHOWN_LINES { "; further ones are only counted" } else { "" };
+        tracing::warn!(
+            line = %shorten(line),
+            %error,
+            "the server wrote a line to stdout that is no message; it was skipped{more}"
+        );
+    }
+}
+
+/// What a child wrote, fit for a log line.
+fn shorten(line: &[u8]) -> String {
+    let shown = String::from_utf8_lossy(&line[..line.len().min(SHOWN)]);
+    let dots = if line.len() > SHOWN { "…" } else { "" };
+    format!("{}{dots}", shown.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(input: &[u8], limit: usize) -> (Vec<String>, End, u64) {
+        // One byte at a time: every place is a place where a read may end.
+        let (mut writer, reader) = tokio::io::duplex(1);
+        let input = input.to_vec();
+        let writing = tokio::spawn(async move {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut writer, &input).await;
+        });
+        let mut lines = Lines::new(reader, limit);
+        let mut messages = Vec::new();
+        let end = loop {
+            match lines.next().await {
+                Ok(message) => messages.push(message.as_str().to_owned()),
+                Err(end) => break end,
+            }
+        };
+        let skipped = lines.skipped();
+        drop(lines);
+        writing.await.unwrap();
+        (messages, end, skipped)
+    }
+
+    const NOTE: &str = r#"{"jsonrpc":"2.0","method":"é漢😀"}"#;
+
+    #[tokio::test]
+    async fn each_line_is_a_message_whatever_its_end_and_wherever_reads_end() {
+        let input = format!("{NOTE}\n{NOTE}\r\n\n  {NOTE}\t\n{NOTE}");
+        let (messages, end, skipped) = all(input.as_bytes(), 1000).await;
+        assert_eq!(messages, [NOTE; 4]);
+        assert_eq!((end, skipped), (End::Closed, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_message_is_counted_and_skipped() {
+        let input = format!("hello\n{{}}\n\u{7}\n{NOTE}\n[1]\n");
+        let (messages, end, skipped) = all(input.as_bytes(), 1000).await;
+        assert_eq!((messages.len(), end, skipped), (1, End::Closed, 4));
+        let (_, end, skipped) = all(b"\xff\xfe\n", 1000).await;
+        assert_eq!((end, skipped), (End::Closed, 1));
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_its_messages() {
+        let (messages, _, skipped) = all(format!("[{NOTE}, {NOTE}]\n{NOTE}\n").as_bytes(), 1000).await;
+        assert_eq!((messages, skipped), (vec![NOTE.to_owned(); 3], 0));
+    }
+
+    #[tokio::test]
+    async fn a_line_over_the_limit_ends_the_reading_before_it_is_there_whole() {
+        let long = "x".repeat(51);
+        assert_eq!(all(format!("{long}\n").as_bytes(), 50).await.1, End::TooLong);
+        let endless = "x".repeat(1_000_000);
+        assert_eq!(all(endless.as_bytes(), 50).await.1, End::TooLong);
+        let fits = format!("{NOTE}\n");
+        assert_eq!(all(fits.as_bytes(), NOTE.len()).await.0.len(), 1);
+    }
+}

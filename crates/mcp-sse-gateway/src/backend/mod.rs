@@ -1,0 +1,36 @@
+//! What stands behind a session: a child process, or a remote server. Each is two halves, a sink for the
+//! client's messages and a source of the server's, so that neither direction waits for the other.
+
+pub(crate) mod child;
+pub(crate) mod remote;
+
+use mcp_sse::{Incoming, Message};
+
+/// Why a server answers no more: a text for those whose requests are pending, and for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure(pub(crate) String);
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Takes the client's messages, in order.
+pub(crate) trait Sink: Send {
+    /// Waits while the server takes no more. An error means that nothing can be sent any more; why, the
+    /// source will say.
+    fn send(&mut self, incoming: Incoming) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Gives the server's messages, in order.
+pub(crate) trait Source: Send {
+    /// The next message, or why there will be none. Cancel safe.
+    fn recv(&mut self) -> impl Future<Output = Result<Message, Failure>> + Send;
+}

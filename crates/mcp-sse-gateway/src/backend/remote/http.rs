@@ -1,0 +1,219 @@
+//! A remote server that speaks Streamable HTTP, by rmcp's client transport, at the level of messages.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::stream::BoxStream;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use mcp_sse::{Incoming, Message, MessageKind};
+use rmcp::{
+    RoleClient,
+    model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
+    transport::streamable_http_client::{
+        StreamableHttpClient, StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
+        StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
+    },
+};
+use sse_stream::{Error as SseError, Sse};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+use super::{Failure, Remote};
+use crate::transport::{Outgoing, Receiver, Sender, split};
+
+/// Connects when the first message is sent.
+pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource) {
+    let headers = Headers(Arc::new(Mutex::new(headers)));
+    let client = WithHeaders { client: remote.client.clone(), headers: headers.clone() };
+    let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str());
+    config.max_sse_event_size = remote.message_bytes;
+    config.max_json_response_size = remote.message_bytes;
+    config.allow_stateless = true;
+    let (sender, receiver, transport) =
+        split::<RoleClient, _>(StreamableHttpClientTransport::with_client(client, config));
+    let (answers, own) = mpsc::channel(16);
+    let trouble = Arc::new(Mutex::new(None));
+    let sink = HttpSink { remote: remote.clone(), headers, sender, answers, trouble: Arc::clone(&trouble) };
+    (sink, HttpSource { name: remote.name(), receiver, own, trouble, transport })
+}
+
+/// What went wrong last; the transport itself only ends.
+type Trouble = Arc<Mutex<Option<String>>>;
+
+pub(crate) struct HttpSink {
+    remote: Remote,
+    headers: Headers,
+    sender: Sender<RoleClient>,
+    /// For requests that the server did not take: the errors in place of its answers.
+    answers: mpsc::Sender<Message>,
+    trouble: Trouble,
+}
+
+impl HttpSink {
+    pub(super) async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
+        if !self.remote.headers_from_client.is_empty() {
+            self.headers.set(self.remote.headers_for(incoming.parts()));
+        }
+        let message = incoming.message;
+        let id = match message.kind() {
+            MessageKind::Request { id, .. } => Some(id.clone()),
+            _ => None,
+        };
+        let typed = match serde_json::from_slice::<ClientJsonRpcMessage>(message.as_bytes()) {
+            Ok(typed) => typed,
+            Err(error) => {
+                if let Some(id) = id {
+                    let text = format!("this request has no form that Streamable HTTP knows: {error}");
+                    let _ = self.answers.send(Message::error(&id, -32600, &text)).await;
+                }
+                return Ok(());
+            }
+        };
+        let (sent, result) = oneshot::channel();
+        let name = self.remote.name();
+        let closed = || Failure::new(format!("the session with {name} is over"));
+        self.sender.send(Outgoing { message: typed, sent }).await.map_err(|_| closed())?;
+        let (answers, trouble) = (self.answers.clone(), Arc::clone(&self.trouble));
+        // It may take as long as the server takes to answer; others go on meanwhile. It ends with the transport.
+        tokio::spawn(async move {
+            let Ok(Err(error)) = result.await else { return };
+            tracing::warn!("{name} did not take a message: {error}");
+            *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+            if let Some(id) = id {
+                let text = format!("{name} did not take the request: {error}");
+                let _ = answers.send(Message::error(&id, -32000, &text)).await;
+            }
+        });
+        Ok(())
+    }
+}
+
+pub(crate) struct HttpSource {
+    name: String,
+    receiver: Receiver<RoleClient>,
+    own: mpsc::Receiver<Message>,
+    trouble: Trouble,
+    transport: JoinHandle<()>,
+}
+
+impl HttpSource {
+    /// The transport deletes the session; it has a time of its own for that.
+    pub(super) async fn end(mut self) {
+        self.receiver.close();
+        let _ = self.transport.await;
+    }
+
+    pub(super) async fn recv(&mut self) -> Result<Message, Failure> {
+        loop {
+            let message: Option<ServerJsonRpcMessage> = tokio::select! {
+                biased;
+                Some(answer) = self.own.recv() => return Ok(answer),
+                message = self.receiver.recv() => message,
+            };
+            let Some(message) = message else {
+                let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let why = trouble.map(|why| format!(": {why}")).unwrap_or_default();
+                return Err(Failure::new(format!("the session with {} ended{why}", self.name)));
+            };
+            let parsed = serde_json::to_vec(&message).ok().and_then(|json| Message::parse(json).ok());
+            match parsed {
+                Some(message) => return Ok(message),
+                None => tracing::warn!("a message of {} cannot be written as JSON-RPC", self.name),
+            }
+        }
+    }
+}
+
+/// The headers of the client's last request that are passed on, and those of the settings.
+#[derive(Clone, Debug)]
+struct Headers(Arc<Mutex<HeaderMap>>);
+
+impl Headers {
+    fn set(&self, headers: HeaderMap) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = headers;
+    }
+
+    fn add_to(&self, mut custom: HashMap<HeaderName, HeaderValue>) -> HashMap<HeaderName, HeaderValue> {
+        let headers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        custom.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        custom
+    }
+}
+
+/// The HTTP client, with our headers on every request.
+#[derive(Clone)]
+struct WithHeaders {
+    client: reqwest::Client,
+    headers: Headers,
+}
+
+type Custom = HashMap<HeaderName, HeaderValue>;
+type Failed = StreamableHttpError<reqwest::Error>;
+type Events = BoxStream<'static, Result<Sse, SseError>>;
+
+impl StreamableHttpClient for WithHeaders {
+    type Error = reqwest::Error;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        auth: Option<String>,
+        custom: Custom,
+    ) -> Result<StreamableHttpPostResponse, Failed> {
+        let custom = self.headers.add_to(custom);
+        self.client.post_message(uri, message, session, auth, custom).await
+    }
+
+    async fn post_message_with_response_limits(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        auth: Option<String>,
+        custom: Custom,
+        limits: StreamableHttpResponseLimits,
+    ) -> Result<StreamableHttpPostResponse, Failed> {
+        let custom = self.headers.add_to(custom);
+        self.client.post_message_with_response_limits(uri, message, session, auth, custom, limits).await
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session: Arc<str>,
+        auth: Option<String>,
+        custom: Custom,
+    ) -> Result<(), Failed> {
+        self.client.delete_session(uri, session, auth, self.headers.add_to(custom)).await
+    }
+
+    async fn get_stream(
+        &self,
+        uri: Arc<str>,
+        session: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        auth: Option<String>,
+        custom: Custom,
+    ) -> Result<Events, Failed> {
+        self.client.get_stream(uri, session, last_event_id, auth, self.headers.add_to(custom)).await
+    }
+
+    async fn get_stream_with_max_sse_event_size(
+        &self,
+        uri: Arc<str>,
+        session: Option<Arc<str>>,
+        last_event_id: Option<String>,
+        auth: Option<String>,
+        custom: Custom,
+        limit: usize,
+    ) -> Result<Events, Failed> {
+        let custom = self.headers.add_to(custom);
+        self.client.get_stream_with_max_sse_event_size(uri, session, last_event_id, auth, custom, limit).await
+    }
+}

@@ -1,0 +1,174 @@
+//! A remote server, over Streamable HTTP (by rmcp's client) or over HTTP+SSE (by ours; rmcp has none any
+//! more). A session of ours is a session there.
+
+mod client;
+mod events;
+mod http;
+mod sse;
+
+use std::{sync::Arc, time::Duration};
+
+use ::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use mcp_sse::{Incoming, Message};
+use tokio::{sync::OnceCell, time::timeout};
+use url::Url;
+
+pub(crate) use self::client::{Tls, client};
+use super::{Failure, Sink, Source};
+
+/// How long a server may take to say which of the two it speaks.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// Which transport a remote server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Ask it
+    Auto,
+    /// Streamable HTTP
+    Http,
+    /// HTTP+SSE, the transport of revision 2024-11-05
+    Sse,
+}
+
+/// A remote server and how to reach it.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    pub(crate) url: Url,
+    pub(crate) kind: Kind,
+    /// Sent with every request.
+    pub(crate) headers: HeaderMap,
+    /// Taken over from the client's requests, by name.
+    pub(crate) headers_from_client: Vec<HeaderName>,
+    pub(crate) client: reqwest::Client,
+    pub(crate) message_bytes: usize,
+    pub(crate) start_timeout: Duration,
+    /// What it turned out to speak.
+    pub(crate) found: Arc<OnceCell<Kind>>,
+}
+
+/// Headers that belong to a connection or to the transport itself: they are not passed on.
+const OWN: [&str; 13] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "last-event-id",
+    "mcp-protocol-version",
+    "mcp-session-id",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Whether a header may be set for, or taken over into, requests to a remote server.
+pub(crate) fn may_pass(name: &HeaderName) -> bool {
+    !OWN.contains(&name.as_str())
+}
+
+impl Remote {
+    /// The headers for a request that a client's request with this head causes.
+    fn headers_for(&self, parts: &Parts) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for name in &self.headers_from_client {
+            let values: Vec<HeaderValue> = parts.headers.get_all(name).iter().cloned().collect();
+            if let Some((first, others)) = values.split_first() {
+                headers.insert(name.clone(), first.clone());
+                for other in others {
+                    headers.append(name.clone(), other.clone());
+                }
+            }
+        }
+        headers
+    }
+
+    /// Connects, for a session whose first request has this head.
+    pub(crate) async fn open(&self, parts: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
+        let open = async {
+            let headers = self.headers_for(parts);
+            let kind = match self.kind {
+                Kind::Auto => *self.found.get_or_try_init(|| self.ask(&headers)).await?,
+                kind => kind,
+            };
+            Ok(match kind {
+                Kind::Sse => {
+                    let (sink, source) = sse::open(self, headers).await?;
+                    (RemoteSink::Sse(sink), RemoteSource::Sse(Box::new(source)))
+                }
+                Kind::Http | Kind::Auto => {
+                    let (sink, source) = http::open(self, headers);
+                    (RemoteSink::Http(sink), RemoteSource::Http(source))
+                }
+            })
+        };
+        let opened = timeout(self.start_timeout, open).await;
+        opened.unwrap_or_else(|_| {
+            Err(Failure::new(format!("{} did not answer within {:?}", self.name(), self.start_timeout)))
+        })
+    }
+
+    /// Where it is, without what may be secret.
+    pub(crate) fn name(&self) -> String {
+        let mut url = self.url.clone();
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_query(None);
+        url.set_fragment(None);
+        url.to_string()
+    }
+
+    /// A server that speaks HTTP+SSE opens a stream for any GET and begins it with its endpoint. One that
+    /// speaks Streamable HTTP refuses a GET without a session, or opens a stream that begins otherwise.
+    async fn ask(&self, headers: &HeaderMap) -> Result<Kind, Failure> {
+        let answer = timeout(PROBE, sse::Stream::open(self, headers, None)).await;
+        let kind = match answer {
+            Ok(Ok(mut stream)) => match timeout(PROBE, stream.endpoint()).await {
+                Ok(Ok(_)) => Kind::Sse,
+                _ => Kind::Http,
+            },
+            Ok(Err(sse::Refused::Status(_))) | Err(_) => Kind::Http,
+            Ok(Err(sse::Refused::Failed(failure))) => return Err(failure),
+        };
+        tracing::info!(url = self.name(), speaks = ?kind, "upstream server found");
+        Ok(kind)
+    }
+}
+
+pub(crate) enum RemoteSink {
+    Http(http::HttpSink),
+    Sse(sse::SseSink),
+}
+
+pub(crate) enum RemoteSource {
+    Http(http::HttpSource),
+    Sse(Box<sse::SseSource>),
+}
+
+impl RemoteSource {
+    /// Lets the server know that the session is over, if it can be told. To be called when the sink is gone.
+    pub(crate) async fn end(self) {
+        if let Self::Http(source) = self {
+            source.end().await;
+        }
+    }
+}
+
+impl Sink for RemoteSink {
+    async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
+        match self {
+            Self::Http(sink) => sink.send(incoming).await,
+            Self::Sse(sink) => sink.send(incoming).await,
+        }
+    }
+}
+
+impl Source for RemoteSource {
+    async fn recv(&mut self) -> Result<Message, Failure> {
+        match self {
+            Self::Http(source) => source.recv().await,
+            Self::Sse(source) => source.recv().await,
+        }
+    }
+}

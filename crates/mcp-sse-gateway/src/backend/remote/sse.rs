@@ -1,0 +1,288 @@
+//! A remote server that speaks HTTP+SSE: a stream of events one way, POSTs the other. Messages stay the bytes
+//! that they are.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{HeaderMap, StatusCode};
+use mcp_sse::{Incoming, Message, MessageKind};
+use tokio::{sync::mpsc, time::timeout};
+use url::Url;
+
+use super::{
+    Failure, Remote,
+    events::{Event, Events},
+};
+use crate::transport::chain;
+
+/// How often a message that the server is too busy for is posted, and how long it waits between.
+const TRIES: u32 = 5;
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+/// How long a POST may take to be answered.
+const POST_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) type Bytestream = futures_util::stream::BoxStream<'static, reqwest::Result<Bytes>>;
+
+/// Why there is no stream.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The server says no, or opens no stream of events.
+    Status(String),
+    /// It cannot be reached.
+    Failed(Failure),
+}
+
+impl Refused {
+    fn into_failure(self, remote: &Remote) -> Failure {
+        match self {
+            Self::Status(status) => Failure::new(format!("{} opened no stream: {status}", remote.name())),
+            Self::Failed(failure) => failure,
+        }
+    }
+}
+
+/// An open stream.
+pub(super) struct Stream {
+    body: Bytestream,
+    events: Events,
+    ready: VecDeque<Event>,
+    url: Url,
+}
+
+impl Stream {
+    /// Opens the stream; `last_id` to go on where another one ended.
+    pub(super) async fn open(
+        remote: &Remote,
+        headers: &HeaderMap,
+        last_id: Option<&str>,
+    ) -> Result<Self, Refused> {
+        let mut request = remote
+            .client
+            .get(remote.url.clone())
+            .headers(headers.clone())
+            .header("accept", "text/event-stream")
+            .header("cache-control", "no-store");
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = request.send().await.map_err(|error| {
+            Refused::Failed(Failure::new(format!("cannot reach {}: {}", remote.name(), chain(&error))))
+        })?;
+        let status = response.status();
+        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let is_stream = content_type
+            .is_some_and(|value| value.trim().to_ascii_lowercase().starts_with("text/event-stream"));
+        if status != StatusCode::OK || !is_stream {
+            return Err(Refused::Status(format!("{status}, {}", content_type.unwrap_or("no content type"))));
+        }
+        let mut events = Events::new(remote.message_bytes);
+        events.last_id = last_id.map(str::to_owned);
+        Ok(Self {
+            url: response.url().clone(),
+            body: response.bytes_stream().boxed(),
+            events,
+            ready: VecDeque::new(),
+        })
+    }
+
+    /// The next event. Cancel safe.
+    async fn next(&mut self) -> Result<Event, Broken> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            match self.body.next().await {
+                None => return Err(Broken::Connection("it ended".to_owned())),
+                Some(Err(error)) => return Err(Broken::Connection(chain(&error))),
+                Some(Ok(piece)) => {
+                    let Self { events, ready, .. } = self;
+                    events.push(&piece, |event| ready.push_back(event)).map_err(|_| Broken::TooLong)?;
+                }
+            }
+        }
+    }
+
+    /// Where to post: what the first event says.
+    pub(super) async fn endpoint(&mut self) -> Result<Url, String> {
+        let event = self.next().await.map_err(|broken| broken.to_string())?;
+        if event.name != "endpoint" {
+            return Err(format!("the stream began with {:?}, expected an endpoint", event.name));
+        }
+        endpoint(&self.url, &event.data)
+    }
+}
+
+/// Why a stream gives nothing more.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum Broken {
+    #[error("{0}")]
+    Connection(String),
+    #[error("an event is over --max-message-bytes")]
+    TooLong,
+}
+
+/// A server must not send its clients elsewhere.
+fn endpoint(stream: &Url, said: &str) -> Result<Url, String> {
+    let url =
+        stream.join(said.trim()).map_err(|error| format!("the endpoint {said:?} is no URI: {error}"))?;
+    if url.origin() == stream.origin() {
+        Ok(url)
+    } else {
+        Err(format!(
+            "the endpoint {:?} has another origin than the stream",
+            url.origin().ascii_serialization()
+        ))
+    }
+}
+
+/// Opens a session there.
+pub(super) async fn open(remote: &Remote, headers: HeaderMap) -> Result<(SseSink, SseSource), Failure> {
+    let mut stream =
+        Stream::open(remote, &headers, None).await.map_err(|refused| refused.into_failure(remote))?;
+    let broken = |error: String| Failure::new(format!("{} is no SSE server: {error}", remote.name()));
+    let endpoint = stream.endpoint().await.map_err(broken)?;
+    let (answers, own) = mpsc::channel(16);
+    let sink = SseSink { remote: remote.clone(), endpoint, answers };
+    Ok((sink, SseSource { remote: remote.clone(), headers, stream, own, breaks: 0 }))
+}
+
+/// Posts the client's messages.
+pub(crate) struct SseSink {
+    remote: Remote,
+    endpoint: Url,
+    /// For requests that the server did not take: the errors in place of its answers.
+    answers: mpsc::Sender<Message>,
+}
+
+impl SseSink {
+    pub(super) async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
+        let headers = self.remote.headers_for(incoming.parts());
+        let message = incoming.message;
+        match self.post(headers, &message).await {
+            Ok(()) => Ok(()),
+            Err(Refusal::SessionGone) => {
+                Err(Failure::new(format!("{} has closed the session", self.remote.name())))
+            }
+            Err(Refusal::Message(text)) => {
+                tracing::warn!("a message was not taken: {text}");
+                if let MessageKind::Request { id, .. } = message.kind() {
+                    // The source is gone only at the end of the session.
+                    let _ = self.answers.send(Message::error(id, -32000, &text)).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn post(&self, headers: HeaderMap, message: &Message) -> Result<(), Refusal> {
+        let name = self.remote.name();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let request = self
+                .remote
+                .client
+                .post(self.endpoint.clone())
+                .timeout(POST_TIMEOUT)
+                .headers(headers.clone())
+                .header("content-type", "application/json")
+                .body(Bytes::copy_from_slice(message.as_bytes()));
+            let answer = request
+                .send()
+                .await
+                .map_err(|error| Refusal::Message(format!("cannot post to {name}: {}", chain(&error))))?;
+            match answer.status() {
+                status if status.is_success() => return Ok(()),
+                StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Refusal::SessionGone),
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if attempt < TRIES => {
+                    tokio::time::sleep(BUSY_WAIT).await;
+                }
+                status => return Err(Refusal::Message(format!("{name} answered a POST with {status}"))),
+            }
+        }
+    }
+}
+
+enum Refusal {
+    SessionGone,
+    Message(String),
+}
+
+/// Reads the server's messages.
+pub(crate) struct SseSource {
+    remote: Remote,
+    headers: HeaderMap,
+    stream: Stream,
+    own: mpsc::Receiver<Message>,
+    /// How often the stream broke since its last event.
+    breaks: u32,
+}
+
+impl SseSource {
+    pub(super) async fn recv(&mut self) -> Result<Message, Failure> {
+        loop {
+            let event = tokio::select! {
+                Some(answer) = self.own.recv() => return Ok(answer),
+                event = self.stream.next() => event,
+            };
+            let event = match event {
+                Ok(event) => event,
+                Err(broken) => {
+                    self.resume(&broken).await?;
+                    continue;
+                }
+            };
+            self.breaks = 0;
+            if !matches!(event.name.as_str(), "" | "message") {
+                continue;
+            }
+            match Message::parse(event.data) {
+                Ok(message) => return Ok(message),
+                Err(error) => {
+                    tracing::warn!(%error, "the upstream server sent an event that is no message; it was skipped");
+                }
+            }
+        }
+    }
+
+    /// A stream that numbers its events can go on after a break; else the session is lost.
+    async fn resume(&mut self, why: &Broken) -> Result<(), Failure> {
+        let name = self.remote.name();
+        let lost = |more: &str| Failure::new(format!("the stream of {name} broke: {why}{more}"));
+        let id =
+            self.stream.events.last_id.clone().filter(|_| *why != Broken::TooLong && self.breaks < TRIES);
+        let Some(id) = id else { return Err(lost("")) };
+        self.breaks += 1;
+        if self.breaks > 1 {
+            tokio::time::sleep(BUSY_WAIT).await;
+        }
+        let open = Stream::open(&self.remote, &self.headers, Some(&id));
+        let stream = match timeout(self.remote.start_timeout, open).await {
+            Ok(stream) => stream.map_err(|refused| refused.into_failure(&self.remote).0),
+            Err(_) => Err("it did not answer in time".to_owned()),
+        };
+        self.stream = stream.map_err(|error| lost(&format!("; it could not be resumed: {error}")))?;
+        tracing::info!("the stream of {name} broke ({why}) and goes on");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoint_is_of_the_streams_origin() {
+        let stream = Url::parse("https://example.com/a/sse?x=1").unwrap();
+        let at = |said: &str| endpoint(&stream, said).map(String::from);
+        assert_eq!(at("/messages/?session_id=1").unwrap(), "https://example.com/messages/?session_id=1");
+        assert_eq!(at("messages").unwrap(), "https://example.com/a/messages");
+        assert_eq!(at("https://example.com:443/m").unwrap(), "https://example.com/m");
+        for elsewhere in
+            ["https://evil.example/m", "//evil.example/m", "http://example.com/m", "https://example.com:444/"]
+        {
+            assert!(at(elsewhere).unwrap_err().contains("another origin"), "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The configuration file: the `mcpServers` object that every MCP client knows, with comments and trailing
+//! commas allowed. A mistake names the file, the line and the key.
+
+mod document;
+pub(crate) mod expand;
+
+use std::{collections::BTreeMap, path::Path};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use self::document::{Document, Node, Object};
+use crate::backend::{
+    child::Command,
+    remote::{self, Kind},
+};
+
+/// Named servers.
+pub(crate) type Servers = BTreeMap<String, Server>;
+
+/// A server, as the file or the command line has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    /// A program to start for each session.
+    Command(Command),
+    /// A remote one.
+    Remote(RemoteServer),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RemoteServer {
+    pub(crate) url: Url,
+    pub(crate) kind: Kind,
+    pub(crate) headers: HeaderMap,
+    pub(crate) headers_from_client: Vec<HeaderName>,
+}
+
+/// Names that are paths of ours.
+const OUR_PATHS: [&str; 5] = ["healthz", "mcp", "messages", "readyz", "sse"];
+/// What an entry may have. Clients have keys of their own, which mean nothing here.
+const KEYS: [&str; 13] = [
+    "args",
+    "cleanEnv",
+    "command",
+    "cwd",
+    "disabled",
+    "enabled",
+    "env",
+    "envFromHeader",
+    "headers",
+    "headersFromClient",
+    "transport",
+    "type",
+    "url",
+];
+
+/// Reads the file. An error is one line.
+pub(crate) fn read(file: &Path) -> Result<Servers, String> {
+    let shown = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
+    parse(&shown.to_string(), &text, |name| std::env::var(name).ok())
+}
+
+fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<Servers, String> {
+    let document = Document::parse(file, text)?;
+    let root = document.root()?.object()?;
+    // The second is what one editor calls it.
+    let servers = match (root.get("mcpServers"), root.get("servers")) {
+        (Some(servers), _) | (None, Some(servers)) => servers.object()?,
+        (None, None) => {
+            return Err(root.node().wrong("expected an object \"mcpServers\" with a server for each name"));
+        }
+    };
+    let mut read = Servers::new();
+    for (name, node) in servers.entries() {
+        check_name(name).map_err(|why| node.wrong(&why))?;
+        if let Some(server) = entry(&node.object()?, &lookup)? {
+            read.insert(name.to_owned(), server);
+        }
+    }
+    Ok(read)
+}
+
+/// A name is a part of a path.
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(plain) || name.starts_with('.') {
+        return Err(format!(
+            "the name {name:?} stands in URLs; expected letters, digits, \"-\", \"_\", \"~\", and \".\" not first"
+        ));
+    }
+    if OUR_PATHS.contains(&name) {
+        return Err(format!("the name {name:?} is a path of the gateway itself; choose another"));
+    }
+    Ok(())
+}
+
+fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Server>, String> {
+    for (key, node) in object.entries() {
+        if !KEYS.contains(&key)
+            && let Some(meant) = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, key) <= 2)
+        {
+            return Err(node.wrong(&format!("there is no such key; did you mean {meant:?}?")));
+        }
+    }
+    let flag = |key: &str| object.get(key).map(|node| node.boolean()).transpose();
+    if flag("disabled")? == Some(true) || flag("enabled")? == Some(false) {
+        return Ok(None);
+    }
+    let text = |node: &Node<'_>| expand::expand(node.string()?, lookup).map_err(|error| node.wrong(&error));
+    match (object.get("command"), object.get("url")) {
+        (Some(command), None) => {
+            for key in ["headers", "headersFromClient"] {
+                if let Some(node) = object.get(key) {
+                    return Err(node.wrong("only a server with \"url\" has this"));
+                }
+            }
+            let mut server = Command::new(text(&command)?);
+            if text(&command)?.is_empty() {
+                return Err(command.wrong("expected a program to start"));
+            }
+            for node in object.get("args").map(|node| node.array()).transpose()?.unwrap_or_default() {
+                server.args.push(text(&node)?.into());
+            }
+            if let Some(env) = object.get("env") {
+                for (name, node) in env.object()?.entries() {
+                    check_variable(name).map_err(|why| node.wrong(&why))?;
+                    server.env.insert(name.to_owned(), text(node)?.into());
+                }
+            }
+            server.clean_env = flag("cleanEnv")?.unwrap_or(false);
+            if let Some(node) = object.get("envFromHeader") {
+                for (header, node) in node.object()?.entries() {
+                    let header = header_name(header).map_err(|why| node.wrong(&why))?;
+                    let variable = node.string()?;
+                    check_variable(variable).map_err(|why| node.wrong(&why))?;
+                    server.env_from_header.push((header, variable.to_owned()));
+                }
+            }
+            if let Some(node) = object.get("cwd") {
+                let cwd = std::path::PathBuf::from(text(&node)?);
+                if !cwd.is_dir() {
+                    return Err(node.wrong(&format!("{cwd:?} is no directory")));
+                }
+                server.cwd = Some(cwd);
+            }
+            Ok(Some(Server::Command(server)))
+        }
+        (None, Some(url)) => {
+            for key in ["args", "env", "cwd", "cleanEnv", "envFromHeader"] {
+                if let Some(node) = object.get(key) {
+                    return Err(node.wrong("only a server with \"command\" has this"));
+                }
+            }
+            let mut server = RemoteServer {
+                url: remote_url(&text(&url)?).map_err(|why| url.wrong(&why))?,
+                kind: Kind::Auto,
+                headers: HeaderMap::new(),
+                headers_from_client: Vec::new(),
+            };
+            if let Some(node) = object.get("type").or_else(|| object.get("transport")) {
+                server.kind = match node.string()? {
+                    "sse" => Kind::Sse,
+                    "http" | "streamable-http" | "streamableHttp" | "streamable_http" => Kind::Http,
+                    other => {
+                        return Err(node.wrong(&format!(
+                            "{other:?} is no type for a url; expected \"http\" or \"sse\""
+                        )));
+                    }
+                };
+            }
+            if let Some(node) = object.get("headers") {
+                for (name, node) in node.object()?.entries() {
+                    let (name, value) = header(name, &text(node)?).map_err(|why| node.wrong(&why))?;
+                    server.headers.insert(name, value);
+                }
+            }
+            for node in
+                object.get("headersFromClient").map(|node| node.array()).transpose()?.unwrap_or_default()
+            {
+                let name = passed_header(node.string()?).map_err(|why| node.wrong(&why))?;
+                server.headers_from_client.push(name);
+            }
+            Ok(Some(Server::Remote(server)))
+        }
+        (Some(_), Some(url)) => Err(url.wrong("a server has either \"command\" or \"url\", not both")),
+        (None, None) => {
+            Err(object.node().wrong("expected \"command\" (a program to start) or \"url\" (a remote server)"))
+        }
+    }
+}
+
+/// The name of an environment variable.
+pub(crate) fn check_variable(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(format!("{name:?} is no name of an environment variable"));
+    }
+    Ok(())
+}
+
+/// The URL of a remote server.
+pub(crate) fn remote_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!("{text:?} is no URL of a server; expected http:// or https://"));
+    }
+    Ok(url)
+}
+
+pub(crate) fn header_name(name: &str) -> Result<HeaderName, String> {
+    HeaderName::try_from(name).map_err(|_| format!("{name:?} is no name of a header"))
+}
+
+/// The name of a header that may be set or passed on.
+pub(crate) fn passed_header(name: &str) -> Result<HeaderName, String> {
+    let name = header_name(name)?;
+    if remote::may_pass(&name) {
+        Ok(name)
+    } else {
+        Err(format!("the header {name} belongs to the connection; it cannot be set or passed on"))
+    }
+}
+
+pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let name = passed_header(name)?;
+    // Without the value, which may be secret.
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| format!("the value of the header {name} has characters that a header cannot have"))?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! `mcp-sse connect`: a stdio MCP server in front of a remote one. The client never hears of a broken
+//! connection but by errors to what was pending: the session is made again, with the client's own
+//! `initialize`.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_sse::{Incoming, Message, MessageKind};
+use tokio::time::timeout;
+
+use crate::{
+    args::{self, Exit},
+    backend::{
+        Failure, Sink, Source,
+        remote::{Remote, RemoteSink, RemoteSource, client},
+    },
+    front::{Gone, Receive, Reply, stdio::stdio},
+    relay::{End, relay},
+    signals::Signals,
+};
+
+/// Between attempts to reach the server; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
+    let remote = Remote {
+        url: args.url().map_err(Exit::Usage)?,
+        kind: args.transport,
+        headers: args.headers().map_err(Exit::Usage)?,
+        headers_from_client: Vec::new(),
+        client: client(&args.tls()).map_err(Exit::Usage)?,
+        message_bytes: args.max_message_bytes,
+        start_timeout: args.start_timeout,
+        found: Arc::default(),
+    };
+    let mut signals =
+        Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
+    let (receiver, reply) = stdio(args.max_message_bytes);
+    let mut client = Client { inner: receiver, handshake: Handshake::default() };
+    tokio::select! {
+        () = bridge(&remote, &mut client, &reply) => {}
+        () = signals.next() => {}
+    }
+    Ok(())
+}
+
+/// What the client said to open its session.
+#[derive(Default)]
+struct Handshake {
+    initialize: Option<Incoming>,
+    initialized: Option<Incoming>,
+}
+
+/// The client, whose handshake is remembered.
+struct Client<R> {
+    inner: R,
+    handshake: Handshake,
+}
+
+impl<R: Receive> Receive for Client<R> {
+    async fn recv(&mut self) -> Option<Incoming> {
+        let incoming = self.inner.recv().await?;
+        match incoming.message.method() {
+            Some("initialize") => {
+                self.handshake = Handshake { initialize: Some(incoming.clone()), initialized: None };
+            }
+            Some("notifications/initialized") => self.handshake.initialized = Some(incoming.clone()),
+            _ => {}
+        }
+        Some(incoming)
+    }
+}
+
+async fn bridge(remote: &Remote, client: &mut Client<impl Receive>, reply: &impl Reply) {
+    let mut pause = FIRST_PAUSE;
+    let mut broken = false;
+    loop {
+        // A session that broke is made again without being asked, for what the server has to say; at first, and
+        // while the server cannot be reached, the client's messages are waited for.
+        let first = if broken && client.handshake.initialized.is_some() {
+            match timeout(pause, client.recv()).await {
+                Ok(Some(incoming)) => Some(incoming),
+                Ok(None) => return,
+                Err(_) => None,
+            }
+        } else {
+            match client.recv().await {
+                Some(incoming) => Some(incoming),
+                None => return,
+            }
+        };
+        let ended = match session(remote, client, reply, first).await {
+            Ok(End::Client) => return,
+            Ok(End::Server(failure)) => {
+                pause = FIRST_PAUSE;
+                failure
+            }
+            Err(failure) => {
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                failure
+            }
+        };
+        broken = true;
+        tracing::warn!("{failure}; it is tried again", failure = ended);
+        reply.fail(&ended.0).await;
+    }
+}
+
+/// One session with the server; an error if there was none.
+async fn session(
+    remote: &Remote,
+    client: &mut Client<impl Receive>,
+    reply: &impl Reply,
+    first: Option<Incoming>,
+) -> Result<End, Failure> {
+    let head = http::Request::new(()).into_parts().0;
+    let (mut sink, mut source) = remote.open(&head).await?;
+    let begins = first.as_ref().is_some_and(|first| first.message.method() == Some("initialize"));
+    if !begins && client.handshake.initialize.is_some() {
+        let again = again(&client.handshake, &mut sink, &mut source, reply);
+        timeout(remote.start_timeout, again)
+            .await
+            .unwrap_or_else(|_| Err(Failure::new("the server did not answer initialize in time")))?;
+        tracing::info!(url = remote.name(), "session opened again");
+    } else {
+        tracing::info!(url = remote.name(), "session opened");
+    }
+    Ok(relay(first, client, reply, &mut sink, &mut source).await)
+}
+
+/// Opens the session that the client believes to have.
+async fn again(
+    handshake: &Handshake,
+    sink: &mut RemoteSink,
+    source: &mut RemoteSource,
+    reply: &impl Reply,
+) -> Result<(), Failure> {
+    let Some(initialize) = &handshake.initialize else { return Ok(()) };
+    sink.send(initialize.clone()).await?;
+    let wanted = initialize.message.id();
+    loop {
+        let message: Message = source.recv().await?;
+        match message.kind() {
+            // The client has its answer since the first time.
+            MessageKind::Response { id, is_error } if id.as_ref() == wanted => {
+                if *is_error {
+                    return Err(Failure::new(format!("the server refused initialize: {}", message.as_str())));
+                }
+                break;
+            }
+            _ => reply.send(message).await.map_err(|Gone| Failure::new("the client is gone"))?,
+        }
+    }
+    if let Some(initialized) = &handshake.initialized {
+        sink.send(initialized.clone()).await?;
+    }
+    Ok(())
+}

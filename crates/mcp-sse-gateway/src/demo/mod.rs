@@ -1,0 +1,70 @@
+//! `mcp-sse demo`: a small built-in MCP server, to try a client on.
+
+mod mcp;
+
+use std::io::Write as _;
+
+use mcp_sse::{Server, Session};
+use rmcp::ServiceExt as _;
+
+use self::mcp::Demo;
+use crate::{
+    args::{self, Exit},
+    listening::{LAST_PATIENCE, STALL_MARGIN, bind},
+    signals::Signals,
+};
+
+pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
+    let args::Demo { listen, limits, .. } = args;
+    let transport = listen.transport(limits, false).map_err(Exit::Usage)?;
+    listen.check_paths().map_err(Exit::Usage)?;
+    let (listener, address) = bind(listen.address()).await?;
+    let mut signals =
+        Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
+    greet(&format!("http://{address}{}", listen.sse_path));
+    let end = async {
+        signals.next().await;
+        // Connections are still accepted, so that answers to the server's own requests come in.
+        tokio::select! {
+            _ = transport.shutdown(listen.shutdown_timeout) => {}
+            () = signals.next() => tracing::warn!("a second signal: not waiting any longer"),
+        }
+    };
+    let demo = Demo::new();
+    let app = move |session: Session| {
+        let server = demo.session();
+        async move {
+            let id = session.id();
+            match server.serve(session).await {
+                Ok(running) => {
+                    let _ = running.waiting().await;
+                }
+                Err(error) => tracing::info!(session = %id, %error, "the client did not initialize"),
+            }
+        }
+    };
+    Server::new()
+        .mount(&listen.sse_path, &transport, app)
+        .max_connections(listen.max_connections)
+        .max_unacknowledged(limits.stall_timeout + STALL_MARGIN)
+        .serve(listener, end, LAST_PATIENCE)
+        .await;
+    Ok(())
+}
+
+/// Where the server is and how to connect. If nobody reads it, that is no reason to stop.
+fn greet(url: &str) {
+    let _ = writeln!(
+        std::io::stdout(),
+        r#"mcp-sse {version}: the built-in demo server is at {url}
+
+Connect a client:
+  any client's configuration   {{"mcpServers": {{"demo": {{"type": "sse", "url": "{url}"}}}}}}
+  the MCP Inspector            npx @modelcontextprotocol/inspector --cli {url} --transport sse --method tools/list
+  only to see the stream       curl -N {url}
+
+Serve a server of your own: mcp-sse serve -- COMMAND
+Ctrl-C ends it."#,
+        version = env!("CARGO_PKG_VERSION"),
+    );
+}

@@ -1,0 +1,33 @@
+//! A session over HTTP+SSE.
+
+use mcp_sse::{Incoming, Message, SendError, SessionHandle, SessionReceiver};
+
+use super::{Gone, Receive, Reply};
+
+impl Receive for SessionReceiver {
+    async fn recv(&mut self) -> Option<Incoming> {
+        Self::recv(self).await
+    }
+}
+
+impl Reply for SessionHandle {
+    async fn send(&self, message: Message) -> Result<(), Gone> {
+        match Self::send(self, message).await {
+            Err(SendError::Closed(_)) => Err(Gone),
+            Err(error) => {
+                // The client got an error in its place.
+                tracing::warn!(%error, "a message of the server was not sent");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn fail(&self, text: &str) {
+        Self::fail(self, text);
+    }
+
+    async fn closed(&self) {
+        Self::closed(self).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! The client on our own stdin and stdout: one message a line.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use mcp_sse::{Incoming, Message, MessageKind, RequestId};
+use tokio::{
+    io::{AsyncWriteExt as _, Stdin, Stdout},
+    sync::Mutex as AsyncMutex,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Gone, Receive, Reply};
+use crate::backend::child::lines::{End, Lines};
+
+const REQUESTS_IN_FLIGHT: usize = 4096;
+/// The code that SDKs use for a connection that closed.
+const CONNECTION_CLOSED: i32 = -32000;
+
+/// The client's lines.
+pub(crate) struct StdioReceiver {
+    lines: Lines<Stdin>,
+    shared: Arc<Shared>,
+}
+
+/// Lines for the client.
+#[derive(Clone)]
+pub(crate) struct StdioReply {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// One line after the other; the lock is tokio's because it is held while a line is written.
+    stdout: AsyncMutex<Stdout>,
+    pending: Mutex<HashSet<RequestId>>,
+    closed: CancellationToken,
+}
+
+pub(crate) fn stdio(message_bytes: usize) -> (StdioReceiver, StdioReply) {
+    let shared = Arc::new(Shared {
+        stdout: AsyncMutex::new(tokio::io::stdout()),
+        pending: Mutex::default(),
+        closed: CancellationToken::new(),
+    });
+    let lines = Lines::new(tokio::io::stdin(), message_bytes);
+    (StdioReceiver { lines, shared: Arc::clone(&shared) }, StdioReply { shared })
+}
+
+impl Receive for StdioReceiver {
+    async fn recv(&mut self) -> Option<Incoming> {
+        loop {
+            let message = match self.lines.next().await {
+                Ok(message) => message,
+                Err(end) => {
+                    if end == End::TooLong {
+                        tracing::error!("a line on stdin is over --max-message-bytes; nothing more is read");
+                    }
+                    self.shared.closed.cancel();
+                    return None;
+                }
+            };
+            if let MessageKind::Request { id, .. } = message.kind() {
+                let full = {
+                    let mut pending = self.shared.pending();
+                    let full = pending.len() >= REQUESTS_IN_FLIGHT;
+                    if !full {
+                        pending.insert(id.clone());
+                    }
+                    full
+                };
+                if full {
+                    let text = "too many requests in flight; try again when some are answered";
+                    let _ = self.shared.write(Message::error(id, CONNECTION_CLOSED, text)).await;
+                    continue;
+                }
+            }
+            return Some(Incoming::new(message, http::Request::new(()).into_parts().0));
+        }
+    }
+}
+
+impl Shared {
+    fn pending(&self) -> std::sync::MutexGuard<'_, HashSet<RequestId>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, message: Message) -> Result<(), Gone> {
+        let mut line: Vec<u8> = message.into_bytes().into();
+        line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        line.push(b'\n');
+        let mut stdout = self.stdout.lock().await;
+        let written = async {
+            stdout.write_all(&line).await?;
+            stdout.flush().await
+        };
+        written.await.map_err(|_| {
+            self.closed.cancel();
+            Gone
+        })
+    }
+}
+
+impl Reply for StdioReply {
+    async fn send(&self, message: Message) -> Result<(), Gone> {
+        if let MessageKind::Response { id: Some(id), .. } = message.kind() {
+            self.shared.pending().remove(id);
+        }
+        self.shared.write(message).await
+    }
+
+    /// The requests that wait are answered; the client stays.
+    async fn fail(&self, text: &str) {
+        let pending = std::mem::take(&mut *self.shared.pending());
+        for id in pending {
+            if self.shared.write(Message::error(&id, CONNECTION_CLOSED, text)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn closed(&self) {
+        self.shared.closed.cancelled().await;
+    }
+}

@@ -1,0 +1,139 @@
+//! The gateway: servers under paths, over SSE and Streamable HTTP, until a signal.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | here | start, signals, the way down |
+//! | `servers` | the table of named servers and its changes |
+//! | `session` | one session: from the client's first message to the server's end |
+//! | `http` | what is beside SSE: Streamable HTTP and the health checks |
+
+mod http;
+mod servers;
+mod session;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::{http::Beside, servers::Table};
+use crate::{
+    args::{Exit, Plan, Serve},
+    backend::{child::Children, remote},
+    config,
+    listening::{LAST_PATIENCE, STALL_MARGIN, bind},
+    signals::Signals,
+};
+
+pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
+    let plan = args.plan().map_err(Exit::Usage)?;
+    let transport = args.listen.transport(&args.limits, plan.programs).map_err(Exit::Usage)?;
+    let read = |file: &PathBuf| config::read(file).map_err(Exit::Usage);
+    let servers = plan.config.as_ref().map(read).transpose()?.unwrap_or_default();
+    if let Some(file) = &plan.config
+        && servers.is_empty()
+        && plan.main.is_none()
+    {
+        return Err(Exit::Usage(format!("{}: there is no server in it", file.display())));
+    }
+    let client = remote::client(&plan.tls).map_err(Exit::Usage)?;
+    // Before anything is started: a busy port ends the program.
+    let (listener, address) = bind(args.listen.address()).await?;
+    let mut signals =
+        Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
+    let children =
+        Children::new(plan.bounds).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
+    let server = mcp_sse::Server::new();
+    let table = Table::new(args, transport.clone(), server.routes(), children.clone(), client, plan.bounds);
+    if let Some(main) = &plan.main {
+        table.set("", main.clone()).map_err(Exit::Usage)?;
+    }
+    if plan.config.is_some() {
+        table.replace(servers).map_err(Exit::Usage)?;
+    }
+    greet(args, &plan, &table, &format!("http://{address}"));
+    if let Some(file) = plan.config.clone() {
+        tokio::spawn(reload(file, Arc::clone(&table)));
+    } else {
+        ignore_hangup();
+    }
+
+    let beside = Beside::new(Arc::clone(&table), &args.http);
+    let end = async {
+        signals.next().await;
+        beside.drain();
+        let timeout = args.listen.shutdown_timeout;
+        // Connections are still accepted, so that answers to the servers' own requests come in.
+        let drained = async {
+            tokio::join!(transport.shutdown(timeout), table.drain_http(timeout));
+            table.sessions_ended().await;
+            children.ended().await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = signals.next() => {
+                tracing::warn!("a second signal: not waiting any longer");
+                children.hurry();
+                transport.shutdown(Duration::ZERO).await;
+                children.ended().await;
+            }
+        }
+    };
+    server
+        .max_connections(args.listen.max_connections)
+        .max_unacknowledged(args.limits.stall_timeout + STALL_MARGIN)
+        .fallback(beside.clone())
+        .serve(listener, end, LAST_PATIENCE)
+        .await;
+    Ok(())
+}
+
+/// Reads the file again at each SIGHUP. A mistake in it changes nothing.
+async fn reload(file: PathBuf, table: Arc<Table>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()).inspect_err(|error| {
+        tracing::error!(%error, "cannot wait for SIGHUP; the configuration is not read again");
+    }) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        let path = file.clone();
+        let read = tokio::task::spawn_blocking(move || config::read(&path)).await;
+        let replaced = match read {
+            Ok(read) => read.and_then(|servers| table.replace(servers)),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = replaced {
+            tracing::error!("the configuration was not changed: {error}");
+        }
+    }
+}
+
+/// SIGHUP would end the program, and it is what people send to have files read again.
+fn ignore_hangup() {
+    tokio::spawn(async {
+        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: there is no --config to read again");
+        }
+    });
+}
+
+/// Where the servers are. If nobody reads it, that is no reason to stop.
+fn greet(args: &Serve, plan: &Plan, table: &Table, base: &str) {
+    use std::io::Write as _;
+    let mut text = format!("mcp-sse {}\n", env!("CARGO_PKG_VERSION"));
+    for named in table.all() {
+        let name = if named.name.is_empty() { "the server" } else { &named.name };
+        text.push_str(&format!("\n{name}: {}\n  SSE              {base}{}\n", named.what(), named.paths.sse));
+        if !args.http.no_mcp {
+            text.push_str(&format!("  Streamable HTTP  {base}{}\n", named.paths.mcp));
+        }
+    }
+    if plan.config.is_some() {
+        text.push_str("\nSIGHUP reads the configuration again. ");
+    } else {
+        text.push('\n');
+    }
+    text.push_str("Ctrl-C ends it.\n");
+    let mut stdout = std::io::stdout();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

@@ -1,0 +1,392 @@
+//! The table of servers: what stands under which path, and how that changes while sessions are open.
+//!
+//! Invariants:
+//! - A session keeps the server that it began with; a changed definition is for new sessions.
+//! - A server that was taken out takes no new sessions. Its messages are taken until its last session ends.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use mcp_sse::{Routes, Session, SseServerTransport};
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::session;
+use crate::{
+    args::Serve,
+    backend::{
+        child::{Bounds, Children},
+        remote::Remote,
+    },
+    config::{RemoteServer, Server, Servers},
+    front::{
+        Receive, Reply,
+        http::{self, Sessions, WithSessionsOnly},
+    },
+};
+
+/// rmcp's service, for one server.
+pub(super) type Mcp = StreamableHttpService<WithSessionsOnly, Sessions>;
+
+/// All servers.
+pub(super) struct Table {
+    servers: Mutex<BTreeMap<String, Arc<Named>>>,
+    routes: Routes,
+    /// The transport of the server without a name; the others stand beside it.
+    pub(super) transport: SseServerTransport,
+    pub(super) children: Children,
+    client: reqwest::Client,
+    bounds: Bounds,
+    settings: Settings,
+    /// Sessions over Streamable HTTP.
+    http_sessions: Arc<http::Figures>,
+    /// Ends the sessions over Streamable HTTP.
+    end_http: CancellationToken,
+    /// Sessions that are not over yet for their servers.
+    running: TaskTracker,
+}
+
+/// What the servers have in common.
+struct Settings {
+    sse_path: String,
+    message_path: String,
+    mcp_path: String,
+    base_path: String,
+    no_mcp: bool,
+    mcp_idle_timeout: Duration,
+    keep_alive: Duration,
+    max_body_bytes: usize,
+    pub(super) max_sessions: usize,
+    http: http::Bounds,
+}
+
+/// A server under a name; the empty name is that of the root paths.
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) paths: Paths,
+    transport: SseServerTransport,
+    state: Mutex<State>,
+    /// Sessions that have begun.
+    sessions: AtomicUsize,
+    pub(super) mcp: Option<Mcp>,
+    children: Children,
+}
+
+struct State {
+    target: Arc<Target>,
+    /// It was taken out of the configuration.
+    retired: bool,
+}
+
+/// Where the paths of a server are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Paths {
+    pub(super) sse: String,
+    pub(super) messages: String,
+    pub(super) mcp: String,
+}
+
+/// What a session is given.
+pub(super) struct Target {
+    pub(super) server: Server,
+    pub(super) remote: Option<Remote>,
+}
+
+impl Table {
+    pub(super) fn new(
+        args: &Serve,
+        transport: SseServerTransport,
+        routes: Routes,
+        children: Children,
+        client: reqwest::Client,
+        bounds: Bounds,
+    ) -> Arc<Self> {
+        let settings = Settings {
+            sse_path: args.listen.sse_path.clone(),
+            message_path: format!("/{}", args.listen.message_path.trim_start_matches('/')),
+            mcp_path: args.http.mcp_path.clone(),
+            base_path: args.http.base_path().to_owned(),
+            no_mcp: args.http.no_mcp,
+            mcp_idle_timeout: args.http.mcp_idle_timeout,
+            keep_alive: args.limits.keep_alive,
+            max_body_bytes: args.limits.max_body_bytes,
+            max_sessions: bounds.children,
+            http: http::Bounds {
+                requests_in_flight: args.limits.max_requests_in_flight,
+                stall_timeout: args.limits.stall_timeout,
+            },
+        };
+        Arc::new(Self {
+            servers: Mutex::default(),
+            routes,
+            transport,
+            children,
+            client,
+            bounds,
+            settings,
+            http_sessions: Arc::default(),
+            end_http: CancellationToken::new(),
+            running: TaskTracker::new(),
+        })
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Named>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Named>>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more session would be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.transport.has_room() && self.has_http_room() && self.children.has_room()
+    }
+
+    pub(super) fn has_http_room(&self) -> bool {
+        self.http_sessions.open() + self.transport.session_count() < self.settings.max_sessions
+    }
+
+    pub(super) fn max_sessions(&self) -> usize {
+        self.settings.max_sessions
+    }
+
+    pub(super) fn session_counts(&self) -> (usize, usize) {
+        (self.transport.session_count(), self.http_sessions.open())
+    }
+
+    /// The server whose Streamable HTTP stands at this path.
+    pub(super) fn at_mcp_path(&self, path: &str) -> Option<Arc<Named>> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let servers = self.lock();
+        servers.values().find(|named| named.paths.mcp == path && named.mcp.is_some()).cloned()
+    }
+
+    /// Waits until no request over Streamable HTTP is in flight, at most this long, and ends the sessions.
+    pub(super) async fn drain_http(&self, timeout: Duration) {
+        let _ = tokio::time::timeout(timeout, self.http_sessions.no_requests()).await;
+        self.end_http.cancel();
+        let _ = tokio::time::timeout(timeout, self.http_sessions.no_sessions()).await;
+    }
+
+    /// Waits until remote servers know that their sessions are over.
+    pub(super) async fn sessions_ended(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+
+    /// Makes the named servers these. The one without a name stays.
+    pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
+        let gone: Vec<Arc<Named>> = {
+            let table = self.lock();
+            let gone = |named: &&Arc<Named>| !named.name.is_empty() && !servers.contains_key(&named.name);
+            table.values().filter(gone).cloned().collect()
+        };
+        let (mut added, mut changed, mut removed) = (0, 0, 0);
+        for (name, server) in servers {
+            match self.set(&name, server)? {
+                Change::Added => added += 1,
+                Change::Changed => changed += 1,
+                Change::Same => {}
+            }
+        }
+        for named in gone {
+            if named.retire() {
+                removed += 1;
+                let _ = self.routes.remove(&named.paths.sse);
+            }
+            self.forget(&named);
+        }
+        if added + changed + removed > 0 {
+            tracing::info!(added, changed, removed, "configuration read");
+        } else {
+            tracing::info!("configuration read; nothing has changed");
+        }
+        Ok(())
+    }
+
+    /// Puts a server under a name.
+    pub(super) fn set(self: &Arc<Self>, name: &str, server: Server) -> Result<Change, String> {
+        if let Server::Command(command) = &server
+            && command.find().is_none()
+        {
+            tracing::warn!(server = name, program = command.name(), "the program is not there now");
+        }
+        let existing = self.lock().get(name).cloned();
+        if let Some(named) = existing {
+            let mut state = named.state();
+            let was_retired = std::mem::replace(&mut state.retired, false);
+            let same = state.target.server == server;
+            if !same {
+                state.target = Arc::new(self.target(server));
+            }
+            drop(state);
+            if was_retired {
+                self.mount(&named);
+            }
+            return Ok(match (was_retired, same) {
+                (true, _) => Change::Added,
+                (false, true) => Change::Same,
+                (false, false) => Change::Changed,
+            });
+        }
+        let paths = self.settings.paths(name);
+        let transport = if name.is_empty() {
+            self.transport.clone()
+        } else {
+            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?
+        };
+        let target = Arc::new(self.target(server));
+        let named = Arc::new_cyclic(|this: &std::sync::Weak<Named>| Named {
+            name: name.to_owned(),
+            mcp: (!self.settings.no_mcp).then(|| self.mcp(this.clone())),
+            paths,
+            transport,
+            state: Mutex::new(State { target, retired: false }),
+            sessions: AtomicUsize::new(0),
+            children: self.children.clone(),
+        });
+        self.lock().insert(name.to_owned(), Arc::clone(&named));
+        self.mount(&named);
+        Ok(Change::Added)
+    }
+
+    fn mount(self: &Arc<Self>, named: &Arc<Named>) {
+        let (table, server) = (Arc::clone(self), Arc::downgrade(named));
+        let connect = named.transport.connect_sse(move |session: Session| {
+            let (table, server) = (Arc::clone(&table), server.upgrade());
+            async move {
+                let Some(named) = server else { return };
+                let _running = table.running.token();
+                let (receiver, reply) = session.split();
+                named.run(receiver, reply).await;
+                table.forget(&named);
+            }
+        });
+        self.routes.sse(&named.paths.sse, connect);
+        self.routes.messages(&named.paths.messages, named.transport.handle_post_message());
+    }
+
+    /// Takes a server out whose time is over.
+    fn forget(&self, named: &Arc<Named>) {
+        let mut servers = self.lock();
+        if named.state().retired && named.sessions.load(Ordering::Acquire) == 0 {
+            servers.remove(&named.name);
+            let _ = self.routes.remove(&named.paths.messages);
+        }
+    }
+
+    fn target(&self, server: Server) -> Target {
+        let remote = match &server {
+            Server::Command(_) => None,
+            Server::Remote(RemoteServer { url, kind, headers, headers_from_client }) => Some(Remote {
+                url: url.clone(),
+                kind: *kind,
+                headers: headers.clone(),
+                headers_from_client: headers_from_client.clone(),
+                client: self.client.clone(),
+                message_bytes: self.bounds.message_bytes,
+                start_timeout: self.bounds.start_timeout,
+                found: Arc::default(),
+            }),
+        };
+        Target { server, remote }
+    }
+
+    fn mcp(self: &Arc<Self>, named: std::sync::Weak<Named>) -> Mcp {
+        let Settings { mcp_idle_timeout, keep_alive, max_body_bytes, http, .. } = &self.settings;
+        let table = Arc::downgrade(self);
+        let run = move |receiver, reply| {
+            let (table, named) = (table.upgrade(), named.upgrade());
+            async move {
+                let (Some(table), Some(named)) = (table, named) else { return };
+                let _running = table.running.token();
+                named.run(receiver, reply).await;
+                table.forget(&named);
+            }
+        };
+        let sessions = Sessions::new(*mcp_idle_timeout, *http, Arc::clone(&self.http_sessions), run);
+        let config = StreamableHttpServerConfig::default()
+            .with_sse_keep_alive((!keep_alive.is_zero()).then_some(*keep_alive))
+            .with_max_request_body_bytes(*max_body_bytes)
+            .with_cancellation_token(self.end_http.clone())
+            // The transport's own check comes first.
+            .disable_allowed_hosts()
+            .disable_allowed_origins();
+        StreamableHttpService::new(|| Ok(WithSessionsOnly), Arc::new(sessions), config)
+    }
+}
+
+/// What a new definition was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Added,
+    Changed,
+    Same,
+}
+
+impl Settings {
+    fn paths(&self, name: &str) -> Paths {
+        let Self { sse_path, message_path, mcp_path, base_path, .. } = self;
+        let before = if name.is_empty() { String::new() } else { format!("{base_path}/{name}") };
+        let mcp = format!("{before}{mcp_path}");
+        Paths {
+            sse: format!("{before}{sse_path}"),
+            messages: format!("{before}{message_path}"),
+            mcp: mcp.trim_end_matches('/').to_owned(),
+        }
+    }
+}
+
+impl Named {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it takes no new sessions.
+    pub(super) fn is_retired(&self) -> bool {
+        self.state().retired
+    }
+
+    /// Takes no new sessions any more; whether that is new.
+    fn retire(&self) -> bool {
+        !std::mem::replace(&mut self.state().retired, true)
+    }
+
+    /// What it is, for people.
+    pub(super) fn what(&self) -> String {
+        let target = Arc::clone(&self.state().target);
+        match (&target.server, &target.remote) {
+            (Server::Command(command), _) => command.name(),
+            (Server::Remote(_), remote) => remote.as_ref().map(Remote::name).unwrap_or_default(),
+        }
+    }
+
+    async fn run(&self, receiver: impl Receive, reply: impl Reply) {
+        let _counted = Counted::new(&self.sessions);
+        let target = Arc::clone(&self.state().target);
+        session::run(&self.children, &target, receiver, reply).await;
+    }
+}
+
+/// One session in the count, until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
