@@ -125,7 +125,10 @@ async fn session(
     } else {
         tracing::info!(url = remote.name(), "session opened");
     }
-    Ok(relay(first, client, reply, &mut sink, &mut source).await)
+    let end = relay(first, client, reply, &mut sink, &mut source).await;
+    drop(sink);
+    source.end().await;
+    Ok(end)
 }
 
 /// Opens the session that the client believes to have.

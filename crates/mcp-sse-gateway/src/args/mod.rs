@@ -34,6 +34,10 @@ pub(crate) enum Command {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Demo {
+    /// Serve it on stdin and stdout instead, as in `mcp-sse serve -- mcp-sse demo --stdio`
+    #[arg(long)]
+    pub(crate) stdio: bool,
+
     #[command(flatten)]
     pub(crate) listen: Listen,
     #[command(flatten)]

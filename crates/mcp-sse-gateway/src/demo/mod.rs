@@ -16,6 +16,13 @@ use crate::{
 
 pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     let args::Demo { listen, limits, .. } = args;
+    if args.stdio {
+        // A client that says nothing, or leaves: then this is over.
+        if let Ok(running) = Demo::new().session().serve(rmcp::transport::stdio()).await {
+            let _ = running.waiting().await;
+        }
+        return Ok(());
+    }
     let transport = listen.transport(limits, false).map_err(Exit::Usage)?;
     listen.check_paths().map_err(Exit::Usage)?;
     let (listener, address) = bind(listen.address()).await?;

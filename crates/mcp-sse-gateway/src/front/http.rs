@@ -63,11 +63,12 @@ pub(crate) struct Sessions {
 pub(crate) struct Figures {
     open: watch::Sender<usize>,
     requests: watch::Sender<usize>,
+    end: CancellationToken,
 }
 
 impl Default for Figures {
     fn default() -> Self {
-        Self { open: watch::Sender::new(0), requests: watch::Sender::new(0) }
+        Self { open: watch::Sender::new(0), requests: watch::Sender::new(0), end: CancellationToken::new() }
     }
 }
 
@@ -79,6 +80,11 @@ impl Figures {
     /// Resolves when no request of a client is in flight.
     pub(crate) async fn no_requests(&self) {
         let _ = self.requests.subscribe().wait_for(|requests| *requests == 0).await;
+    }
+
+    /// Ends all sessions, after what was sent in them.
+    pub(crate) fn end(&self) {
+        self.end.cancel();
     }
 
     /// Resolves when no session is open.
@@ -269,6 +275,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn answered(&self, id: &RequestId) {
+        if self.state().pending.remove(id) {
+            self.figures.requests.send_modify(|requests| *requests -= 1);
+        }
+    }
+
     async fn send(&self, message: &Message) -> Result<(), Gone> {
         let typed = match serde_json::from_slice::<ServerJsonRpcMessage>(message.as_bytes()) {
             Ok(typed) => typed,
@@ -342,12 +354,7 @@ impl Reply for HttpReply {
     async fn send(&self, message: Message) -> Result<(), Gone> {
         let ready = {
             let mut state = self.shared.state();
-            if let MessageKind::Response { id: Some(id), .. } = message.kind() {
-                if state.pending.remove(id) {
-                    self.shared.figures.requests.send_modify(|requests| *requests -= 1);
-                }
-                state.initialized = true;
-            }
+            state.initialized |= matches!(message.kind(), MessageKind::Response { .. });
             if state.initialized {
                 let mut ready = vec![message];
                 ready.append(&mut state.early);
@@ -362,18 +369,21 @@ impl Reply for HttpReply {
         };
         for message in ready {
             self.shared.send(&message).await?;
+            if let MessageKind::Response { id: Some(id), .. } = message.kind() {
+                self.shared.answered(id);
+            }
         }
         Ok(())
     }
 
     async fn fail(&self, text: &str) {
-        let pending = std::mem::take(&mut self.shared.state().pending);
-        self.shared.figures.requests.send_modify(|requests| *requests -= pending.len());
+        let pending: Vec<_> = self.shared.state().pending.iter().cloned().collect();
         for id in pending {
             let error = Message::error(&id, CONNECTION_CLOSED, text);
             if self.shared.send(&error).await.is_err() {
                 break;
             }
+            self.shared.answered(&id);
         }
         self.shared.closed.cancel();
     }
@@ -382,6 +392,7 @@ impl Reply for HttpReply {
         tokio::select! {
             () = self.shared.closed.cancelled() => {}
             () = self.shared.sender.closed() => {}
+            () = self.shared.figures.end.cancelled() => {}
         }
     }
 }

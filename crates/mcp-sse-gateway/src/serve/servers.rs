@@ -46,7 +46,7 @@ pub(super) struct Table {
     settings: Settings,
     /// Sessions over Streamable HTTP.
     http_sessions: Arc<http::Figures>,
-    /// Ends the sessions over Streamable HTTP.
+    /// Ends whatever rmcp's services still do.
     end_http: CancellationToken,
     /// Sessions that are not over yet for their servers.
     running: TaskTracker,
@@ -171,8 +171,9 @@ impl Table {
     /// Waits until no request over Streamable HTTP is in flight, at most this long, and ends the sessions.
     pub(super) async fn drain_http(&self, timeout: Duration) {
         let _ = tokio::time::timeout(timeout, self.http_sessions.no_requests()).await;
-        self.end_http.cancel();
+        self.http_sessions.end();
         let _ = tokio::time::timeout(timeout, self.http_sessions.no_sessions()).await;
+        self.end_http.cancel();
     }
 
     /// Waits until remote servers know that their sessions are over.

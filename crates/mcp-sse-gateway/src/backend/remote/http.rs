@@ -3,14 +3,16 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use mcp_sse::{Incoming, Message, MessageKind};
+use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use rmcp::{
     RoleClient,
     model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
+    transport::common::client_side_sse::ExponentialBackoff,
     transport::streamable_http_client::{
         StreamableHttpClient, StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
         StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
@@ -22,23 +24,47 @@ use tokio::{
     task::JoinHandle,
 };
 
+use tokio_util::task::TaskTracker;
+
 use super::{Failure, Remote};
-use crate::transport::{Outgoing, Receiver, Sender, split};
+use crate::transport::{Outgoing, Receiver, Sender, chain, split};
 
 /// Connects when the first message is sent.
 pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource) {
     let headers = Headers(Arc::new(Mutex::new(headers)));
-    let client = WithHeaders { client: remote.client.clone(), headers: headers.clone() };
+    let trouble = Arc::new(Mutex::new(None));
+    let client = WithHeaders {
+        client: remote.client.clone(),
+        headers: headers.clone(),
+        trouble: Arc::clone(&trouble),
+    };
     let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str());
     config.max_sse_event_size = remote.message_bytes;
     config.max_json_response_size = remote.message_bytes;
     config.allow_stateless = true;
+    config.retry_config = Arc::new(resumes());
     let (sender, receiver, transport) =
         split::<RoleClient, _>(StreamableHttpClientTransport::with_client(client, config));
     let (answers, own) = mpsc::channel(16);
-    let trouble = Arc::new(Mutex::new(None));
-    let sink = HttpSink { remote: remote.clone(), headers, sender, answers, trouble: Arc::clone(&trouble) };
-    (sink, HttpSource { name: remote.name(), receiver, own, trouble, transport })
+    let sends = TaskTracker::new();
+    let sink = HttpSink {
+        remote: remote.clone(),
+        headers,
+        sender,
+        answers,
+        trouble: Arc::clone(&trouble),
+        sends: sends.clone(),
+    };
+    (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, transport })
+}
+
+/// A stream that broke is resumed, but not for ever: somebody waits for the answers.
+fn resumes() -> ExponentialBackoff {
+    let mut retries = ExponentialBackoff::default();
+    retries.max_times = Some(4);
+    retries.base_duration = Duration::from_millis(250);
+    retries.max_delay = Some(Duration::from_secs(2));
+    retries
 }
 
 /// What went wrong last; the transport itself only ends.
@@ -51,6 +77,8 @@ pub(crate) struct HttpSink {
     /// For requests that the server did not take: the errors in place of its answers.
     answers: mpsc::Sender<Message>,
     trouble: Trouble,
+    /// Sends whose end is awaited.
+    sends: TaskTracker,
 }
 
 impl HttpSink {
@@ -79,10 +107,10 @@ impl HttpSink {
         self.sender.send(Outgoing { message: typed, sent }).await.map_err(|_| closed())?;
         let (answers, trouble) = (self.answers.clone(), Arc::clone(&self.trouble));
         // It may take as long as the server takes to answer; others go on meanwhile. It ends with the transport.
-        tokio::spawn(async move {
+        self.sends.spawn(async move {
             let Ok(Err(error)) = result.await else { return };
+            let error = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(error);
             tracing::warn!("{name} did not take a message: {error}");
-            *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
             if let Some(id) = id {
                 let text = format!("{name} did not take the request: {error}");
                 let _ = answers.send(Message::error(&id, -32000, &text)).await;
@@ -97,6 +125,7 @@ pub(crate) struct HttpSource {
     receiver: Receiver<RoleClient>,
     own: mpsc::Receiver<Message>,
     trouble: Trouble,
+    sends: TaskTracker,
     transport: JoinHandle<()>,
 }
 
@@ -115,16 +144,41 @@ impl HttpSource {
                 message = self.receiver.recv() => message,
             };
             let Some(message) = message else {
+                // What is still being sent has failed too, and says why.
+                self.sends.close();
+                tokio::select! {
+                    biased;
+                    Some(answer) = self.own.recv() => return Ok(answer),
+                    () = self.sends.wait() => {}
+                }
+                if let Ok(answer) = self.own.try_recv() {
+                    return Ok(answer);
+                }
                 let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let why = trouble.map(|why| format!(": {why}")).unwrap_or_default();
                 return Err(Failure::new(format!("the session with {} ended{why}", self.name)));
             };
+            if let Some(broken) = broken(&message) {
+                let text = format!("the connection to {} broke before the answer", self.name);
+                tracing::warn!("{text}");
+                return Ok(Message::error(&broken, -32000, &text));
+            }
             let parsed = serde_json::to_vec(&message).ok().and_then(|json| Message::parse(json).ok());
             match parsed {
                 Some(message) => return Ok(message),
                 None => tracing::warn!("a message of {} cannot be written as JSON-RPC", self.name),
             }
         }
+    }
+}
+
+/// The request that rmcp gives up, because the stream of its response is gone.
+fn broken(message: &ServerJsonRpcMessage) -> Option<RequestId> {
+    let ServerJsonRpcMessage::Error(error) = message else { return None };
+    error.error.data.as_ref()?.get("io.modelcontextprotocol/transportClosed")?;
+    match error.id.as_ref()? {
+        rmcp::model::NumberOrString::Number(id) => Some(RequestId::from(*id)),
+        rmcp::model::NumberOrString::String(id) => Some(RequestId::from(&**id)),
     }
 }
 
@@ -149,11 +203,26 @@ impl Headers {
 struct WithHeaders {
     client: reqwest::Client,
     headers: Headers,
+    trouble: Trouble,
 }
 
 type Custom = HashMap<HeaderName, HeaderValue>;
 type Failed = StreamableHttpError<reqwest::Error>;
 type Events = BoxStream<'static, Result<Sse, SseError>>;
+
+impl WithHeaders {
+    /// An error without the URL, which may hold secrets. Its causes, which rmcp does not pass on, are noted.
+    fn cleaned(&self, error: Failed) -> Failed {
+        match error {
+            StreamableHttpError::Client(error) => {
+                let error = error.without_url();
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain(&error));
+                StreamableHttpError::Client(error)
+            }
+            other => other,
+        }
+    }
+}
 
 impl StreamableHttpClient for WithHeaders {
     type Error = reqwest::Error;
@@ -167,7 +236,10 @@ impl StreamableHttpClient for WithHeaders {
         custom: Custom,
     ) -> Result<StreamableHttpPostResponse, Failed> {
         let custom = self.headers.add_to(custom);
-        self.client.post_message(uri, message, session, auth, custom).await
+        self.client
+            .post_message(uri, message, session, auth, custom)
+            .await
+            .map_err(|error| self.cleaned(error))
     }
 
     async fn post_message_with_response_limits(
@@ -180,7 +252,10 @@ impl StreamableHttpClient for WithHeaders {
         limits: StreamableHttpResponseLimits,
     ) -> Result<StreamableHttpPostResponse, Failed> {
         let custom = self.headers.add_to(custom);
-        self.client.post_message_with_response_limits(uri, message, session, auth, custom, limits).await
+        self.client
+            .post_message_with_response_limits(uri, message, session, auth, custom, limits)
+            .await
+            .map_err(|error| self.cleaned(error))
     }
 
     async fn delete_session(
@@ -190,7 +265,10 @@ impl StreamableHttpClient for WithHeaders {
         auth: Option<String>,
         custom: Custom,
     ) -> Result<(), Failed> {
-        self.client.delete_session(uri, session, auth, self.headers.add_to(custom)).await
+        self.client
+            .delete_session(uri, session, auth, self.headers.add_to(custom))
+            .await
+            .map_err(|error| self.cleaned(error))
     }
 
     async fn get_stream(
@@ -201,7 +279,10 @@ impl StreamableHttpClient for WithHeaders {
         auth: Option<String>,
         custom: Custom,
     ) -> Result<Events, Failed> {
-        self.client.get_stream(uri, session, last_event_id, auth, self.headers.add_to(custom)).await
+        self.client
+            .get_stream(uri, session, last_event_id, auth, self.headers.add_to(custom))
+            .await
+            .map_err(|error| self.cleaned(error))
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -214,6 +295,9 @@ impl StreamableHttpClient for WithHeaders {
         limit: usize,
     ) -> Result<Events, Failed> {
         let custom = self.headers.add_to(custom);
-        self.client.get_stream_with_max_sse_event_size(uri, session, last_event_id, auth, custom, limit).await
+        self.client
+            .get_stream_with_max_sse_event_size(uri, session, last_event_id, auth, custom, limit)
+            .await
+            .map_err(|error| self.cleaned(error))
     }
 }

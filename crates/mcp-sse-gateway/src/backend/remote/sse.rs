@@ -67,7 +67,11 @@ impl Stream {
             request = request.header("last-event-id", id);
         }
         let response = request.send().await.map_err(|error| {
-            Refused::Failed(Failure::new(format!("cannot reach {}: {}", remote.name(), chain(&error))))
+            Refused::Failed(Failure::new(format!(
+                "cannot reach {}: {}",
+                remote.name(),
+                chain(&error.without_url())
+            )))
         })?;
         let status = response.status();
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
@@ -94,7 +98,7 @@ impl Stream {
             }
             match self.body.next().await {
                 None => return Err(Broken::Connection("it ended".to_owned())),
-                Some(Err(error)) => return Err(Broken::Connection(chain(&error))),
+                Some(Err(error)) => return Err(Broken::Connection(chain(&error.without_url()))),
                 Some(Ok(piece)) => {
                     let Self { events, ready, .. } = self;
                     events.push(&piece, |event| ready.push_back(event)).map_err(|_| Broken::TooLong)?;
@@ -188,10 +192,9 @@ impl SseSink {
                 .headers(headers.clone())
                 .header("content-type", "application/json")
                 .body(Bytes::copy_from_slice(message.as_bytes()));
-            let answer = request
-                .send()
-                .await
-                .map_err(|error| Refusal::Message(format!("cannot post to {name}: {}", chain(&error))))?;
+            let answer = request.send().await.map_err(|error| {
+                Refusal::Message(format!("cannot post to {name}: {}", chain(&error.without_url())))
+            })?;
             match answer.status() {
                 status if status.is_success() => return Ok(()),
                 StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Refusal::SessionGone),

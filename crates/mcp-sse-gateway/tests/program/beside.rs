@@ -1,0 +1,119 @@
+//! What is served beside SSE: Streamable HTTP, and the health checks.
+
+use crate::help::{INITIALIZE, PING, Program, count, echo, long_task};
+
+const MCP: &str =
+    "POST /mcp HTTP/1.1\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json";
+
+/// Opens a session; its header line.
+fn open(gateway: &Program) -> String {
+    let answer = gateway.request(MCP, INITIALIZE);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("mcp-sse demo"), "{answer}");
+    let line = answer.lines().find(|line| line.starts_with("mcp-session-id:")).unwrap().to_owned();
+    let initialized = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    let answer = gateway.request(&format!("{MCP}\r\n{line}"), initialized);
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    line
+}
+
+#[test]
+fn the_same_server_is_there_over_streamable_http_a_child_for_each_session() {
+    let gateway = Program::gateway(&["--log-level", "trace"]);
+    let (a, b) = (open(&gateway), open(&gateway));
+    for (session, text) in [(&a, "for a"), (&b, "for b")] {
+        let answer = gateway.request(&format!("{MCP}\r\n{session}"), &echo(7, text));
+        assert!(answer.contains(text), "{answer}");
+    }
+    assert_eq!(count(&gateway.log.so_far(), "server started"), 2);
+    let ready = gateway.get("/readyz");
+    assert!(ready.contains(r#""streamable_http":2"#), "{ready}");
+    let deleted = gateway.request(&format!("DELETE /mcp HTTP/1.1\r\n{a}"), "");
+    assert!(deleted.starts_with("HTTP/1.1 2"), "{deleted}");
+    let log = gateway.log.until_says("server ended");
+    assert!(gateway.request(&format!("{MCP}\r\n{a}"), PING).starts_with("HTTP/1.1 404"));
+    assert!(gateway.request(&format!("{MCP}\r\n{b}"), PING).contains(r#""result":{}"#));
+    for session in [a, b] {
+        let id = session.split(": ").nth(1).unwrap();
+        assert!(!log.contains(id), "a whole session id in the log");
+    }
+}
+
+#[test]
+fn a_child_that_dies_fails_what_is_pending_there_too() {
+    let script = r#"read -r first; printf '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"mcp-sse demo","version":"0"}}}\n'
+        read -r initialized; read -r call; echo bye >&2; exit 4"#;
+    let gateway = Program::script(&[], script);
+    let session = open(&gateway);
+    let answer = gateway.request(&format!("{MCP}\r\n{session}"), PING);
+    assert!(answer.contains("the server ended (exit status: 4); its stderr ends: bye"), "{answer}");
+    gateway.log.until_says("session over Streamable HTTP closed");
+    assert!(gateway.request(&format!("{MCP}\r\n{session}"), PING).starts_with("HTTP/1.1 404"));
+
+    let gateway = Program::script(&[], "echo no >&2; exit 1");
+    let answer = gateway.request(MCP, INITIALIZE);
+    assert!(answer.contains("the server ended (exit status: 1); its stderr ends: no"), "{answer}");
+}
+
+#[test]
+fn a_shutdown_lets_its_calls_finish_and_ends_its_children() {
+    let gateway = Program::gateway(&[]);
+    let session = open(&gateway);
+    let answer = std::thread::scope(|scope| {
+        let call = scope.spawn(|| gateway.request(&format!("{MCP}\r\n{session}"), &long_task(1, 20, 20)));
+        while !gateway.request(&format!("{MCP}\r\n{session}"), &stats(2)).contains(r#"\"running\":1"#) {}
+        gateway.signal("-TERM");
+        call.join().unwrap()
+    });
+    assert!(answer.contains("done 20 steps"), "{answer}");
+    let (success, log) = gateway.end();
+    assert!(success && log.contains("server ended"), "{log}");
+}
+
+fn stats(id: u32) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"resources/read","params":{{"uri":"demo://stats"}}}}"#)
+}
+
+#[test]
+fn it_is_guarded_and_bounded_like_sse() {
+    let gateway = Program::gateway(&["--max-sessions", "1", "--cors", "--start-timeout", "2s"]);
+    let evil = gateway.request(&format!("{MCP}\r\nhost: evil.example"), INITIALIZE);
+    assert!(evil.starts_with("HTTP/1.1 421"), "{evil}");
+    let evil = gateway.request(&format!("{MCP}\r\norigin: https://evil.example"), INITIALIZE);
+    assert!(evil.starts_with("HTTP/1.1 403"), "{evil}");
+    let preflight =
+        "OPTIONS /mcp HTTP/1.1\r\norigin: http://localhost:5173\r\naccess-control-request-method: POST";
+    let answer = gateway.request(preflight, "");
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    assert!(answer.contains("access-control-allow-origin: http://localhost:5173"), "{answer}");
+    open(&gateway);
+    let full = gateway.request(MCP, INITIALIZE);
+    assert!(full.starts_with("HTTP/1.1 503") && full.contains("retry-after: 1"), "{full}");
+    assert!(gateway.get("/readyz").contains(r#""ready":false"#));
+    // The place is the other transport's: an SSE session that wants a server waits for it, and is told.
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    let answer = client.data();
+    assert!(answer.contains("1 servers are running, which is the limit"), "{answer}");
+}
+
+#[test]
+fn health_checks_come_under_any_name_and_tell_a_drain() {
+    let gateway = Program::gateway(&["--health-endpoint", "/alive", "--shutdown-timeout", "1h"]);
+    for path in ["/healthz", "/alive"] {
+        let answer = gateway.request(&format!("GET {path} HTTP/1.1\r\nhost: 10.0.0.7:8000"), "");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+    }
+    assert!(gateway.request("POST /healthz HTTP/1.1", "").starts_with("HTTP/1.1 405"));
+    assert!(gateway.get("/readyz").contains(r#""ready":true"#));
+    let mut client = gateway.connect();
+    client.initialize();
+    client.accepted(&long_task(1, 60, 60_000));
+    client.accepted(PING);
+    client.answer(9);
+    gateway.signal("-TERM");
+    gateway.log.until_says("shutting down");
+    let ready = gateway.get("/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains(r#""draining":true"#), "{ready}");
+    assert!(gateway.get("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(gateway.request(MCP, INITIALIZE).starts_with("HTTP/1.1 503"));
+}

@@ -1,0 +1,182 @@
+//! How children begin and end: with their reasons, and none left behind.
+
+use std::fs;
+
+use crate::help::{Folder, INITIALIZE, Program, Witness, count, long_task, pids};
+
+#[test]
+fn a_child_that_exits_at_once_answers_initialize_with_its_status_and_stderr() {
+    for (script, expected) in [
+        (
+            "echo 'no config' >&2; echo 'giving up' >&2; exit 3",
+            "the server ended (exit status: 3); its stderr ends: no config | giving up",
+        ),
+        ("exit 0", "the server ended (exit status: 0); it wrote nothing to stderr"),
+        ("kill -9 $$", "the server ended (signal: 9 (SIGKILL)); it wrote nothing to stderr"),
+        ("exec 1>&-; exec sleep 1000", "the server closed its output; it wrote nothing to stderr"),
+    ] {
+        let gateway = Program::script(&["--stop-timeout", "200ms"], script);
+        let mut client = gateway.connect();
+        client.accepted(INITIALIZE);
+        let answer = client.data();
+        assert!(answer.contains(r#""id":0"#) && answer.contains(expected), "{answer}");
+        assert!(client.rest().ends_with("0\r\n\r\n"), "the stream ends");
+        gateway.log.until_says("server ended");
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_started_says_so_in_the_answer_to_initialize() {
+    let folder = Folder::new();
+    let program = folder.write("program", "#!/no/such/interpreter\n");
+    std::process::Command::new("chmod").args(["+x", &program]).status().unwrap();
+    let gateway = Program::start("serve", &["--", &program]);
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    let answer = client.data();
+    assert!(answer.contains("cannot start ") && answer.contains("No such file or directory"), "{answer}");
+    client.rest();
+}
+
+#[test]
+fn a_silent_child_is_given_up_after_the_start_timeout() {
+    let gateway =
+        Program::script(&["--start-timeout", "200ms"], "echo thinking >&2; while read -r x; do :; done");
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    let answer = client.data();
+    assert!(answer.contains("no answer within 200ms after its start; its stderr ends: thinking"), "{answer}");
+    gateway.log.until_says("server ended");
+}
+
+/// Ignores SIGTERM and the end of its input, as does what it has started.
+const STUBBORN: &str =
+    r#"trap "" TERM; sleep 1000 & sleep 1000 & echo up >&9; cat; while :; do sleep 1000; done"#;
+
+fn stubborn(folder: &Folder) -> (String, Witness) {
+    let (pipe, witness) = Witness::new(folder, "alive");
+    (format!("exec 9>{pipe}; {STUBBORN}"), witness)
+}
+
+#[test]
+fn a_session_that_ends_takes_the_whole_process_group_along() {
+    let folder = Folder::new();
+    let (script, witness) = stubborn(&folder);
+    let gateway = Program::script(&["--resume-window", "0s", "--stop-timeout", "100ms"], &script);
+    let client = gateway.connect();
+    client.accepted(INITIALIZE);
+    witness.until_says("up");
+    drop(client);
+    witness.gone("up");
+    let log = gateway.log.until_says("server ended");
+    assert!(log.contains("forced=\"SIGKILL\""), "{log}");
+}
+
+#[test]
+fn what_a_child_left_running_goes_with_it() {
+    let folder = Folder::new();
+    let (pipe, witness) = Witness::new(&folder, "alive");
+    let script = format!("exec 9>{pipe}; sleep 1000 & echo up >&9; while read -r x; do :; done");
+    let gateway = Program::script(&["--resume-window", "0s"], &script);
+    let client = gateway.connect();
+    client.accepted(INITIALIZE);
+    witness.until_says("up");
+    drop(client);
+    witness.gone("up");
+    let log = gateway.log.until_says("server ended");
+    assert!(log.contains("status=exit status: 0") && !log.contains("forced"), "{log}");
+}
+
+#[test]
+fn a_shutdown_lets_calls_finish_and_leaves_no_process() {
+    let folder = Folder::new();
+    let (pipe, witness) = Witness::new(&folder, "alive");
+    let script = format!("exec 9>{pipe}; echo up >&9; exec {} demo --stdio", crate::help::PROGRAM);
+    let gateway = Program::script(&[], &script);
+    let mut client = gateway.connect();
+    client.initialize();
+    client.accepted(&long_task(1, 30, 20));
+    assert!(client.data().contains("notifications/progress"));
+    gateway.signal("-TERM");
+    let rest = client.rest();
+    assert!(rest.contains("done 30 steps"), "{rest}");
+    witness.gone("up");
+    let (success, log) = gateway.end();
+    assert!(success && log.contains("drained=1") && log.contains("server ended"), "{log}");
+}
+
+#[test]
+fn a_second_signal_leaves_no_process_either() {
+    let folder = Folder::new();
+    let (script, witness) = stubborn(&folder);
+    let gateway = Program::script(&["--stop-timeout", "1h", "--shutdown-timeout", "1h"], &script);
+    let client = gateway.connect();
+    client.accepted(INITIALIZE);
+    witness.until_says("up");
+    gateway.signal("-TERM");
+    gateway.log.until_says("shutting down");
+    gateway.signal("-TERM");
+    witness.gone("up");
+    let (success, log) = gateway.end();
+    assert!(success && log.contains("second signal"), "{log}");
+}
+
+#[test]
+fn sigkill_of_the_gateway_leaves_no_process() {
+    let folder = Folder::new();
+    let (script, witness) = stubborn(&folder);
+    let gateway = Program::script(&[], &script);
+    let client = gateway.connect();
+    client.accepted(INITIALIZE);
+    witness.until_says("up");
+    gateway.signal("-KILL");
+    witness.gone("up");
+}
+
+/// As `pkill -9 mcp-sse` does.
+#[cfg(target_os = "linux")]
+#[test]
+fn sigkill_of_the_gateway_and_its_guard_leaves_no_child() {
+    let folder = Folder::new();
+    let (pipe, witness) = Witness::new(&folder, "alive");
+    let gateway = Program::script(
+        &[],
+        &format!("exec 9>{pipe}; echo up >&9; trap '' TERM; while :; do read -r x; done"),
+    );
+    let client = gateway.connect();
+    client.accepted(INITIALIZE);
+    witness.until_says("up");
+    let server = pids(&gateway.log.so_far());
+    let all = fs::read_to_string(format!("/proc/{0}/task/{0}/children", gateway.pid())).unwrap_or_default();
+    let mut children: Vec<u32> = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap() {
+        let text = fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+        children.extend(text.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
+    }
+    let guards: Vec<u32> = children.into_iter().filter(|pid| !server.contains(pid)).collect();
+    assert_eq!(guards.len(), 1, "{all}");
+    crate::help::signal_to(guards[0], "-KILL");
+    gateway.signal("-KILL");
+    witness.gone("up");
+}
+
+#[test]
+fn over_the_bounds_it_waits_or_says_so() {
+    let gateway = Program::gateway(&["--max-sessions", "1"]);
+    let mut client = gateway.connect();
+    client.initialize();
+    assert!(gateway.get("/sse").starts_with("HTTP/1.1 503"));
+    assert!(gateway.get("/readyz").starts_with("HTTP/1.1 503"));
+    client.echo(1, "served");
+
+    // The third has to wait for its turn longer than a start may take.
+    let gateway = Program::gateway(&["--start-rate", "1", "--start-timeout", "1500ms"]);
+    let mut clients = [gateway.connect(), gateway.connect(), gateway.connect(), gateway.connect()];
+    for client in &clients {
+        client.accepted(INITIALIZE);
+    }
+    let answers: Vec<String> = clients.iter_mut().map(|client| client.answer(0)).collect();
+    assert!(answers[0].contains(r#""result""#), "{}", answers[0]);
+    assert!(answers[3].contains("too many servers are being started"), "{}", answers[3]);
+    assert!(count(&gateway.log.so_far(), "raise --start-rate") > 0);
+}

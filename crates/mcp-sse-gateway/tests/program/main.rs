@@ -1,0 +1,14 @@
+//! The program from outside: what it prints, how it exits, what it serves, and that it leaves nothing behind.
+
+#![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
+
+mod beside;
+mod cli;
+mod config;
+mod connect;
+mod demo;
+mod endings;
+mod help;
+mod isolation;
+mod relay;
+mod upstream;
