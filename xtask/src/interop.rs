@@ -1,6 +1,10 @@
-//! Real clients, pinned, against the program.
+//! Real clients, pinned, against the program: its own demo server here, and real servers behind the gateway in
+//! `servers`.
+
+mod servers;
 
 use std::{
+    ffi::OsString,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -41,10 +45,12 @@ pub(crate) fn run(report: &mut Report) {
         report.part(name, client(Path::new("node"), &node.join(script)));
     }
     const CHROMIUM: &str = "interop: Chromium EventSource";
-    match chromium() {
+    let chromium = chromium();
+    match &chromium {
         Ok(()) => report.part(CHROMIUM, client(Path::new("node"), &node.join("chromium.mjs"))),
-        Err(why) => report.left_out(CHROMIUM, &why),
+        Err(why) => report.left_out(CHROMIUM, why),
     }
+    servers::run(report, &node, chromium.is_ok());
 }
 
 fn interop(path: &str) -> PathBuf {
@@ -81,7 +87,7 @@ fn node() -> Result<PathBuf, String> {
 }
 
 /// The options that say where the peers of the benchmarks are, those that can be installed here.
-pub(crate) fn peers() -> Vec<std::ffi::OsString> {
+pub(crate) fn peers() -> Vec<OsString> {
     let mut options = Vec::new();
     let script = root().join("crates/mcp-sse-bench/peers/typescript_sdk.mjs");
     let node = node().and_then(|folder| {
@@ -115,8 +121,15 @@ fn chromium() -> Result<(), String> {
 
 /// Starts the program, runs one client against it, and stops it again.
 fn client(interpreter: &Path, script: &Path) -> Result<String, String> {
-    let mut program = Program::start()?;
-    let (ok, text) = output(Command::new(interpreter).arg(script).args(["--url", &program.url]))?;
+    let mut program = Program::start(&["demo".into()])?;
+    let mut command = Command::new(interpreter);
+    command.arg(script).args(["--url", &program.url]);
+    checks(&mut program, &mut command)
+}
+
+/// Runs a client against the program, stops both, and returns the client's last line if nothing failed.
+fn checks(program: &mut Program, command: &mut Command) -> Result<String, String> {
+    let (ok, text) = output(command)?;
     let stopped = program.stop();
     let last =
         text.lines().rev().find(|line| line.contains(" passed, ")).unwrap_or("no closing line").to_owned();
@@ -135,9 +148,14 @@ struct Program {
 }
 
 impl Program {
-    fn start() -> Result<Self, String> {
+    /// With this command and what stands behind it.
+    fn start(arguments: &[OsString]) -> Result<Self, String> {
+        let (command, others) = arguments.split_first().ok_or("no command")?;
         let mut child = Command::new(root().join("target/release/mcp-sse"))
+            .arg(command)
             .args(["--port", "0", "--log-level", "warn,mcp_sse=info"])
+            .args(others)
+            .current_dir(root())
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("mcp-sse: {error}"))?;

@@ -6,7 +6,10 @@ mod serve;
 
 use std::{ffi::OsString, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 pub(crate) use self::{
     connect::Connect,
@@ -70,9 +73,7 @@ impl Args {
     /// The arguments, or a message of one line.
     pub(crate) fn read() -> Result<Self, Exit> {
         Self::try_parse_from(with_command(std::env::args_os())).map_err(|error| match error.kind() {
-            clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => {
-                Exit::Shown(error.to_string())
-            }
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Shown(error.to_string()),
             _ => {
                 let text = error.to_string();
                 let lines: Vec<_> = text
@@ -81,7 +82,10 @@ impl Args {
                     .map(str::trim)
                     .filter(|line| !line.is_empty())
                     .collect();
-                Exit::Usage(format!("{}; see --help", lines.join("; ")))
+                let tip = word_too_many(&error)
+                    .map(|word| format!("; a program stands behind `--`, as in: mcp-sse serve -- {word}"))
+                    .unwrap_or_default();
+                Exit::Usage(format!("{}{tip}; see --help", lines.join("; ")))
             }
         })
     }
@@ -93,6 +97,12 @@ impl Args {
             Command::Demo(demo) => &demo.log,
         }
     }
+}
+
+/// What is not known and no option: most likely a program without the `--` before it.
+fn word_too_many(error: &clap::Error) -> Option<&String> {
+    let ContextValue::String(word) = error.get(ContextKind::InvalidArg)? else { return None };
+    (error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-')).then_some(word)
 }
 
 /// Options without a command are the demo's.

@@ -20,7 +20,7 @@ use crate::{
 Examples:
   mcp-sse serve -- npx -y @modelcontextprotocol/server-everything
   mcp-sse serve --port 9000 --env TOKEN=s3cret -- uvx mcp-server-git
-  mcp-sse serve --config mcp.json            (each server under /NAME/sse; SIGHUP reads the file again)
+  mcp-sse serve --config mcp.json   (each server under /NAME/sse; SIGHUP reads it again)
   mcp-sse serve --upstream https://example.com/mcp --header 'Authorization: Bearer ${TOKEN}'")]
 pub(crate) struct Serve {
     /// The program to start for each session, and its arguments
@@ -86,15 +86,15 @@ struct Program {
 #[command(next_help_heading = "Remote servers")]
 struct RemoteOptions {
     /// What --upstream speaks
-    #[arg(long, value_enum, default_value_t = Kind::Auto, requires = "upstream")]
+    #[arg(long, value_enum, default_value_t = Kind::Auto)]
     transport: Kind,
 
     /// Header for requests to --upstream; `${NAME}` is the value of an environment variable. Repeatable
-    #[arg(long, value_name = "NAME: VALUE", requires = "upstream")]
+    #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
     /// Header to take over from the client's requests, as in `Authorization`. Repeatable
-    #[arg(long, value_name = "NAME", requires = "upstream")]
+    #[arg(long, value_name = "NAME")]
     header_from_client: Vec<String>,
 
     /// Certificates to trust beside the system's, in PEM
@@ -208,6 +208,12 @@ impl Serve {
             && (!env.is_empty() || *clean_env || !env_from_header.is_empty() || cwd.is_some())
         {
             return Err("--env, --clean-env, --env-from-header and --cwd are for a program; in a configuration file each server has its own".to_owned());
+        }
+        let RemoteOptions { transport, header, header_from_client, .. } = &self.remote;
+        if self.upstream.is_none()
+            && (!header.is_empty() || !header_from_client.is_empty() || *transport != Kind::Auto)
+        {
+            return Err("--transport, --header and --header-from-client are for --upstream; in a configuration file each server has its own".to_owned());
         }
         self.check_paths()?;
         let programs = self.config.is_some() || matches!(main, Some(Server::Command(_)));

@@ -4,16 +4,20 @@ use std::net::TcpListener;
 
 use snapbox::{assert_data_eq, file, str};
 
-use crate::help::{refused, run};
+use crate::help::{Folder, refused, run};
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    let help = run(&["--help"]);
-    assert!(help.status.success() && help.stderr.is_empty());
-    assert_data_eq!(String::from_utf8(help.stdout).unwrap(), file!["help.txt"]);
-    let version = run(&["--version"]);
-    assert!(version.status.success());
-    assert_data_eq!(String::from_utf8(version.stdout).unwrap(), str!["mcp-sse [..]\n"]);
+    let help = |arguments: &[&str]| {
+        let help = run(arguments);
+        assert!(help.status.success() && help.stderr.is_empty());
+        String::from_utf8(help.stdout).unwrap()
+    };
+    assert_data_eq!(help(&["--help"]), file!["help.txt"]);
+    assert_data_eq!(help(&["serve", "--help"]), file!["help-serve.txt"]);
+    assert_data_eq!(help(&["connect", "--help"]), file!["help-connect.txt"]);
+    assert_data_eq!(help(&["demo", "--help"]), file!["help-demo.txt"]);
+    assert_data_eq!(help(&["--version"]), str!["mcp-sse [..]\n"]);
 }
 
 #[test]
@@ -90,4 +94,171 @@ fn a_busy_port_is_one_line_and_exit_code_2() {
         "error: cannot listen on 127.0.0.1:[..]: Address already in use (os error [..]); choose another with --host or --port\n"
     ];
     assert_data_eq!(refused(&["--port", &port]), expected);
+}
+
+#[test]
+fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
+    let folder = Folder::new();
+    let broken =
+        folder.write("broken.json", "{\n  \"mcpServers\": {\n    \"a\": { \"comand\": \"x\" }\n  }\n}");
+    let empty = folder.write("empty.json", "{ \"mcpServers\": {} }");
+    let text = folder.write("text.pem", "no certificate");
+    for (arguments, expected) in [
+        (
+            &[][..],
+            str![
+                "error: nothing to serve: give a program (mcp-sse serve -- COMMAND), --config FILE or --upstream URL; see --help"
+            ],
+        ),
+        (
+            &["npx", "server"],
+            str![
+                "error: unexpected argument 'npx' found; a program stands behind `--`, as in: mcp-sse serve -- npx; see --help"
+            ],
+        ),
+        (
+            &["--", "no-such-program"],
+            str![
+                "error: cannot find the program \"no-such-program\"; expected one in PATH, or a path (no shell is used: give a script as `sh -c '…'`)"
+            ],
+        ),
+        (&["--", "npx -y server"], str!["error: cannot find the program \"npx -y server\"; [..]"]),
+        (&["--env", "NAME", "--", "sh"], str!["error: --env \"NAME\": expected NAME=VALUE"]),
+        (
+            &["--env", "=x", "--", "sh"],
+            str!["error: --env \"=x\": \"\" is no name of an environment variable"],
+        ),
+        (
+            &["--env-from-header", "X-User", "--", "sh"],
+            str!["error: --env-from-header \"X-User\": expected HEADER=NAME, as in X-User=MCP_USER"],
+        ),
+        (
+            &["--env-from-header", "a b=C", "--", "sh"],
+            str!["error: --env-from-header \"a b=C\": \"a b\" is no name of a header"],
+        ),
+        (&["--cwd", "/no such", "--", "sh"], str!["error: --cwd \"/no such\" is no directory"]),
+        (
+            &["--upstream", "http://h", "--env", "A=B"],
+            str![
+                "error: --env, --clean-env, --env-from-header and --cwd are for a program; in a configuration file each server has its own"
+            ],
+        ),
+        (
+            &["--upstream", "http://h", "--", "sh"],
+            str!["error: the argument '--upstream <URL>' cannot be used with '[COMMAND]...'; see --help"],
+        ),
+        (&["--upstream", "h"], str!["error: --upstream \"h\" is no URL: relative URL without a base"]),
+        (
+            &["--upstream", "ws://h"],
+            str!["error: --upstream \"ws://h\" is no URL of a server; expected http:// or https://"],
+        ),
+        (
+            &["--upstream", "http://${NO_SUCH_VARIABLE}"],
+            str!["error: --upstream: the environment variable NO_SUCH_VARIABLE is not set"],
+        ),
+        (
+            &["--upstream", "http://h", "--header", "secret"],
+            str!["error: --header: expected 'NAME: VALUE', as in 'Authorization: Bearer ${TOKEN}'"],
+        ),
+        (
+            &["--upstream", "http://h", "--header", "X: ${NO_SUCH_VARIABLE}"],
+            str!["error: --header X: the environment variable NO_SUCH_VARIABLE is not set"],
+        ),
+        (
+            &["--upstream", "http://h", "--header", "Host: x"],
+            str!["error: --header: the header host belongs to the connection; it cannot be set or passed on"],
+        ),
+        (
+            &["--upstream", "http://h", "--header-from-client", "content-length"],
+            str![
+                "error: --header-from-client: the header content-length belongs to the connection; it cannot be set or passed on"
+            ],
+        ),
+        (
+            &["--header", "A: b", "--", "sh"],
+            str![
+                "error: --transport, --header and --header-from-client are for --upstream; in a configuration file each server has its own"
+            ],
+        ),
+        (
+            &["--upstream", "http://h", "--ca-file", "/no/such"],
+            str!["error: --ca-file /no/such: No such file or directory (os error 2)"],
+        ),
+        (
+            &["--upstream", "http://h", "--ca-file", &text],
+            str!["error: --ca-file [..]text.pem: expected certificates in PEM[..]"],
+        ),
+        (
+            &["--config", "/no/such"],
+            str!["error: cannot read /no/such: No such file or directory (os error 2)"],
+        ),
+        (&["--config", "/"], str!["error: cannot read /: Is a directory (os error 21)"]),
+        (&["--config", &empty], str!["error: [..]empty.json: there is no server in it"]),
+        (
+            &["--config", &broken],
+            str![
+                "error: [..]broken.json:3: mcpServers.a.comand: there is no such key; did you mean \"command\"?"
+            ],
+        ),
+        (
+            &["--mcp-path", "mcp", "--", "sh"],
+            str!["error: --mcp-path \"mcp\" is not a path; expected one such as /sse"],
+        ),
+        (
+            &["--mcp-path", "/sse/", "--", "sh"],
+            str!["error: --sse-path and --mcp-path are both \"/sse/\"; they must differ"],
+        ),
+        (
+            &["--mcp-path", "/healthz", "--", "sh"],
+            str!["error: --mcp-path \"/healthz\" is a path of the health checks; choose another"],
+        ),
+        (
+            &["--base-path", "x", "--", "sh"],
+            str!["error: --base-path \"x\" is not a path; expected one such as /sse"],
+        ),
+        (
+            &["--start-rate", "0", "--", "sh"],
+            str![
+                "error: invalid value '0' for '--start-rate <N>': expected a whole number, 1 or more; see --help"
+            ],
+        ),
+    ] {
+        let mut all = vec!["serve", "--port", "0"];
+        all.extend(arguments);
+        assert_data_eq!(refused(&all), expected);
+    }
+}
+
+#[test]
+fn a_mistake_with_connect_is_one_line_and_exit_code_2() {
+    for (arguments, expected) in [
+        (&[][..], str!["error: the following required arguments were not provided:; <URL>; see --help"]),
+        (&["example.com/sse"], str!["error: \"example.com/sse\" is no URL: relative URL without a base"]),
+        (
+            &["http://h", "--transport", "ws"],
+            str![
+                "error: invalid value 'ws' for '--transport <TRANSPORT>'; [possible values: auto, http, sse]; see --help"
+            ],
+        ),
+        (
+            &["http://h", "--header", "x"],
+            str!["error: --header: expected 'NAME: VALUE', as in 'Authorization: Bearer ${TOKEN}'"],
+        ),
+        (
+            &["http://h", "--ca-file", "/no/such"],
+            str!["error: --ca-file /no/such: No such file or directory (os error 2)"],
+        ),
+    ] {
+        let mut all = vec!["connect"];
+        all.extend(arguments);
+        assert_data_eq!(refused(&all), expected);
+    }
+}
+
+#[test]
+fn an_unknown_command_is_one_line_and_exit_code_2() {
+    assert_data_eq!(
+        refused(&["sevre"]),
+        str!["error: unrecognized subcommand 'sevre'; tip: a similar subcommand exists: 'serve'; see --help"]
+    );
 }

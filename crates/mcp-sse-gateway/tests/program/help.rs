@@ -19,8 +19,25 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-sse");
 /// Nothing here takes that long, unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Runs it to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Killed(command.spawn().unwrap());
+    let stdout = Written::by(child.0.stdout.take().unwrap());
+    let stderr = Written::by(child.0.stderr.take().unwrap());
+    let (stdout, stderr) = (stdout.all().into_bytes(), stderr.all().into_bytes());
+    Output { status: child.0.wait().unwrap(), stdout, stderr }
+}
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Exit code 2, nothing on stdout, and one line on stderr, which is returned.

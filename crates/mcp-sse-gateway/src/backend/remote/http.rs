@@ -109,7 +109,9 @@ impl HttpSink {
         // It may take as long as the server takes to answer; others go on meanwhile. It ends with the transport.
         self.sends.spawn(async move {
             let Ok(Err(error)) = result.await else { return };
-            let error = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or(error);
+            // Of rmcp's errors only this one has causes of its own.
+            let noted = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let error = noted.filter(|_| error.starts_with("Client error")).unwrap_or(error);
             tracing::warn!("{name} did not take a message: {error}");
             if let Some(id) = id {
                 let text = format!("{name} did not take the request: {error}");

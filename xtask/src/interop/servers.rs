@@ -1,0 +1,121 @@
+//! Real servers, pinned, behind the gateway, each driven by every client over both transports.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{Program, checks, interop, python};
+use crate::{
+    report::Report,
+    tools::{self, copy_files, exists, install_once, root},
+};
+
+const SERVERS: [&str; 4] = ["everything", "filesystem", "git", "time"];
+const NODE_CLIENTS: [&str; 4] = ["sdk-1x", "client-2x", "inspector", "chromium"];
+const PYTHON_CLIENTS: [&str; 2] = ["1x", "2x"];
+
+pub(super) fn run(report: &mut Report, node: &Path, chromium: bool) {
+    let name = |server: &str| format!("interop: {server} server behind the gateway");
+    if !exists("python3") || !exists("git") {
+        return report.left_out(&name("each"), "no python3 and git here");
+    }
+    let servers = match install() {
+        Ok(servers) => servers,
+        Err(error) => return report.part(&name("each"), Err(error)),
+    };
+    for server in SERVERS {
+        let (mut runs, mut passed, mut failures) = (0, 0, Vec::new());
+        for (client, transport) in clients(chromium) {
+            match one(&servers, node, server, client, transport) {
+                Ok(line) => {
+                    runs += 1;
+                    passed += number_before(&line, " passed");
+                }
+                Err(error) => failures.push(format!("{client} over {transport}: {error}")),
+            }
+        }
+        let result = if failures.is_empty() {
+            Ok(format!("{runs} runs (6 clients; SSE and Streamable HTTP), {passed} checks passed"))
+        } else {
+            Err(failures.join("; "))
+        };
+        report.part(&name(server), result);
+    }
+    if !chromium {
+        report.left_out(&name("each"), "no Chromium here, for the runs with it");
+    }
+}
+
+fn number_before(line: &str, word: &str) -> u64 {
+    let before = line.split(word).next().unwrap_or_default();
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// Chromium's `EventSource` is for SSE only.
+fn clients(chromium: bool) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = NODE_CLIENTS
+        .into_iter()
+        .chain(PYTHON_CLIENTS)
+        .filter(move |client| chromium || *client != "chromium");
+    let both = all.flat_map(|client| [(client, "sse"), (client, "http")]);
+    both.filter(|(client, transport)| (*client, *transport) != ("chromium", "http"))
+}
+
+/// The pinned servers: the folder that they are in.
+fn install() -> Result<PathBuf, String> {
+    let folder = root().join("target/interop/servers");
+    let from = interop("servers");
+    install_once(&folder, &from.join("package-lock.json"), || {
+        copy_files(&from, &folder)?;
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
+        tools::run(&mut npm)
+    })?;
+    let venv = folder.join("venv");
+    let pins = from.join("requirements.txt");
+    install_once(&venv, &pins, || {
+        tools::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        let mut pip = Command::new(venv.join("bin/python"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&pins);
+        tools::run(&mut pip)
+    })?;
+    Ok(folder)
+}
+
+fn one(servers: &Path, node: &Path, server: &str, client: &str, transport: &str) -> Result<String, String> {
+    // What the server may write in.
+    let data = root().join(format!("target/interop/data/{server}-{client}-{transport}"));
+    if data.exists() {
+        std::fs::remove_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+    }
+    std::fs::create_dir_all(&data).map_err(|error| format!("{}: {error}", data.display()))?;
+    if server == "git" {
+        tools::run(Command::new("git").args(["init", "-q"]).arg(&data))?;
+    }
+    let mut arguments: Vec<OsString> = vec!["serve".into(), "--".into()];
+    arguments.push(match server {
+        "everything" | "filesystem" => servers.join(format!("node_modules/.bin/mcp-server-{server}")).into(),
+        _ => servers.join(format!("venv/bin/mcp-server-{server}")).into(),
+    });
+    if server == "filesystem" {
+        arguments.push(data.clone().into());
+    }
+    let mut program = Program::start(&arguments)?;
+    let url = match transport {
+        "http" => program.url.replace("/sse", "/mcp"),
+        _ => program.url.clone(),
+    };
+    let mut command = if PYTHON_CLIENTS.contains(&client) {
+        let mut command = Command::new(python(client)?);
+        command.arg(interop("python/servers.py"));
+        command
+    } else {
+        let mut command = Command::new("node");
+        command.arg(node.join("servers.mjs")).args(["--client", client]);
+        command
+    };
+    command.args(["--url", &url, "--transport", transport, "--server", server, "--root"]).arg(&data);
+    checks(&mut program, &mut command)
+}
