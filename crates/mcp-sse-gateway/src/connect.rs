@@ -21,6 +21,8 @@ use crate::{
 /// Between attempts to reach the server; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What the end of a session gets after a signal.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     let remote = Remote {
@@ -30,6 +32,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         headers_from_client: Vec::new(),
         client: client(&args.tls()).map_err(Exit::Usage)?,
         message_bytes: args.max_message_bytes,
+        requests_in_flight: 256,
         start_timeout: args.start_timeout,
         found: Arc::default(),
     };
@@ -37,9 +40,18 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let (receiver, reply) = stdio(args.max_message_bytes);
     let mut client = Client { inner: receiver, handshake: Handshake::default() };
+    let bridge = bridge(&remote, &mut client, &reply);
+    tokio::pin!(bridge);
     tokio::select! {
-        () = bridge(&remote, &mut client, &reply) => {}
-        () = signals.next() => {}
+        () = &mut bridge => {}
+        () = signals.next() => {
+            // The server is told, unless that takes too long.
+            reply.close();
+            tokio::select! {
+                _ = timeout(LAST_PATIENCE, bridge) => {}
+                () = signals.next() => {}
+            }
+        }
     }
     Ok(())
 }
@@ -77,17 +89,15 @@ async fn bridge(remote: &Remote, client: &mut Client<impl Receive>, reply: &impl
     loop {
         // A session that broke is made again without being asked, for what the server has to say; at first, and
         // while the server cannot be reached, the client's messages are waited for.
-        let first = if broken && client.handshake.initialized.is_some() {
-            match timeout(pause, client.recv()).await {
+        let pause_or_ever =
+            if broken && client.handshake.initialized.is_some() { pause } else { Duration::MAX };
+        let first = tokio::select! {
+            first = timeout(pause_or_ever, client.recv()) => match first {
                 Ok(Some(incoming)) => Some(incoming),
                 Ok(None) => return,
                 Err(_) => None,
-            }
-        } else {
-            match client.recv().await {
-                Some(incoming) => Some(incoming),
-                None => return,
-            }
+            },
+            () = reply.closed() => return,
         };
         let ended = match session(remote, client, reply, first).await {
             Ok(End::Client) => return,
@@ -114,13 +124,21 @@ async fn session(
     first: Option<Incoming>,
 ) -> Result<End, Failure> {
     let head = http::Request::new(()).into_parts().0;
-    let (mut sink, mut source) = remote.open(&head).await?;
+    let (mut sink, mut source) = tokio::select! {
+        opened = remote.open(&head) => opened?,
+        () = reply.closed() => return Ok(End::Client),
+    };
     let begins = first.as_ref().is_some_and(|first| first.message.method() == Some("initialize"));
     if !begins && client.handshake.initialize.is_some() {
         let again = again(&client.handshake, &mut sink, &mut source, reply);
-        timeout(remote.start_timeout, again)
-            .await
-            .unwrap_or_else(|_| Err(Failure::new("the server did not answer initialize in time")))?;
+        let again = async {
+            let slow = || Failure::new("the server did not answer initialize in time");
+            timeout(remote.start_timeout, again).await.map_err(|_| slow())?
+        };
+        tokio::select! {
+            again = again => again?,
+            () = reply.closed() => return Ok(End::Client),
+        }
         tracing::info!(url = remote.name(), "session opened again");
     } else {
         tracing::info!(url = remote.name(), "session opened");

@@ -22,7 +22,6 @@ mod log;
 mod relay;
 mod serve;
 mod signals;
-mod transport;
 
 use std::{io::Write as _, process::ExitCode};
 

@@ -12,7 +12,9 @@ use crate::{
 
 /// What is still queued for a server when its client is gone gets this long to be delivered; and a server
 /// that takes nothing more, to say why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// And a client that has closed its side, to hear the answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
 /// How it ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,41 +46,59 @@ pub(crate) async fn relay(
             sink.send(incoming).await?;
         }
     };
-    let down = async {
-        loop {
-            match source.recv().await {
-                Ok(message) => {
-                    if reply.send(message).await == Err(Gone) {
-                        return End::Client;
+    tokio::pin!(up);
+    let mut said: Option<Result<(), Failure>> = None;
+    {
+        let down = async {
+            loop {
+                match source.recv().await {
+                    Ok(message) => {
+                        if reply.send(message).await == Err(Gone) {
+                            return End::Client;
+                        }
                     }
+                    Err(failure) => return End::Server(failure),
                 }
-                Err(failure) => return End::Server(failure),
             }
+        };
+        tokio::pin!(down);
+        let ended = tokio::select! {
+            end = &mut down => Some(end),
+            ended = &mut up => { said = Some(ended); None }
+            () = reply.closed() => None,
+        };
+        match (ended, &said) {
+            (Some(End::Server(failure)), _) => return End::Server(failure),
+            // The client has said its last, and may still want to hear.
+            (None, Some(Ok(()))) => {
+                let heard = async {
+                    tokio::select! {
+                        end = &mut down => end,
+                        () = reply.idle() => End::Client,
+                        () = reply.closed() => End::Client,
+                    }
+                };
+                return timeout(LAST_ANSWERS, heard).await.unwrap_or(End::Client);
+            }
+            // The server takes nothing more; why, it says soon.
+            (None, Some(Err(failure))) => {
+                let failure = failure.clone();
+                return timeout(LAST_WORDS, down).await.unwrap_or(End::Server(failure));
+            }
+            (Some(End::Client) | None, _) => {}
         }
-    };
-    tokio::pin!(up, down);
-    let mut up_ended: Option<Result<(), Failure>> = None;
-    tokio::select! {
-        end = &mut down => return end,
-        ended = &mut up => up_ended = Some(ended),
-        () = reply.closed() => {}
     }
-    match up_ended {
-        Some(Ok(())) => End::Client,
-        Some(Err(failure)) => timeout(LAST_WORDS, down).await.unwrap_or(End::Server(failure)),
-        None => {
-            // What the client sent last may be a cancellation, or have an effect that it counts on. What the
-            // server says meanwhile nobody hears, but it must not wait for that.
-            let _ = timeout(LAST_WORDS, async {
-                tokio::select! {
-                    _ = &mut up => {}
-                    _ = &mut down => {}
-                }
-            })
-            .await;
-            End::Client
+    // The client is gone. What it sent last may be a cancellation, or have an effect that it counts on. What
+    // the server says meanwhile nobody hears, but it must not wait for that.
+    let unheard = async { while source.recv().await.is_ok() {} };
+    let _ = timeout(LAST_WORDS, async {
+        tokio::select! {
+            _ = &mut up => {}
+            () = unheard => {}
         }
-    }
+    })
+    .await;
+    End::Client
 }
 
 #[cfg(test)]
@@ -87,6 +107,7 @@ mod tests {
 
     use mcp_sse::Message;
     use tokio::sync::mpsc;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
@@ -96,7 +117,8 @@ mod tests {
 
     struct Heard {
         messages: Mutex<Vec<String>>,
-        gone: tokio_util::sync::CancellationToken,
+        gone: CancellationToken,
+        idle: CancellationToken,
     }
 
     struct Server {
@@ -119,6 +141,10 @@ mod tests {
         }
 
         async fn fail(&self, _: &str) {}
+
+        async fn idle(&self) {
+            self.idle.cancelled().await;
+        }
 
         async fn closed(&self) {
             self.gone.cancelled().await;
@@ -166,7 +192,11 @@ mod tests {
         let (server_says, server) = mpsc::channel(8);
         Setup {
             client: Client { says },
-            heard: Heard { messages: Mutex::default(), gone: tokio_util::sync::CancellationToken::new() },
+            heard: Heard {
+                messages: Mutex::default(),
+                gone: CancellationToken::new(),
+                idle: CancellationToken::new(),
+            },
             server: Server { takes, taken: Vec::new() },
             says: Says(server),
             client_says,
@@ -189,6 +219,24 @@ mod tests {
         (setup.client_says, _) = mpsc::channel(1);
         assert_eq!(setup.run().await, End::Client);
         assert_eq!(setup.server.taken.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_closes_its_side_still_hears_its_answers() {
+        let mut setup = setup(9);
+        (setup.client_says, _) = mpsc::channel(1);
+        let (says, idle) = (setup.server_says.clone(), setup.heard.idle.clone());
+        let server = async {
+            tokio::task::yield_now().await;
+            says.send(Ok(note("answer"))).await.unwrap();
+            while says.capacity() < says.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+            idle.cancel();
+        };
+        let (end, ()) = tokio::join!(setup.run(), server);
+        assert_eq!(end, End::Client);
+        assert_eq!(setup.heard.messages.lock().unwrap().len(), 1);
     }
 
     #[tokio::test]

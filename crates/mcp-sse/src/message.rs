@@ -308,8 +308,15 @@ impl Message {
         self.json
     }
 
-    /// The id that a `notifications/cancelled` names.
-    pub(crate) fn cancelled_id(&self) -> Option<RequestId> {
+    /// The id of the request that a `notifications/cancelled` gives up; `None` for every other message.
+    ///
+    /// ```
+    /// # use mcp_sse::{Message, RequestId};
+    /// let json = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#;
+    /// assert_eq!(Message::parse(json)?.cancelled_id(), Some(RequestId::from(7)));
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
+    pub fn cancelled_id(&self) -> Option<RequestId> {
         #[derive(Deserialize)]
         struct Cancelled<'a> {
             #[serde(borrow)]

@@ -127,7 +127,14 @@ pub(crate) enum Exit {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "expected a time such as 500ms, 15s or 2m".to_owned())
+    let time = humantime::parse_duration(text);
+    let time = time.map_err(|_| "expected a time such as 500ms, 15s or 2m".to_owned())?;
+    // Deadlines are sums of now and one of these; a year is far from their end.
+    if time > Duration::from_secs(365 * 24 * 3600) {
+        Err("expected a year at the most".to_owned())
+    } else {
+        Ok(time)
+    }
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

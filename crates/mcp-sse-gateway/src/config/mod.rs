@@ -81,6 +81,12 @@ fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
     Ok(read)
 }
 
+/// Whether a key is most likely meant to be this one. Clients have short keys of their own.
+fn is_slip(key: &str, known: &str) -> bool {
+    let slips = if known.len() <= 4 { 1 } else { 2 };
+    key.len() > 2 && strsim::damerau_levenshtein(known, key) <= slips
+}
+
 /// A name is a part of a path.
 fn check_name(name: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
@@ -98,7 +104,7 @@ fn check_name(name: &str) -> Result<(), String> {
 fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Server>, String> {
     for (key, node) in object.entries() {
         if !KEYS.contains(&key)
-            && let Some(meant) = KEYS.iter().find(|known| strsim::damerau_levenshtein(known, key) <= 2)
+            && let Some(meant) = KEYS.iter().find(|known| is_slip(key, known))
         {
             return Err(node.wrong(&format!("there is no such key; did you mean {meant:?}?")));
         }

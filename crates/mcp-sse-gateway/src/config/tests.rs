@@ -15,7 +15,7 @@ fn what_clients_write_is_read() {
   // A comment.
   "mcpServers": {
     "git": { "command": "uvx", "args": ["mcp-server-git", "--token=${TOKEN}"], "env": { "A": "${TOKEN}" },
-             "cwd": "/", "timeout": 60, "autoApprove": [], "type": "stdio" },
+             "cwd": "/", "timeout": 60, "autoApprove": [], "type": "stdio", "id": 1, "tags": [], "ui": 1, "dev": {} },
     "remote": { "type": "http", "url": "https://example.com/mcp", "headers": { "X-Key": "${TOKEN}" } },
     "off": { "command": "x", "disabled": true },
     "off-too": { "url": "not read", "enabled": false },

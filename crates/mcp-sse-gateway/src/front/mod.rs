@@ -25,6 +25,9 @@ pub(crate) trait Reply: Send + Sync {
     /// Answers every request that waits with this text, and ends the session.
     fn fail(&self, text: &str) -> impl Future<Output = ()> + Send;
 
+    /// Resolves when a client that says nothing more has its answers. One whose session has ended wants none.
+    fn idle(&self) -> impl Future<Output = ()> + Send;
+
     /// Resolves when the client is gone.
     fn closed(&self) -> impl Future<Output = ()> + Send;
 }

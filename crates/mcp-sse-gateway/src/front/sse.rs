@@ -27,6 +27,8 @@ impl Reply for SessionHandle {
         Self::fail(self, text);
     }
 
+    async fn idle(&self) {}
+
     async fn closed(&self) {
         Self::closed(self).await;
     }

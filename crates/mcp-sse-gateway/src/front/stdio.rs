@@ -1,14 +1,11 @@
 //! The client on our own stdin and stdout: one message a line.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use tokio::{
     io::{AsyncWriteExt as _, Stdin, Stdout},
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,14 +31,14 @@ pub(crate) struct StdioReply {
 struct Shared {
     /// One line after the other; the lock is tokio's because it is held while a line is written.
     stdout: AsyncMutex<Stdout>,
-    pending: Mutex<HashSet<RequestId>>,
+    pending: watch::Sender<HashSet<RequestId>>,
     closed: CancellationToken,
 }
 
 pub(crate) fn stdio(message_bytes: usize) -> (StdioReceiver, StdioReply) {
     let shared = Arc::new(Shared {
         stdout: AsyncMutex::new(tokio::io::stdout()),
-        pending: Mutex::default(),
+        pending: watch::Sender::default(),
         closed: CancellationToken::new(),
     });
     let lines = Lines::new(tokio::io::stdin(), message_bytes);
@@ -57,33 +54,36 @@ impl Receive for StdioReceiver {
                     if end == End::TooLong {
                         tracing::error!("a line on stdin is over --max-message-bytes; nothing more is read");
                     }
-                    self.shared.closed.cancel();
                     return None;
                 }
             };
             if let MessageKind::Request { id, .. } = message.kind() {
-                let full = {
-                    let mut pending = self.shared.pending();
-                    let full = pending.len() >= REQUESTS_IN_FLIGHT;
-                    if !full {
-                        pending.insert(id.clone());
-                    }
-                    full
-                };
-                if full {
+                if self.shared.pending.borrow().len() >= REQUESTS_IN_FLIGHT {
                     let text = "too many requests in flight; try again when some are answered";
                     let _ = self.shared.write(Message::error(id, CONNECTION_CLOSED, text)).await;
                     continue;
                 }
+                self.shared.pending.send_if_modified(|pending| pending.insert(id.clone()));
+            }
+            if let Some(id) = message.cancelled_id() {
+                // A server does not answer what was cancelled.
+                self.shared.answered(&id);
             }
             return Some(Incoming::new(message, http::Request::new(()).into_parts().0));
         }
     }
 }
 
+impl StdioReply {
+    /// The client is taken to be gone.
+    pub(crate) fn close(&self) {
+        self.shared.closed.cancel();
+    }
+}
+
 impl Shared {
-    fn pending(&self) -> std::sync::MutexGuard<'_, HashSet<RequestId>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn answered(&self, id: &RequestId) {
+        self.pending.send_if_modified(|pending| pending.remove(id));
     }
 
     async fn write(&self, message: Message) -> Result<(), Gone> {
@@ -105,19 +105,27 @@ impl Shared {
 impl Reply for StdioReply {
     async fn send(&self, message: Message) -> Result<(), Gone> {
         if let MessageKind::Response { id: Some(id), .. } = message.kind() {
-            self.shared.pending().remove(id);
+            let id = id.clone();
+            self.shared.write(message).await?;
+            self.shared.answered(&id);
+            return Ok(());
         }
         self.shared.write(message).await
     }
 
     /// The requests that wait are answered; the client stays.
     async fn fail(&self, text: &str) {
-        let pending = std::mem::take(&mut *self.shared.pending());
+        let pending: Vec<_> = self.shared.pending.borrow().iter().cloned().collect();
         for id in pending {
             if self.shared.write(Message::error(&id, CONNECTION_CLOSED, text)).await.is_err() {
                 return;
             }
+            self.shared.answered(&id);
         }
+    }
+
+    async fn idle(&self) {
+        let _ = self.shared.pending.subscribe().wait_for(HashSet::is_empty).await;
     }
 
     async fn closed(&self) {

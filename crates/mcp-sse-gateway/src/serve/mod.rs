@@ -24,6 +24,9 @@ use crate::{
     signals::Signals,
 };
 
+/// What sessions get to end, beside the times that are set.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+
 pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let plan = args.plan().map_err(Exit::Usage)?;
     let transport = args.listen.transport(&args.limits, plan.programs).map_err(Exit::Usage)?;
@@ -68,14 +71,21 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
             table.sessions_ended().await;
             children.ended().await;
         };
-        tokio::select! {
-            () = drained => {}
+        // Each part has its own deadline; this is for what nobody thought of.
+        let patience = timeout + 2 * plan.bounds.stop_timeout + END_PATIENCE;
+        let hurried = tokio::select! {
+            drained = tokio::time::timeout(patience, drained) => drained.is_err(),
             () = signals.next() => {
                 tracing::warn!("a second signal: not waiting any longer");
-                children.hurry();
-                transport.shutdown(Duration::ZERO).await;
-                children.ended().await;
+                true
             }
+        };
+        if hurried {
+            table.end_http();
+            children.hurry();
+            transport.shutdown(Duration::ZERO).await;
+            // What is left then goes with us: the guard sees to it.
+            let _ = tokio::time::timeout(LAST_PATIENCE, children.ended()).await;
         }
     };
     server

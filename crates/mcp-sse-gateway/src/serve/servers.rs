@@ -176,6 +176,12 @@ impl Table {
         self.end_http.cancel();
     }
 
+    /// Ends the sessions over Streamable HTTP at once.
+    pub(super) fn end_http(&self) {
+        self.http_sessions.end();
+        self.end_http.cancel();
+    }
+
     /// Waits until remote servers know that their sessions are over.
     pub(super) async fn sessions_ended(&self) {
         self.running.close();
@@ -184,6 +190,11 @@ impl Table {
 
     /// Makes the named servers these. The one without a name stays.
     pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
+        // Whatever can be wrong is found before anything is changed.
+        for name in servers.keys() {
+            let paths = self.settings.paths(name);
+            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
+        }
         let gone: Vec<Arc<Named>> = {
             let table = self.lock();
             let gone = |named: &&Arc<Named>| !named.name.is_empty() && !servers.contains_key(&named.name);
@@ -219,8 +230,9 @@ impl Table {
         {
             tracing::warn!(server = name, program = command.name(), "the program is not there now");
         }
-        let existing = self.lock().get(name).cloned();
-        if let Some(named) = existing {
+        // Held to the end: a server that is being taken out must not come back half.
+        let mut servers = self.lock();
+        if let Some(named) = servers.get(name) {
             let mut state = named.state();
             let was_retired = std::mem::replace(&mut state.retired, false);
             let same = state.target.server == server;
@@ -229,7 +241,7 @@ impl Table {
             }
             drop(state);
             if was_retired {
-                self.mount(&named);
+                self.mount(named);
             }
             return Ok(match (was_retired, same) {
                 (true, _) => Change::Added,
@@ -253,8 +265,8 @@ impl Table {
             sessions: AtomicUsize::new(0),
             children: self.children.clone(),
         });
-        self.lock().insert(name.to_owned(), Arc::clone(&named));
         self.mount(&named);
+        servers.insert(name.to_owned(), named);
         Ok(Change::Added)
     }
 
@@ -274,10 +286,14 @@ impl Table {
         self.routes.messages(&named.paths.messages, named.transport.handle_post_message());
     }
 
-    /// Takes a server out whose time is over.
+    /// Takes a server out whose time is over: no session is open, not even one that has said nothing yet.
     fn forget(&self, named: &Arc<Named>) {
         let mut servers = self.lock();
-        if named.state().retired && named.sessions.load(Ordering::Acquire) == 0 {
+        let is_there = servers.get(&named.name).is_some_and(|there| Arc::ptr_eq(there, named));
+        let is_over = named.state().retired
+            && named.sessions.load(Ordering::Acquire) == 0
+            && named.transport.own_sessions().is_empty();
+        if is_there && is_over {
             servers.remove(&named.name);
             let _ = self.routes.remove(&named.paths.messages);
         }
@@ -293,6 +309,7 @@ impl Table {
                 headers_from_client: headers_from_client.clone(),
                 client: self.client.clone(),
                 message_bytes: self.bounds.message_bytes,
+                requests_in_flight: self.settings.http.requests_in_flight,
                 start_timeout: self.bounds.start_timeout,
                 found: Arc::default(),
             }),

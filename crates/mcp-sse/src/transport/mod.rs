@@ -470,6 +470,27 @@ impl SseServerTransport {
         self.inner.sessions.registry.all().into_iter().map(SessionHandle::new).collect()
     }
 
+    /// Handles of the open sessions of this endpoint, without those of transports that stand
+    /// [beside](Self::beside) it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let other = sse.beside("/other/messages/")?;
+    /// let (_stream, _session) = sse.connect(&get);
+    /// assert_eq!((sse.sessions().len(), other.sessions().len()), (1, 1));
+    /// assert_eq!((sse.own_sessions().len(), other.own_sessions().len()), (1, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn own_sessions(&self) -> Vec<SessionHandle> {
+        let all = self.inner.sessions.registry.all().into_iter();
+        let own = all.filter(|session| Arc::ptr_eq(&session.endpoint, &self.inner.endpoint));
+        own.map(SessionHandle::new).collect()
+    }
+
     /// How many sessions are open.
     ///
     /// ```

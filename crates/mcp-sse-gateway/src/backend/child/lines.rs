@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use mcp_sse::Message;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -68,8 +68,18 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
                 let end = self.searched + at;
                 self.searched = 0;
-                let line = self.buffer.split_to(end + 1).freeze();
-                return if end > self.limit { Err(End::TooLong) } else { Ok(line.slice(..end)) };
+                if end > self.limit {
+                    return Err(End::TooLong);
+                }
+                // A short line is copied: it may be kept for long, and must not keep the whole buffer.
+                let line = if end < CHUNK / 2 {
+                    let line = Bytes::copy_from_slice(&self.buffer[..end]);
+                    self.buffer.advance(end + 1);
+                    line
+                } else {
+                    self.buffer.split_to(end + 1).freeze().slice(..end)
+                };
+                return Ok(line);
             }
             self.searched = self.buffer.len();
             if self.searched > self.limit {

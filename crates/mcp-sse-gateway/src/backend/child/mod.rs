@@ -40,7 +40,7 @@ use super::{Failure, Sink, Source};
 use crate::clock;
 
 /// What may still come from a child that has ended, if something that it started holds its pipes open.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// The bounds of all children together.
 #[derive(Clone, Copy, Debug)]
@@ -183,7 +183,14 @@ impl Children {
         let stdout = Lines::new(stdout, message_bytes);
         Ok(Running {
             sink: Stdin { stdin },
-            source: Stdout { stdout, stderr, process, answers_by: Some(deadline), start_timeout },
+            source: Stdout {
+                stdout,
+                stderr,
+                process,
+                answers_by: Some(deadline),
+                start_timeout,
+                last_words: None,
+            },
         })
     }
 }
@@ -218,6 +225,8 @@ pub(crate) struct Stdout {
     /// Until its first message came.
     answers_by: Option<Instant>,
     start_timeout: Duration,
+    /// From its end on: until when something may still come.
+    last_words: Option<Instant>,
 }
 
 struct Stderr {
@@ -227,8 +236,8 @@ struct Stderr {
 
 impl Stderr {
     /// The end of what it wrote, if it ends; what is there now, if something holds it open.
-    async fn end(&mut self) -> Vec<String> {
-        let _ = timeout(LAST_WORDS, &mut self.reading).await;
+    async fn end(&mut self, until: Instant) -> Vec<String> {
+        let _ = timeout_at(until, &mut self.reading).await;
         self.tail.lines()
     }
 }
@@ -270,7 +279,8 @@ impl Stdout {
             next = self.stdout.next() => next,
             () = self.process.exited() => {
                 // What it wrote before is still to be read; who holds the pipe now will not write more.
-                timeout(LAST_WORDS, self.stdout.next()).await.unwrap_or(Err(End::Closed))
+                let until = *self.last_words.get_or_insert_with(|| clock::now() + LAST_WORDS);
+                timeout_at(until, self.stdout.next()).await.unwrap_or(Err(End::Closed))
             }
         }
     }
@@ -297,7 +307,8 @@ impl Stdout {
         // It closed its output, which most do by ending.
         let stop_timeout = self.process.bounds().stop_timeout;
         let exited = timeout(stop_timeout, self.process.exited()).await.is_ok();
-        let lines = self.stderr.end().await;
+        let until = *self.last_words.get_or_insert_with(|| clock::now() + LAST_WORDS);
+        let lines = self.stderr.end(until).await;
         let Some(status) = self.process.status().filter(|_| exited) else {
             return Failure(format!("the server closed its output{}", said(&lines)));
         };

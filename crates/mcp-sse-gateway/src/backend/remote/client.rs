@@ -44,5 +44,5 @@ pub(crate) fn client(tls: &Tls) -> Result<reqwest::Client, String> {
     if tls.insecure {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    builder.build().map_err(|error| crate::transport::chain(&error))
+    builder.build().map_err(|error| super::transport::chain(&error))
 }

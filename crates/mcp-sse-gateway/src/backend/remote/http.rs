@@ -1,7 +1,7 @@
 //! A remote server that speaks Streamable HTTP, by rmcp's client transport, at the level of messages.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,7 +10,6 @@ use futures_util::stream::BoxStream;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use rmcp::{
-    RoleClient,
     model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
     transport::common::client_side_sse::ExponentialBackoff,
     transport::streamable_http_client::{
@@ -26,8 +25,13 @@ use tokio::{
 
 use tokio_util::task::TaskTracker;
 
-use super::{Failure, Remote};
-use crate::transport::{Outgoing, Receiver, Sender, chain, split};
+use super::{
+    Failure, Remote,
+    transport::{Outgoing, chain, split},
+};
+
+/// Messages that may wait for `notifications/initialized`.
+const HELD_MESSAGES: usize = 16;
 
 /// Connects when the first message is sent.
 pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource) {
@@ -42,9 +46,11 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     config.max_sse_event_size = remote.message_bytes;
     config.max_json_response_size = remote.message_bytes;
     config.allow_stateless = true;
+    config.max_concurrent_requests = remote.requests_in_flight;
     config.retry_config = Arc::new(resumes());
-    let (sender, receiver, transport) =
-        split::<RoleClient, _>(StreamableHttpClientTransport::with_client(client, config));
+    // Cancellations and answers need a way too.
+    let transport = StreamableHttpClientTransport::with_client(client, config);
+    let (sender, receiver, transport) = split(transport, remote.requests_in_flight.saturating_add(64));
     let (answers, own) = mpsc::channel(16);
     let sends = TaskTracker::new();
     let sink = HttpSink {
@@ -54,6 +60,7 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
         answers,
         trouble: Arc::clone(&trouble),
         sends: sends.clone(),
+        handshake: Handshake::None,
     };
     (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, transport })
 }
@@ -73,12 +80,23 @@ type Trouble = Arc<Mutex<Option<String>>>;
 pub(crate) struct HttpSink {
     remote: Remote,
     headers: Headers,
-    sender: Sender<RoleClient>,
+    sender: mpsc::Sender<Outgoing>,
     /// For requests that the server did not take: the errors in place of its answers.
     answers: mpsc::Sender<Message>,
     trouble: Trouble,
     /// Sends whose end is awaited.
     sends: TaskTracker,
+    handshake: Handshake,
+}
+
+/// rmcp takes the message after `initialize` for `notifications/initialized`.
+enum Handshake {
+    /// No `initialize` yet.
+    None,
+    /// What has to wait for `notifications/initialized`.
+    Awaited(VecDeque<Message>),
+    /// Everything goes.
+    Over,
 }
 
 impl HttpSink {
@@ -87,6 +105,45 @@ impl HttpSink {
             self.headers.set(self.remote.headers_for(incoming.parts()));
         }
         let message = incoming.message;
+        match &mut self.handshake {
+            Handshake::None if message.method() == Some("initialize") => {
+                self.handshake = Handshake::Awaited(VecDeque::new());
+            }
+            Handshake::Awaited(held) if message.method() == Some("notifications/initialized") => {
+                let held = std::mem::take(held);
+                self.handshake = Handshake::Over;
+                self.post(message).await?;
+                for message in held {
+                    self.post(message).await?;
+                }
+                return Ok(());
+            }
+            Handshake::Awaited(held) => {
+                match message.kind() {
+                    // Allowed before, and it must not wait for what its sender may want to know first.
+                    MessageKind::Request { id, method } if &**method == "ping" => {
+                        if let Ok(pong) = Message::result(id, &serde_json::Map::new()) {
+                            let _ = self.answers.send(pong).await;
+                        }
+                    }
+                    MessageKind::Request { id, .. } if held.len() >= HELD_MESSAGES => {
+                        let error =
+                            Message::error(id, -32000, "too many requests before notifications/initialized");
+                        let _ = self.answers.send(error).await;
+                    }
+                    _ if held.len() >= HELD_MESSAGES => {
+                        tracing::warn!("too many messages before notifications/initialized; one was dropped");
+                    }
+                    _ => held.push_back(message),
+                }
+                return Ok(());
+            }
+            Handshake::None | Handshake::Over => {}
+        }
+        self.post(message).await
+    }
+
+    async fn post(&mut self, message: Message) -> Result<(), Failure> {
         let id = match message.kind() {
             MessageKind::Request { id, .. } => Some(id.clone()),
             _ => None,
@@ -124,7 +181,7 @@ impl HttpSink {
 
 pub(crate) struct HttpSource {
     name: String,
-    receiver: Receiver<RoleClient>,
+    receiver: mpsc::Receiver<ServerJsonRpcMessage>,
     own: mpsc::Receiver<Message>,
     trouble: Trouble,
     sends: TaskTracker,

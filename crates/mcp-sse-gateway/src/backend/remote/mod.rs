@@ -5,12 +5,16 @@ mod client;
 mod events;
 mod http;
 mod sse;
+mod transport;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use mcp_sse::{Incoming, Message};
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::time::timeout;
 use url::Url;
 
 pub(crate) use self::client::{Tls, client};
@@ -41,9 +45,11 @@ pub(crate) struct Remote {
     pub(crate) headers_from_client: Vec<HeaderName>,
     pub(crate) client: reqwest::Client,
     pub(crate) message_bytes: usize,
+    /// Requests of a session that may be unanswered.
+    pub(crate) requests_in_flight: usize,
     pub(crate) start_timeout: Duration,
     /// What it turned out to speak.
-    pub(crate) found: Arc<OnceCell<Kind>>,
+    pub(crate) found: Arc<OnceLock<Kind>>,
 }
 
 /// Headers that belong to a connection or to the transport itself: they are not passed on.
@@ -88,9 +94,10 @@ impl Remote {
     pub(crate) async fn open(&self, parts: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
         let open = async {
             let headers = self.headers_for(parts);
-            let kind = match self.kind {
-                Kind::Auto => *self.found.get_or_try_init(|| self.ask(&headers)).await?,
-                kind => kind,
+            let kind = match (self.kind, self.found.get()) {
+                (Kind::Auto, Some(found)) => *found,
+                (Kind::Auto, None) => self.ask(&headers).await?,
+                (kind, _) => kind,
             };
             Ok(match kind {
                 Kind::Sse => {
@@ -121,18 +128,22 @@ impl Remote {
 
     /// A server that speaks HTTP+SSE opens a stream for any GET and begins it with its endpoint. One that
     /// speaks Streamable HTTP refuses a GET without a session, or opens a stream that begins otherwise.
+    /// Only a clear answer is remembered.
     async fn ask(&self, headers: &HeaderMap) -> Result<Kind, Failure> {
-        let answer = timeout(PROBE, sse::Stream::open(self, headers, None)).await;
-        let kind = match answer {
+        let found = match timeout(PROBE, sse::Stream::open(self, headers, None)).await {
             Ok(Ok(mut stream)) => match timeout(PROBE, stream.endpoint()).await {
                 Ok(Ok(_)) => Kind::Sse,
-                _ => Kind::Http,
+                Ok(Err(_)) | Err(_) => Kind::Http,
             },
-            Ok(Err(sse::Refused::Status(_))) | Err(_) => Kind::Http,
+            Ok(Err(sse::Refused::Status(400 | 404 | 405 | 406, _))) => Kind::Http,
+            // Busy, or it does not know us, or is slow: if it speaks Streamable HTTP, this goes well.
+            Ok(Err(sse::Refused::Status(..))) | Err(_) => return Ok(Kind::Http),
             Ok(Err(sse::Refused::Failed(failure))) => return Err(failure),
         };
-        tracing::info!(url = self.name(), speaks = ?kind, "upstream server found");
-        Ok(kind)
+        if self.found.set(found).is_ok() {
+            tracing::info!(url = self.name(), speaks = ?found, "upstream server found");
+        }
+        Ok(found)
     }
 }
 

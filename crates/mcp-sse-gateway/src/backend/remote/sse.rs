@@ -13,12 +13,14 @@ use url::Url;
 use super::{
     Failure, Remote,
     events::{Event, Events},
+    transport::chain,
 };
-use crate::transport::chain;
 
 /// How often a message that the server is too busy for is posted, and how long it waits between.
 const TRIES: u32 = 5;
 const BUSY_WAIT: Duration = Duration::from_secs(1);
+/// What is read of the answer to a POST, which says no more than its status does.
+const ANSWER_BYTES: usize = 64 * 1024;
 /// How long a POST may take to be answered.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -27,8 +29,8 @@ pub(super) type Bytestream = futures_util::stream::BoxStream<'static, reqwest::R
 /// Why there is no stream.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// The server says no, or opens no stream of events.
-    Status(String),
+    /// The server says no, or opens no stream of events: the status, and more about it.
+    Status(u16, String),
     /// It cannot be reached.
     Failed(Failure),
 }
@@ -36,7 +38,7 @@ pub(super) enum Refused {
 impl Refused {
     fn into_failure(self, remote: &Remote) -> Failure {
         match self {
-            Self::Status(status) => Failure::new(format!("{} opened no stream: {status}", remote.name())),
+            Self::Status(_, status) => Failure::new(format!("{} opened no stream: {status}", remote.name())),
             Self::Failed(failure) => failure,
         }
     }
@@ -78,7 +80,8 @@ impl Stream {
         let is_stream = content_type
             .is_some_and(|value| value.trim().to_ascii_lowercase().starts_with("text/event-stream"));
         if status != StatusCode::OK || !is_stream {
-            return Err(Refused::Status(format!("{status}, {}", content_type.unwrap_or("no content type"))));
+            let text = format!("{status}, {}", content_type.unwrap_or("no content type"));
+            return Err(Refused::Status(status.as_u16(), text));
         }
         let mut events = Events::new(remote.message_bytes);
         events.last_id = last_id.map(str::to_owned);
@@ -147,8 +150,8 @@ pub(super) async fn open(remote: &Remote, headers: HeaderMap) -> Result<(SseSink
     let broken = |error: String| Failure::new(format!("{} is no SSE server: {error}", remote.name()));
     let endpoint = stream.endpoint().await.map_err(broken)?;
     let (answers, own) = mpsc::channel(16);
-    let sink = SseSink { remote: remote.clone(), endpoint, answers };
-    Ok((sink, SseSource { remote: remote.clone(), headers, stream, own, breaks: 0 }))
+    let sink = SseSink { remote: remote.clone(), endpoint: endpoint.clone(), answers };
+    Ok((sink, SseSource { remote: remote.clone(), headers, endpoint, stream, own, breaks: 0 }))
 }
 
 /// Posts the client's messages.
@@ -196,7 +199,11 @@ impl SseSink {
                 Refusal::Message(format!("cannot post to {name}: {}", chain(&error.without_url())))
             })?;
             match answer.status() {
-                status if status.is_success() => return Ok(()),
+                status if status.is_success() => {
+                    // Read to its end, the connection serves for the next message too.
+                    discard(answer).await;
+                    return Ok(());
+                }
                 StatusCode::NOT_FOUND | StatusCode::GONE => return Err(Refusal::SessionGone),
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if attempt < TRIES => {
                     tokio::time::sleep(BUSY_WAIT).await;
@@ -204,6 +211,15 @@ impl SseSink {
                 status => return Err(Refusal::Message(format!("{name} answered a POST with {status}"))),
             }
         }
+    }
+}
+
+/// Reads the rest of a short answer.
+async fn discard(mut answer: reqwest::Response) {
+    let mut left = ANSWER_BYTES;
+    while let Ok(Some(piece)) = answer.chunk().await {
+        let Some(rest) = left.checked_sub(piece.len()) else { return };
+        left = rest;
     }
 }
 
@@ -216,6 +232,8 @@ enum Refusal {
 pub(crate) struct SseSource {
     remote: Remote,
     headers: HeaderMap,
+    /// Where the sink posts.
+    endpoint: Url,
     stream: Stream,
     own: mpsc::Receiver<Message>,
     /// How often the stream broke since its last event.
@@ -236,10 +254,15 @@ impl SseSource {
                     continue;
                 }
             };
-            self.breaks = 0;
+            if event.name == "endpoint"
+                && endpoint(&self.stream.url, &event.data).as_ref() != Ok(&self.endpoint)
+            {
+                return Err(Failure::new(format!("{} began a new session", self.remote.name())));
+            }
             if !matches!(event.name.as_str(), "" | "message") {
                 continue;
             }
+            self.breaks = 0;
             match Message::parse(event.data) {
                 Ok(message) => return Ok(message),
                 Err(error) => {
@@ -257,9 +280,7 @@ impl SseSource {
             self.stream.events.last_id.clone().filter(|_| *why != Broken::TooLong && self.breaks < TRIES);
         let Some(id) = id else { return Err(lost("")) };
         self.breaks += 1;
-        if self.breaks > 1 {
-            tokio::time::sleep(BUSY_WAIT).await;
-        }
+        tokio::time::sleep(BUSY_WAIT).await;
         let open = Stream::open(&self.remote, &self.headers, Some(&id));
         let stream = match timeout(self.remote.start_timeout, open).await {
             Ok(stream) => stream.map_err(|refused| refused.into_failure(&self.remote).0),

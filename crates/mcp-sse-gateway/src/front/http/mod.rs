@@ -1,0 +1,216 @@
+//! A session over Streamable HTTP: rmcp's service and its sessions, at the level of messages. Where rmcp would
+//! run a handler, the messages go to a server of the user's instead.
+
+mod session;
+mod typed;
+
+use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, sync::Arc, time::Duration};
+
+use futures_core::Stream;
+use rmcp::{
+    RoleServer, ServerHandler,
+    model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage},
+    transport::{
+        Transport,
+        streamable_http_server::session::{
+            ServerSseMessage, SessionId, SessionManager,
+            local::{LocalSessionManager, LocalSessionManagerError},
+        },
+    },
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::session::{HttpReceiver, HttpReply};
+
+/// What runs a session.
+type Run = Arc<dyn Fn(HttpReceiver, HttpReply) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// Bounds of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) requests_in_flight: usize,
+    /// How long a client may leave unread what waits for it.
+    pub(crate) stall_timeout: Duration,
+}
+
+/// rmcp's sessions, each run by us.
+pub(crate) struct Sessions {
+    inner: LocalSessionManager,
+    run: Run,
+    bounds: Bounds,
+    figures: Arc<Figures>,
+}
+
+/// All sessions of this program over Streamable HTTP.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    open: watch::Sender<usize>,
+    requests: watch::Sender<usize>,
+    end: CancellationToken,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self { open: watch::Sender::new(0), requests: watch::Sender::new(0), end: CancellationToken::new() }
+    }
+}
+
+impl Figures {
+    pub(crate) fn open(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// Resolves when no request of a client is in flight.
+    pub(crate) async fn no_requests(&self) {
+        let _ = self.requests.subscribe().wait_for(|requests| *requests == 0).await;
+    }
+
+    fn request(&self) {
+        self.requests.send_modify(|requests| *requests += 1);
+    }
+
+    fn answered(&self, number: usize) {
+        self.requests.send_modify(|requests| *requests -= number);
+    }
+
+    /// Ends all sessions, after what was sent in them.
+    pub(crate) fn end(&self) {
+        self.end.cancel();
+    }
+
+    /// Resolves when no session is open.
+    pub(crate) async fn no_sessions(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new<F, R>(idle_timeout: Duration, bounds: Bounds, figures: Arc<Figures>, run: F) -> Self
+    where
+        F: Fn(HttpReceiver, HttpReply) -> R + Send + Sync + 'static,
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let mut inner = LocalSessionManager::default();
+        inner.session_config.keep_alive = (!idle_timeout.is_zero()).then_some(idle_timeout);
+        // A server that has just been started may take its time.
+        inner.session_config.init_timeout = None;
+        Self { inner, run: Arc::new(move |receiver, reply| Box::pin(run(receiver, reply))), bounds, figures }
+    }
+}
+
+/// One session in the count, until it is dropped.
+struct Counted(Arc<Figures>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.send_modify(|open| *open -= 1);
+    }
+}
+
+/// What rmcp's service gets in place of the session's messages: nothing, until the session is over.
+pub(crate) struct Silent(CancellationToken);
+
+impl Transport<RoleServer> for Silent {
+    type Error = Infallible;
+
+    fn send(
+        &mut self,
+        _: ServerJsonRpcMessage,
+    ) -> impl Future<Output = Result<(), Infallible>> + Send + 'static {
+        ready(Ok(()))
+    }
+
+    async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
+        self.0.cancelled().await;
+        None
+    }
+
+    async fn close(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+impl SessionManager for Sessions {
+    type Error = LocalSessionManagerError;
+    type Transport = Silent;
+
+    async fn create_session(&self) -> Result<(SessionId, Silent), Self::Error> {
+        let (id, transport) = self.inner.create_session().await?;
+        self.figures.open.send_modify(|open| *open += 1);
+        let counted = Counted(Arc::clone(&self.figures));
+        let over = CancellationToken::new();
+        let (receiver, reply) = session::open(transport, self.bounds, Arc::clone(&self.figures));
+        let run = (self.run)(receiver, reply);
+        let at_end = over.clone().drop_guard();
+        // Enough of it to find it again, and too little to use it.
+        let short: String = id.chars().take(8).collect();
+        let span = tracing::info_span!("session", id = format!("{short}…"));
+        let session = async move {
+            tracing::info!("session opened over Streamable HTTP");
+            run.await;
+            tracing::info!("session over Streamable HTTP closed");
+            drop((at_end, counted));
+        };
+        tokio::spawn(tracing::Instrument::instrument(session, span));
+        Ok((id, Silent(over)))
+    }
+
+    async fn initialize_session(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<ServerJsonRpcMessage, Self::Error> {
+        self.inner.initialize_session(id, message).await
+    }
+
+    async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
+        self.inner.has_session(id).await
+    }
+
+    async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
+        self.inner.close_session(id).await
+    }
+
+    async fn create_stream(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        self.inner.create_stream(id, message).await
+    }
+
+    async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
+        self.inner.accept_message(id, message).await
+    }
+
+    async fn create_standalone_stream(
+        &self,
+        id: &SessionId,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        self.inner.create_standalone_stream(id).await
+    }
+
+    async fn resume(
+        &self,
+        id: &SessionId,
+        last_event_id: String,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
+        self.inner.resume(id, last_event_id).await
+    }
+}
+
+/// What answers requests without a session: those of revision 2026-07-28. It knows the revisions with
+/// sessions only, so clients go on with `initialize`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WithSessionsOnly;
+
+impl ServerHandler for WithSessionsOnly {
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        static VERSIONS: std::sync::LazyLock<Vec<ProtocolVersion>> = std::sync::LazyLock::new(|| {
+            let known = ProtocolVersion::KNOWN_VERSIONS.iter();
+            known.filter(|version| **version < ProtocolVersion::V_2026_07_28).cloned().collect()
+        });
+        Cow::Borrowed(&VERSIONS)
+    }
+}

@@ -1,0 +1,291 @@
+//! The two halves of a session over Streamable HTTP.
+//!
+//! Invariant: messages of the client are always taken from rmcp, be it to refuse them. Its session does one
+//! thing at a time, so one that could not hand over a message would not take the server's messages either, and
+//! a server that waits for that would not take the client's.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use http::request::Parts;
+use mcp_sse::{Incoming, Message, MessageKind, RequestId};
+use rmcp::{
+    model::{ClientJsonRpcMessage, GetExtensions as _, ServerJsonRpcMessage},
+    transport::{Transport as _, streamable_http_server::session::local::SessionTransport},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Bounds, Figures, typed::typed};
+use crate::front::{Gone, Receive, Reply};
+
+/// Messages that a server may send before it has answered `initialize`.
+const EARLY_MESSAGES: usize = 64;
+/// Messages that wait for the server, beside requests in flight; and their bytes, unless one alone has more.
+const WAITING_MESSAGES: usize = 256;
+const WAITING_BYTES: usize = 1024 * 1024;
+/// Messages that are being handed to rmcp. The server's come one after the other; the others are refusals.
+const SENDS: usize = 64;
+/// The code that SDKs use for a connection that closed.
+const CONNECTION_CLOSED: i32 = -32000;
+
+/// The client's messages.
+pub(crate) struct HttpReceiver {
+    queue: mpsc::Receiver<Incoming>,
+    shared: Arc<Shared>,
+}
+
+/// Takes the server's messages.
+pub(crate) struct HttpReply {
+    outgoing: mpsc::Sender<Outgoing>,
+    shared: Arc<Shared>,
+}
+
+/// A message for the client, and where to say that rmcp has it.
+struct Outgoing {
+    message: ServerJsonRpcMessage,
+    sent: oneshot::Sender<()>,
+}
+
+struct Shared {
+    bounds: Bounds,
+    state: Mutex<State>,
+    /// Bytes of the messages that wait for the server.
+    waiting: AtomicUsize,
+    closed: CancellationToken,
+    figures: Arc<Figures>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Requests of the client that are not answered.
+    pending: HashSet<RequestId>,
+    /// rmcp takes the first message for the answer to `initialize`; what comes before is kept until then.
+    initialized: bool,
+    early: Vec<Message>,
+    /// The head of the last request over HTTP that had one for us; rmcp gives none with the client's answers.
+    parts: Option<Parts>,
+}
+
+pub(super) fn open(
+    transport: SessionTransport,
+    bounds: Bounds,
+    figures: Arc<Figures>,
+) -> (HttpReceiver, HttpReply) {
+    let shared = Arc::new(Shared {
+        bounds,
+        state: Mutex::default(),
+        waiting: AtomicUsize::new(0),
+        closed: CancellationToken::new(),
+        figures,
+    });
+    let (outgoing, for_client) = mpsc::channel(1);
+    let (for_server, queue) = mpsc::channel(bounds.requests_in_flight + WAITING_MESSAGES);
+    let carry = carry(transport, for_client, for_server, Arc::clone(&shared));
+    tokio::spawn(tracing::Instrument::instrument(carry, tracing::Span::current()));
+    (HttpReceiver { queue, shared: Arc::clone(&shared) }, HttpReply { outgoing, shared })
+}
+
+/// Holds rmcp's side of the session until one side ends.
+async fn carry(
+    mut transport: SessionTransport,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+    queue: mpsc::Sender<Incoming>,
+    shared: Arc<Shared>,
+) {
+    // At the end, whatever rmcp's session is doing.
+    let _end = transport.cancel_token().drop_guard();
+    let _closed = shared.closed.clone().drop_guard();
+    let mut sends = JoinSet::new();
+    loop {
+        tokio::select! {
+            next = outgoing.recv(), if sends.len() < SENDS => {
+                let Some(Outgoing { message, sent }) = next else { return };
+                let send = transport.send(message);
+                sends.spawn(async move {
+                    // That one could not be delivered (its stream is gone) is no end of the session.
+                    let _ = send.await;
+                    let _ = sent.send(());
+                });
+            }
+            Some(_) = sends.join_next(), if !sends.is_empty() => {}
+            received = transport.receive() => {
+                let Some(message) = received else { return };
+                match shared.take(message, &queue) {
+                    Ok(None) => {}
+                    Ok(Some(refusal)) if sends.len() < 2 * SENDS => {
+                        let send = transport.send(refusal);
+                        sends.spawn(async move { drop(send.await) });
+                    }
+                    Ok(Some(_)) | Err(Flood) => {
+                        tracing::warn!("the client sends faster than its server takes; its session ends");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// More than can be kept or refused.
+struct Flood;
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a message for the server, or returns the refusal for the client.
+    fn take(
+        &self,
+        mut message: ClientJsonRpcMessage,
+        queue: &mpsc::Sender<Incoming>,
+    ) -> Result<Option<ServerJsonRpcMessage>, Flood> {
+        let parts = self.parts_of(&mut message);
+        let parsed = serde_json::to_vec(&message).ok().and_then(|json| Message::parse(json).ok());
+        let Some(message) = parsed else {
+            tracing::warn!("a message of the client cannot be written as JSON-RPC; it was dropped");
+            return Ok(None);
+        };
+        let bytes = message.as_bytes().len();
+        let waiting = self.waiting.load(Ordering::Acquire);
+        let full = waiting > 0 && waiting + bytes > WAITING_BYTES;
+        if let MessageKind::Request { id, .. } = message.kind() {
+            let mut state = self.state();
+            let full = full || state.pending.len() >= self.bounds.requests_in_flight;
+            if full || state.pending.contains(id) {
+                let text = if full { "too many requests in flight" } else { "this id is still in flight" };
+                let refusal = Message::error(id, CONNECTION_CLOSED, &format!("{text}; try again later"));
+                return Ok(typed(&refusal).ok());
+            }
+            state.pending.insert(id.clone());
+            self.figures.request();
+        } else if full {
+            return Err(Flood);
+        }
+        if let Some(id) = message.cancelled_id() {
+            // A server does not answer what was cancelled.
+            self.answered(&id);
+        }
+        self.waiting.fetch_add(bytes, Ordering::AcqRel);
+        queue.try_send(Incoming::new(message, parts)).map_err(|_| Flood)?;
+        Ok(None)
+    }
+
+    fn parts_of(&self, message: &mut ClientJsonRpcMessage) -> Parts {
+        let parts = match message {
+            ClientJsonRpcMessage::Request(request) => request.request.extensions_mut().remove::<Parts>(),
+            ClientJsonRpcMessage::Notification(note) => note.notification.extensions_mut().remove::<Parts>(),
+            ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => None,
+        };
+        let mut state = self.state();
+        if parts.is_some() {
+            state.parts.clone_from(&parts);
+        }
+        let parts = parts.or_else(|| state.parts.clone());
+        parts.unwrap_or_else(|| http::Request::new(()).into_parts().0)
+    }
+
+    fn answered(&self, id: &RequestId) {
+        if self.state().pending.remove(id) {
+            self.figures.answered(1);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let left = self.state().pending.len();
+        self.figures.answered(left);
+    }
+}
+
+impl Receive for HttpReceiver {
+    async fn recv(&mut self) -> Option<Incoming> {
+        let incoming = self.queue.recv().await?;
+        self.shared.waiting.fetch_sub(incoming.message.as_bytes().len(), Ordering::AcqRel);
+        Some(incoming)
+    }
+}
+
+impl HttpReply {
+    async fn hand_over(&self, message: &Message) -> Result<(), Gone> {
+        let typed = match typed(message) {
+            Ok(typed) => typed,
+            Err(error) => {
+                tracing::warn!(%error, "a message of the server has no form that Streamable HTTP knows");
+                // Whoever waits for it is told; nobody waits for a notification.
+                let MessageKind::Response { id: Some(id), .. } = message.kind() else { return Ok(()) };
+                let text = format!("the server's answer has no form that Streamable HTTP knows: {error}");
+                let told = Message::error(id, -32603, &text);
+                serde_json::from_slice(told.as_bytes()).map_err(|_| Gone)?
+            }
+        };
+        let (sent, taken) = oneshot::channel();
+        let send = async {
+            self.outgoing.send(Outgoing { message: typed, sent }).await.map_err(|_| Gone)?;
+            taken.await.map_err(|_| Gone)
+        };
+        timeout(self.shared.bounds.stall_timeout, send).await.unwrap_or_else(|_| {
+            tracing::info!("the client did not read; its session ends");
+            self.shared.closed.cancel();
+            Err(Gone)
+        })
+    }
+}
+
+impl Reply for HttpReply {
+    async fn send(&self, message: Message) -> Result<(), Gone> {
+        let ready = {
+            let mut state = self.shared.state();
+            state.initialized |= matches!(message.kind(), MessageKind::Response { .. });
+            if state.initialized {
+                let mut ready = vec![message];
+                ready.append(&mut state.early);
+                ready
+            } else if state.early.len() < EARLY_MESSAGES {
+                state.early.push(message);
+                Vec::new()
+            } else {
+                tracing::warn!("the server talks before it has answered initialize; a message was dropped");
+                Vec::new()
+            }
+        };
+        for message in ready {
+            self.hand_over(&message).await?;
+            if let MessageKind::Response { id: Some(id), .. } = message.kind() {
+                self.shared.answered(id);
+            }
+        }
+        Ok(())
+    }
+
+    async fn fail(&self, text: &str) {
+        let pending: Vec<_> = self.shared.state().pending.iter().cloned().collect();
+        for id in pending {
+            if self.hand_over(&Message::error(&id, CONNECTION_CLOSED, text)).await.is_err() {
+                break;
+            }
+            self.shared.answered(&id);
+        }
+        self.shared.closed.cancel();
+    }
+
+    async fn closed(&self) {
+        tokio::select! {
+            () = self.shared.closed.cancelled() => {}
+            () = self.shared.figures.end.cancelled() => {}
+        }
+    }
+
+    async fn idle(&self) {}
+}
