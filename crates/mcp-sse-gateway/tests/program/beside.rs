@@ -117,3 +117,70 @@ fn health_checks_come_under_any_name_and_tell_a_drain() {
     assert!(gateway.get("/healthz").starts_with("HTTP/1.1 200"));
     assert!(gateway.request(MCP, INITIALIZE).starts_with("HTTP/1.1 503"));
 }
+
+#[test]
+fn a_second_signal_ends_it_whatever_its_children_do() {
+    let script = r#"read -r first; printf '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"mcp-sse demo","version":"0"}}}\n'
+        read -r initialized; read -r call; echo "has the call" >&2; trap "" TERM; while :; do read -r line; done"#;
+    let gateway = Program::script(&["--shutdown-timeout", "1h", "--stop-timeout", "1h"], script);
+    let session = open(&gateway);
+    std::thread::scope(|scope| {
+        let hanging = scope.spawn(|| gateway.request(&format!("{MCP}\r\n{session}"), PING));
+        gateway.log.until_says("has the call");
+        gateway.signal("-TERM");
+        gateway.log.until_says("shutting down");
+        gateway.signal("-TERM");
+        hanging.join().unwrap();
+    });
+    let (success, log) = gateway.end();
+    assert!(success && log.contains("second signal"), "{log}");
+}
+
+/// A server that does one thing at a time, with more in both directions than any buffer on the way holds.
+#[test]
+fn both_directions_do_not_wait_for_each_other() {
+    let script = r#"big=$(head -c 200000 /dev/zero | tr '\0' x)
+        read -r first; printf '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"mcp-sse demo","version":"0"}}}\n'
+        read -r initialized
+        while read -r line; do
+            id=${line#*'"id":'}
+            printf '{"jsonrpc":"2.0","id":%s,"result":{"big":"%s"}}\n' "${id%%,*}" "$big"
+        done"#;
+    let gateway = Program::script(&[], script);
+    let session = open(&gateway);
+    let argument = "y".repeat(8_000);
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (1..=100)
+            .map(|id| {
+                let (gateway, session, call) = (&gateway, &session, echo(id, &argument));
+                scope.spawn(move || gateway.request(&format!("{MCP}\r\n{session}"), &call))
+            })
+            .collect();
+        for (call, id) in calls.into_iter().zip(1..) {
+            let answer = call.join().unwrap();
+            assert!(
+                answer.contains(&format!(r#""id":{id},"#)) && answer.len() > 200_000,
+                "{id}: {answer:.300}"
+            );
+        }
+    });
+}
+
+#[test]
+fn what_was_cancelled_is_not_in_flight_any_more() {
+    let gateway = Program::gateway(&["--max-requests-in-flight", "2"]);
+    let session = open(&gateway);
+    let head = format!("{MCP}\r\n{session}");
+    for id in 1..10 {
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| gateway.request(&head, &long_task(id, 60, 60_000)));
+            while !gateway.request(&head, &stats(100 + id)).contains(r#"\"running\":1"#) {}
+            let cancel = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+            );
+            assert!(gateway.request(&head, &cancel).starts_with("HTTP/1.1 202"));
+            call.join().unwrap();
+        });
+        while !gateway.request(&head, &stats(200 + id)).contains(r#"\"running\":0"#) {}
+    }
+}

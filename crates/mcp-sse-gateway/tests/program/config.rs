@@ -110,6 +110,19 @@ fn sighup_reads_the_file_again_and_keeps_sessions() {
 }
 
 #[test]
+fn a_session_that_has_said_nothing_yet_survives_a_reload_too() {
+    let folder = Folder::new();
+    let config = folder.write("mcp.json", &file(&[demo("goes"), demo("stays")]));
+    let gateway = Program::start("serve", &["--config", &config]);
+    let mut early = gateway.connect_at("/goes/sse");
+    folder.write("mcp.json", &file(&[demo("stays")]));
+    gateway.signal("-HUP");
+    gateway.log.until_says("removed=1");
+    early.initialize();
+    early.echo(1, "still here");
+}
+
+#[test]
 fn without_a_file_sighup_changes_nothing() {
     let gateway = Program::gateway(&[]);
     gateway.signal("-HUP");

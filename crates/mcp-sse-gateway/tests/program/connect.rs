@@ -122,3 +122,32 @@ fn a_server_that_is_not_there_is_said_and_tried_again() {
     assert!(success && log.contains("Connection refused"), "{log}");
     drop(remote);
 }
+
+#[test]
+fn a_client_that_closes_its_side_at_once_still_gets_its_answers() {
+    let remote = Program::gateway(&["--resume-window", "0s"]);
+    for path in ["/sse", "/mcp"] {
+        let mut bridge = Bridge::to(&format!("http://{}{path}", remote.address), &[]);
+        bridge.say(INITIALIZE);
+        bridge.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        bridge.say(&echo(1, "hello"));
+        let before = count(&remote.log.so_far(), "server ended");
+        let (success, out, log) = bridge.end();
+        assert!(success && out.contains("serverInfo") && out.contains("hello"), "{out}\n{log}");
+        remote.log.until("its end", |log| count(log, "server ended") > before);
+    }
+}
+
+#[test]
+fn a_signal_ends_the_session_there() {
+    let remote = Program::gateway(&["--resume-window", "0s"]);
+    for path in ["/sse", "/mcp"] {
+        let mut bridge = Bridge::to(&format!("http://{}{path}", remote.address), &[]);
+        bridge.initialize();
+        let before = count(&remote.log.so_far(), "server ended");
+        crate::help::signal_to(bridge.child.id(), "-TERM");
+        let (success, _, log) = bridge.end();
+        assert!(success, "{log}");
+        remote.log.until("its end", |log| count(log, "server ended") > before);
+    }
+}

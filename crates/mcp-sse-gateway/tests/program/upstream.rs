@@ -98,3 +98,30 @@ fn a_server_that_dies_fails_what_is_pending() {
         assert!(answer.contains(r#""error""#), "{answer}");
     }
 }
+
+#[test]
+fn a_busy_server_is_not_taken_for_another_kind_for_ever() {
+    let remote = Program::gateway(&["--max-sessions", "1", "--resume-window", "0s"]);
+    let gateway = upstream(&format!("http://{}/sse", remote.address), &[]);
+    let place = remote.connect();
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    assert!(client.answer(0).contains(r#""error""#));
+    drop(place);
+    remote.log.until_says("session closed");
+    gateway.connect().initialize();
+}
+
+#[test]
+fn a_ping_may_come_before_the_client_is_initialized() {
+    let remote = Program::gateway(&[]);
+    let gateway = upstream(&format!("http://{}/mcp", remote.address), &[]);
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    client.answer(0);
+    client.accepted(PING);
+    client.answer(9);
+    client.accepted(&echo(1, "waits"));
+    client.accepted(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    assert!(client.answer(1).contains("waits"));
+}
