@@ -17,13 +17,14 @@ mod config;
 mod connect;
 mod demo;
 mod front;
+mod init;
 mod listening;
 mod log;
 mod relay;
 mod serve;
 mod signals;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use crate::{
     args::{Args, Command, Exit},
@@ -32,14 +33,19 @@ use crate::{
 
 fn main() -> ExitCode {
     // Steps of this program that are processes of their own.
-    let mut words = std::env::args_os().skip(1);
-    match words.next() {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let word = args.get(1).cloned().unwrap_or_default();
+    let rest = args.clone().into_iter().skip(2);
+    match word.to_str() {
         #[cfg(target_os = "linux")]
-        Some(word) if word == launch::WORD => return launch::run(words),
-        Some(word) if word == guard::WORD => return guard::run(),
+        Some(launch::WORD) => return launch::run(rest),
+        Some(guard::WORD) => return guard::run(),
+        Some(init::WORD) => return init::run(rest),
+        Some(init::SECOND) => drop(args.remove(1)),
+        _ if init::is_first() => return init::run(args.into_iter().skip(1)),
         _ => {}
     }
-    match start() {
+    match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Exit::Shown(text)) => {
             let _ = write!(std::io::stdout(), "{text}");
@@ -53,8 +59,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn start() -> Result<(), Exit> {
-    let args = Args::read()?;
+fn start(args: Vec<OsString>) -> Result<(), Exit> {
+    let args = Args::read(args)?;
     log::start(args.log())?;
     // On one core the single-thread runtime is fairer, by far: a lone worker of the other serves what is
     // ready over and over while other connections wait (see docs/benchmarks).

@@ -71,8 +71,8 @@ pub(crate) enum LogFormat {
 
 impl Args {
     /// The arguments, or a message of one line.
-    pub(crate) fn read() -> Result<Self, Exit> {
-        Self::try_parse_from(with_command(std::env::args_os())).map_err(|error| match error.kind() {
+    pub(crate) fn read(args: Vec<OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(with_command(args)).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Shown(error.to_string()),
             _ => {
                 let text = error.to_string();
@@ -106,8 +106,7 @@ fn word_too_many(error: &clap::Error) -> Option<&String> {
 }
 
 /// Options without a command are the demo's.
-fn with_command(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut args: Vec<OsString> = args.collect();
+fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let first = args.get(1).map(|first| first.to_string_lossy().into_owned());
     let own = ["-h", "--help", "-V", "--version"];
     if first.is_none_or(|first| first.starts_with('-') && !own.contains(&first.as_str())) {

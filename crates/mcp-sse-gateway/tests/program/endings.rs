@@ -180,3 +180,26 @@ fn over_the_bounds_it_waits_or_says_so() {
     assert!(last.contains("too many servers are being started"), "{last}");
     assert!(count(&gateway.log.so_far(), "raise --start-rate") > 0);
 }
+
+/// What init does in a container: `mcp-sse` does it itself when it is the first process there.
+#[cfg(target_os = "linux")]
+#[test]
+fn orphans_are_cleared_away() {
+    let script = "sh -c 'sleep 0 & exec true' ; sh -c '(exec sleep 1000) & exec true'; cat";
+    let options = ["serve", "--port", "0", "--resume-window", "0s", "--", "sh", "-c", script];
+    let init = Program::prepare_as("__init", &options);
+    for _ in 0..5 {
+        let mut client = init.connect();
+        client.accepted(INITIALIZE);
+        assert_eq!(client.data(), INITIALIZE);
+    }
+    init.log.until("five ends", |log| count(log, "server ended") == 5);
+    // Only the gateway is left. The last orphan's end may still be on its way to init.
+    let children = format!("/proc/{0}/task/{0}/children", init.pid());
+    while fs::read_to_string(&children).unwrap().split_whitespace().count() > 1 {
+        std::thread::yield_now();
+    }
+    init.signal("-TERM");
+    let (success, log) = init.end();
+    assert!(success && log.contains("shut down"), "{log}");
+}

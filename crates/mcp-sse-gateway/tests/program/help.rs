@@ -139,6 +139,13 @@ impl Program {
         Prepared(prepared)
     }
 
+    /// Starts it with this word before a whole command line.
+    pub(crate) fn prepare_as(word: &str, arguments: &[&str]) -> Self {
+        let mut prepared = Command::new(PROGRAM);
+        prepared.arg(word).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        Prepared(prepared).piped()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
