@@ -11,7 +11,7 @@ use crate::{
     args::{self, Exit},
     backend::{
         Failure, Sink, Source,
-        remote::{Remote, RemoteSink, RemoteSource, client},
+        remote::{self, Remote, RemoteSink, RemoteSource, client},
     },
     front::{Gone, Receive, Reply, stdio::stdio},
     relay::{End, relay},
@@ -144,8 +144,7 @@ async fn session(
         tracing::info!(url = remote.name(), "session opened");
     }
     let end = relay(first, client, reply, &mut sink, &mut source).await;
-    drop(sink);
-    source.end().await;
+    remote::end(sink, source).await;
     Ok(end)
 }
 

@@ -2,12 +2,33 @@
 
 use std::io::IsTerminal as _;
 
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+
 use crate::args::{Exit, Log, LogFormat};
 
 /// rmcp's transports write session ids whole.
 const NEVER: [&str; 2] = ["rmcp::transport=off", "rmcp::service=off"];
 
-pub(crate) fn start(args: &Log) -> Result<(), Exit> {
+/// Lines that wait for whoever reads stderr. When they are as many, further ones are dropped and counted: a
+/// log that nobody reads must not stop the program.
+const WAITING_LINES: usize = 4096;
+
+/// Writes what waits, when it is dropped.
+pub(crate) struct Writing {
+    dropped: ErrorCounter,
+    _guard: WorkerGuard,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let dropped = self.dropped.dropped_lines();
+        if dropped > 0 {
+            tracing::warn!(dropped, "lines of the log were dropped, because nobody read them");
+        }
+    }
+}
+
+pub(crate) fn start(args: &Log) -> Result<Writing, Exit> {
     let wrong =
         |error: &dyn std::fmt::Display| Exit::Usage(format!("--log-level {}: {error}", args.log_level));
     let mut filter =
@@ -15,14 +36,20 @@ pub(crate) fn start(args: &Log) -> Result<(), Exit> {
     for directive in NEVER {
         filter = filter.add_directive(directive.parse().map_err(|error| wrong(&error))?);
     }
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .lossy(true)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let dropped = writer.error_counter();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // It would report a log that cannot be written (a full disk) to stderr, and panic over that.
         .log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().init(),
     }
-    Ok(())
+    Ok(Writing { dropped, _guard: guard })
 }

@@ -18,6 +18,7 @@ mod connect;
 mod demo;
 mod front;
 mod init;
+mod limits;
 mod listening;
 mod log;
 mod relay;
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
 
 fn start(args: Vec<OsString>) -> Result<(), Exit> {
     let args = Args::read(args)?;
-    log::start(args.log())?;
+    let _log = log::start(args.log())?;
+    limits::raise();
     // On one core the single-thread runtime is fairer, by far: a lone worker of the other serves what is
     // ready over and over while other connections wait (see docs/benchmarks).
     let one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);

@@ -95,7 +95,7 @@ pub use self::{
     session::{
         CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver, id::SessionId,
     },
-    transport::{ConfigError, Shutdown, SseServerTransport},
+    transport::{ConfigError, SessionPlace, Shutdown, SseServerTransport},
 };
 
 #[cfg(feature = "server")]

@@ -27,7 +27,24 @@ struct State {
     /// Sessions that wait for their clients to resume, the longest first. They make room at a cap.
     detached: BTreeSet<(Instant, SessionId)>,
     by_principal: HashMap<Principal, OfPrincipal>,
+    /// Places that are taken by sessions of other kinds.
+    others: usize,
     draining: bool,
+}
+
+impl State {
+    fn check_draining(&self) -> Result<(), (Full, Option<SessionId>)> {
+        if self.draining { Err((Full::Draining, None)) } else { Ok(()) }
+    }
+
+    /// Whether there is room for one more; else who could make it.
+    fn check(&self, limits: &Limits) -> Result<(), (Full, Option<SessionId>)> {
+        self.check_draining()?;
+        if self.by_id.len() + self.others < limits.max_sessions {
+            return Ok(());
+        }
+        Err((Full::Sessions, self.detached.first().map(|(_, id)| *id)))
+    }
 }
 
 #[derive(Debug)]
@@ -57,15 +74,33 @@ impl Registry {
 
     /// Adds a session. At a cap, the session that has waited longest for its client makes room.
     pub(crate) fn open(&self, session: &Arc<Shared>, limits: &Limits) -> Result<(), Full> {
+        self.with_room(|| self.try_open(session, limits))?;
+        self.timers.ensure_running();
+        session.opened();
+        Ok(())
+    }
+
+    /// Takes a place for a session of another kind, as `open` does for one of ours.
+    pub(crate) fn take_place(&self, limits: &Limits) -> Result<(), Full> {
+        self.with_room(|| {
+            let mut state = self.lock();
+            state.check(limits)?;
+            state.others += 1;
+            Ok(())
+        })
+    }
+
+    pub(crate) fn give_place(&self) {
+        self.lock().others -= 1;
+    }
+
+    /// Tries it, and makes room by closing sessions that wait for their clients.
+    fn with_room(&self, attempt: impl Fn() -> Result<(), (Full, Option<SessionId>)>) -> Result<(), Full> {
         // Every round but the last closes one session that was waiting; a few rounds are enough unless
         // others take the room at the same time.
         for _ in 0..8 {
-            let gives_way = match self.try_open(session, limits) {
-                Ok(()) => {
-                    self.timers.ensure_running();
-                    session.opened();
-                    return Ok(());
-                }
+            let gives_way = match attempt() {
+                Ok(()) => return Ok(()),
                 Err((full, None)) => return Err(full),
                 Err((_, Some(id))) => self.get(id),
             };
@@ -78,17 +113,13 @@ impl Registry {
 
     fn try_open(&self, session: &Arc<Shared>, limits: &Limits) -> Result<(), (Full, Option<SessionId>)> {
         let mut state = self.lock();
-        if state.draining {
-            return Err((Full::Draining, None));
-        }
+        state.check_draining()?;
         if let Some(of) = session.principal.as_ref().and_then(|p| state.by_principal.get(p))
             && of.sessions >= limits.max_sessions_per_principal
         {
             return Err((Full::SessionsOfPrincipal, of.detached.first().map(|(_, id)| *id)));
         }
-        if state.by_id.len() >= limits.max_sessions {
-            return Err((Full::Sessions, state.detached.first().map(|(_, id)| *id)));
-        }
+        state.check(limits)?;
         if let Some(principal) = &session.principal {
             state.by_principal.entry(principal.clone()).or_default().sessions += 1;
         }
@@ -149,7 +180,7 @@ impl Registry {
 
     pub(crate) fn has_room(&self, max_sessions: usize) -> bool {
         let state = self.lock();
-        !state.draining && (state.by_id.len() < max_sessions || !state.detached.is_empty())
+        !state.draining && (state.by_id.len() + state.others < max_sessions || !state.detached.is_empty())
     }
 
     /// Opens no more sessions.

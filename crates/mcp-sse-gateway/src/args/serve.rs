@@ -215,6 +215,9 @@ impl Serve {
         {
             return Err("--transport, --header and --header-from-client are for --upstream; in a configuration file each server has its own".to_owned());
         }
+        if start_timeout.is_zero() {
+            return Err("--start-timeout must be more than zero".to_owned());
+        }
         self.check_paths()?;
         let programs = self.config.is_some() || matches!(main, Some(Server::Command(_)));
         let RemoteOptions { ca_file, insecure, .. } = &self.remote;

@@ -41,14 +41,18 @@ pub(crate) fn stdio(message_bytes: usize) -> (StdioReceiver, StdioReply) {
         pending: watch::Sender::default(),
         closed: CancellationToken::new(),
     });
-    let lines = Lines::new(tokio::io::stdin(), message_bytes);
+    let lines = Lines::new("client", tokio::io::stdin(), message_bytes);
     (StdioReceiver { lines, shared: Arc::clone(&shared) }, StdioReply { shared })
 }
 
 impl Receive for StdioReceiver {
     async fn recv(&mut self) -> Option<Incoming> {
         loop {
-            let message = match self.lines.next().await {
+            let next = tokio::select! {
+                next = self.lines.next() => next,
+                () = self.shared.closed.cancelled() => return None,
+            };
+            let message = match next {
                 Ok(message) => message,
                 Err(end) => {
                     if end == End::TooLong {

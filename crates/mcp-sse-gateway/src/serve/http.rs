@@ -65,7 +65,7 @@ impl Beside {
         let opens = parts.method == Method::POST && !parts.headers.contains_key("mcp-session-id");
         let mut response = if opens && named.is_retired() {
             text(StatusCode::NOT_FOUND, "there is nothing here any more\n")
-        } else if opens && (self.draining.load(Ordering::Acquire) || !self.table.has_http_room()) {
+        } else if opens && (self.draining.load(Ordering::Acquire) || !self.table.transport.has_room()) {
             tracing::warn!(
                 "a session over Streamable HTTP was refused: the gateway is full or shutting down"
             );

@@ -56,8 +56,6 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     greet(args, &plan, &table, &format!("http://{address}"));
     if let Some(file) = plan.config.clone() {
         tokio::spawn(reload(file, Arc::clone(&table)));
-    } else {
-        ignore_hangup();
     }
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
@@ -81,9 +79,8 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
             }
         };
         if hurried {
-            table.end_http();
             children.hurry();
-            transport.shutdown(Duration::ZERO).await;
+            tokio::join!(transport.shutdown(Duration::ZERO), table.end_http());
             // What is left then goes with us: the guard sees to it.
             let _ = tokio::time::timeout(LAST_PATIENCE, children.ended()).await;
         }
@@ -115,16 +112,6 @@ async fn reload(file: PathBuf, table: Arc<Table>) {
             tracing::error!("the configuration was not changed: {error}");
         }
     }
-}
-
-/// SIGHUP would end the program, and it is what people send to have files read again.
-fn ignore_hangup() {
-    tokio::spawn(async {
-        let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-        while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP: there is no --config to read again");
-        }
-    });
 }
 
 /// Where the servers are. If nobody reads it, that is no reason to stop.

@@ -31,6 +31,9 @@ use crate::{
     },
 };
 
+/// What sessions over Streamable HTTP get to tell their clients that they end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// rmcp's service, for one server.
 pub(super) type Mcp = StreamableHttpService<WithSessionsOnly, Sessions>;
 
@@ -146,11 +149,7 @@ impl Table {
 
     /// Whether one more session would be taken.
     pub(super) fn has_room(&self) -> bool {
-        self.transport.has_room() && self.has_http_room() && self.children.has_room()
-    }
-
-    pub(super) fn has_http_room(&self) -> bool {
-        self.http_sessions.open() + self.transport.session_count() < self.settings.max_sessions
+        self.transport.has_room() && self.children.has_room()
     }
 
     pub(super) fn max_sessions(&self) -> usize {
@@ -171,14 +170,13 @@ impl Table {
     /// Waits until no request over Streamable HTTP is in flight, at most this long, and ends the sessions.
     pub(super) async fn drain_http(&self, timeout: Duration) {
         let _ = tokio::time::timeout(timeout, self.http_sessions.no_requests()).await;
-        self.http_sessions.end();
-        let _ = tokio::time::timeout(timeout, self.http_sessions.no_sessions()).await;
-        self.end_http.cancel();
+        self.end_http().await;
     }
 
-    /// Ends the sessions over Streamable HTTP at once.
-    pub(super) fn end_http(&self) {
+    /// Ends the sessions over Streamable HTTP at once: requests that wait are answered, if that goes quickly.
+    pub(super) async fn end_http(&self) {
         self.http_sessions.end();
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.http_sessions.no_sessions()).await;
         self.end_http.cancel();
     }
 
@@ -203,14 +201,21 @@ impl Table {
         let (mut added, mut changed, mut removed) = (0, 0, 0);
         for (name, server) in servers {
             match self.set(&name, server)? {
-                Change::Added => added += 1,
-                Change::Changed => changed += 1,
+                Change::Added => {
+                    added += 1;
+                    tracing::info!(server = name, "server added");
+                }
+                Change::Changed => {
+                    changed += 1;
+                    tracing::info!(server = name, "server changed, for new sessions");
+                }
                 Change::Same => {}
             }
         }
         for named in gone {
             if named.retire() {
                 removed += 1;
+                tracing::info!(server = named.name, "server removed; its sessions go on");
                 let _ = self.routes.remove(&named.paths.sse);
             }
             self.forget(&named);
@@ -323,13 +328,15 @@ impl Table {
         let run = move |receiver, reply| {
             let (table, named) = (table.upgrade(), named.upgrade());
             async move {
-                let (Some(table), Some(named)) = (table, named) else { return };
+                let (Some(table), Some(named)) = (table, named) else { return "the server is gone" };
                 let _running = table.running.token();
-                named.run(receiver, reply).await;
+                let reason = named.run(receiver, reply).await;
                 table.forget(&named);
+                reason
             }
         };
-        let sessions = Sessions::new(*mcp_idle_timeout, *http, Arc::clone(&self.http_sessions), run);
+        let figures = Arc::clone(&self.http_sessions);
+        let sessions = Sessions::new(*mcp_idle_timeout, *http, figures, self.transport.clone(), run);
         let config = StreamableHttpServerConfig::default()
             .with_sse_keep_alive((!keep_alive.is_zero()).then_some(*keep_alive))
             .with_max_request_body_bytes(*max_body_bytes)
@@ -386,10 +393,10 @@ impl Named {
         }
     }
 
-    async fn run(&self, receiver: impl Receive, reply: impl Reply) {
+    async fn run(&self, receiver: impl Receive, reply: impl Reply) -> &'static str {
         let _counted = Counted::new(&self.sessions);
         let target = Arc::clone(&self.state().target);
-        session::run(&self.children, &target, receiver, reply).await;
+        session::run(&self.children, &target, receiver, reply).await
     }
 }
 

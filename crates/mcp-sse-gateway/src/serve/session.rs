@@ -5,7 +5,7 @@ use crate::{
     backend::{
         Failure, Sink, Source,
         child::{Children, Command, Running},
-        remote::Remote,
+        remote::{self, Remote},
     },
     config::Server,
     front::{Receive, Reply},
@@ -13,14 +13,23 @@ use crate::{
 };
 use mcp_sse::Incoming;
 
-pub(super) async fn run(children: &Children, target: &Target, mut receiver: impl Receive, reply: impl Reply) {
-    let Some(first) = receiver.recv().await else { return };
+const CLIENT_GONE: &str = "client gone";
+const SERVER_ENDED: &str = "server ended";
+
+/// Why it ended is returned.
+pub(super) async fn run(
+    children: &Children,
+    target: &Target,
+    mut receiver: impl Receive,
+    reply: impl Reply,
+) -> &'static str {
+    let Some(first) = receiver.recv().await else { return CLIENT_GONE };
     match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
-            command_session(children, command, first, &mut receiver, &reply).await;
+            command_session(children, command, first, &mut receiver, &reply).await
         }
         (Server::Remote(_), Some(remote)) => remote_session(remote, first, &mut receiver, &reply).await,
-        (Server::Remote(_), None) => {}
+        (Server::Remote(_), None) => SERVER_ENDED,
     }
 }
 
@@ -30,38 +39,44 @@ async fn command_session(
     first: Incoming,
     receiver: &mut impl Receive,
     reply: &impl Reply,
-) {
+) -> &'static str {
     let started = tokio::select! {
         started = children.start(command, first.parts()) => started,
-        () = reply.closed() => return,
+        () = reply.closed() => return CLIENT_GONE,
     };
     let Running { mut sink, mut source } = match started {
         Ok(running) => running,
         Err(failure) => return fail(reply, &failure).await,
     };
-    carry(first, receiver, reply, &mut sink, &mut source).await;
+    let reason = carry(first, receiver, reply, &mut sink, &mut source).await;
     if source.skipped() > 0 {
         tracing::warn!(lines = source.skipped(), "the server wrote lines to stdout that were no messages");
     }
     // The end of its input is what tells a server to end.
     drop(sink);
     source.end();
+    reason
 }
 
-async fn remote_session(remote: &Remote, first: Incoming, receiver: &mut impl Receive, reply: &impl Reply) {
+async fn remote_session(
+    remote: &Remote,
+    first: Incoming,
+    receiver: &mut impl Receive,
+    reply: &impl Reply,
+) -> &'static str {
     let opened = tokio::select! {
         opened = remote.open(first.parts()) => opened,
-        () = reply.closed() => return,
+        () = reply.closed() => return CLIENT_GONE,
     };
     let (mut sink, mut source) = match opened {
         Ok(halves) => halves,
         Err(failure) => return fail(reply, &failure).await,
     };
     tracing::info!(url = remote.name(), "upstream session opened");
-    carry(first, receiver, reply, &mut sink, &mut source).await;
-    drop(sink);
-    source.end().await;
+    let reason = carry(first, receiver, reply, &mut sink, &mut source).await;
+    remote::end(sink, source).await;
     tracing::info!(url = remote.name(), "upstream session closed");
+    reason
 }
 
 async fn carry(
@@ -70,14 +85,19 @@ async fn carry(
     reply: &impl Reply,
     sink: &mut impl Sink,
     source: &mut impl Source,
-) {
+) -> &'static str {
     match relay(Some(first), receiver, reply, sink, source).await {
-        End::Client => {}
+        End::Client => {
+            // One that was ended by us may still hear it.
+            reply.fail("the session ended before the answer").await;
+            CLIENT_GONE
+        }
         End::Server(failure) => fail(reply, &failure).await,
     }
 }
 
-async fn fail(reply: &impl Reply, failure: &Failure) {
+async fn fail(reply: &impl Reply, failure: &Failure) -> &'static str {
     tracing::warn!("the session ends: {failure}");
     reply.fail(&failure.0).await;
+    SERVER_ENDED
 }

@@ -363,6 +363,7 @@ impl<F> Server<F> {
         let room = Arc::new(Semaphore::new(max_connections));
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
+        let mut failures = 0_u64;
         loop {
             let accepted = async {
                 // Before the accept: over the bound, clients wait in the kernel's queue.
@@ -376,6 +377,7 @@ impl<F> Server<F> {
             };
             match accepted {
                 Ok((socket, _)) => {
+                    failures = 0;
                     if let Err(error) = prepare(&socket, max_unacknowledged) {
                         tracing::debug!(%error, "socket options were not set");
                     }
@@ -386,7 +388,11 @@ impl<F> Server<F> {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    failures += 1;
+                    // The first, and then ever fewer: it may go on for long.
+                    if failures.is_power_of_two() {
+                        tracing::warn!(%error, failures, "connections cannot be accepted; of files, the limit on open ones may be too low");
+                    }
                     // Out of files, most likely: what is open has to end first. A short pause keeps the
                     // loop from spinning meanwhile.
                     tokio::time::sleep(Duration::from_millis(50)).await;

@@ -61,6 +61,30 @@ struct Inner {
     sessions: Arc<Sessions>,
 }
 
+/// A place that is taken among a transport's sessions; see [`SseServerTransport::take_place`].
+///
+/// ```
+/// use mcp_sse::{SessionPlace, SseServerTransport};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = SseServerTransport::new("/messages/")?;
+/// let place: Option<SessionPlace> = sse.take_place();
+/// # assert!(place.is_some());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct SessionPlace {
+    registry: Arc<Registry>,
+}
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        self.registry.give_place();
+    }
+}
+
 /// The sessions of a transport and of those [beside](SseServerTransport::beside) it; dropped with the last.
 #[derive(Debug)]
 struct Sessions {
@@ -362,6 +386,27 @@ impl SseServerTransport {
     /// Whether the answer has headers that other answers do not have.
     pub(crate) fn wants_cors(&self, parts: &Parts) -> bool {
         self.inner.cors && parts.headers.contains_key(http::header::ORIGIN)
+    }
+
+    /// Takes a place among [`max_sessions`](Builder::max_sessions) for a session of another kind, over
+    /// Streamable HTTP say, until it is dropped. `None`: all are taken, or the transport is shut down. A
+    /// session whose client is away makes room, as for a new one of ours.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = mcp_sse::SseServerTransport::builder("/messages/").max_sessions(1).build()?;
+    /// let place = sse.take_place().expect("nobody is there");
+    /// assert!(sse.take_place().is_none() && !sse.has_room());
+    /// drop(place);
+    /// assert!(sse.has_room());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_place(&self) -> Option<SessionPlace> {
+        let registry = &self.inner.sessions.registry;
+        registry.take_place(&self.inner.limits).ok()?;
+        Some(SessionPlace { registry: Arc::clone(registry) })
     }
 
     /// Whether a new session would be taken now: not shutting down, and not at

@@ -230,3 +230,20 @@ async fn transports_beside_each_other_share_the_bounds_and_not_the_sessions() {
     drop((git_session, time_session));
     assert!(matches!(git.beside("//evil"), Err(ConfigError::Endpoint { .. })));
 }
+
+#[tokio::test]
+async fn a_place_that_is_taken_for_another_kind_counts_and_the_absent_make_room_for_it() {
+    let sse = builder().max_sessions(2).build().unwrap();
+    let place = sse.take_place().unwrap();
+    let (stream, session) = sse.connect(&empty(get()));
+    assert_eq!(sse.connect(&empty(get())).0.status(), 503);
+    assert!(sse.take_place().is_none() && !sse.has_room());
+    drop(stream);
+    let other = sse.take_place().unwrap();
+    assert_eq!(session.unwrap().closed().await, mcp_sse::CloseReason::Evicted);
+    assert!(!sse.has_room());
+    drop((place, other));
+    assert_eq!(sse.connect(&empty(get())).0.status(), 200);
+    sse.shutdown(std::time::Duration::ZERO).await;
+    assert!(sse.take_place().is_none());
+}

@@ -50,8 +50,14 @@ impl Command {
         }
         command.envs(&self.env);
         for (header, variable) in &self.env_from_header {
-            match parts.headers.get(header).and_then(|value| value.to_str().ok()) {
-                Some(value) => command.env(variable, value),
+            let mut values = parts.headers.get_all(header).iter();
+            let value = values.next();
+            let text = value.and_then(|value| value.to_str().ok()).filter(|_| values.next().is_none());
+            if value.is_some() && text.is_none() {
+                tracing::warn!(%header, variable, "the header came twice or is not ASCII; the variable is left out");
+            }
+            match text {
+                Some(text) => command.env(variable, text),
                 None => command.env_remove(variable),
             };
         }

@@ -34,6 +34,7 @@ pub(super) fn command(program: &OsString, args: &[OsString]) -> tokio::process::
 pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     use std::os::unix::process::CommandExt as _;
 
+    use crate::limits;
     use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
     let parent = args.next().and_then(|parent| parent.to_str()?.parse::<i32>().ok());
@@ -45,6 +46,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     if getppid().map(rustix::process::Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(parent) {
         return ExitCode::FAILURE;
     }
+    limits::lower_to(limits::for_children());
     let error = std::process::Command::new(&program).args(args).exec();
     eprintln!("{CANNOT_START_TEXT}{}: {error}", program.to_string_lossy().escape_debug());
     ExitCode::from(CANNOT_START as u8)

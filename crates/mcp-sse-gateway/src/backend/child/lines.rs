@@ -24,6 +24,8 @@ pub(crate) struct Lines<R> {
     /// The rest of a batch.
     batch: VecDeque<Message>,
     skipped: u64,
+    /// Who writes them.
+    who: &'static str,
 }
 
 /// Why there is no further message.
@@ -36,8 +38,8 @@ pub(crate) enum End {
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    pub(crate) fn new(reader: R, limit: usize) -> Self {
-        Self { reader, buffer: BytesMut::new(), searched: 0, limit, batch: VecDeque::new(), skipped: 0 }
+    pub(crate) fn new(who: &'static str, reader: R, limit: usize) -> Self {
+        Self { reader, buffer: BytesMut::new(), searched: 0, limit, batch: VecDeque::new(), skipped: 0, who }
     }
 
     /// Lines that were no message so far.
@@ -131,7 +133,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         tracing::warn!(
             line = %shorten(line),
             %error,
-            "the server wrote a line to stdout that is no message; it was skipped{more}"
+            "the {} wrote a line that is no message; it was skipped{more}", self.who
         );
     }
 }
@@ -154,7 +156,7 @@ mod tests {
         let writing = tokio::spawn(async move {
             let _ = tokio::io::AsyncWriteExt::write_all(&mut writer, &input).await;
         });
-        let mut lines = Lines::new(reader, limit);
+        let mut lines = Lines::new("server", reader, limit);
         let mut messages = Vec::new();
         let end = loop {
             match lines.next().await {

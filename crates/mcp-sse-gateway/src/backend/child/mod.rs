@@ -117,6 +117,10 @@ impl Children {
 
     /// Waits until every child is gone. To be called when no session is open any more.
     pub(crate) async fn ended(&self) {
+        let running = self.0.bounds.children.saturating_sub(self.0.places.available_permits());
+        if running > 0 {
+            tracing::info!(running, "waiting for servers to end");
+        }
         let all = u32::try_from(self.0.bounds.children).unwrap_or(u32::MAX);
         let _ = self.0.places.acquire_many(all).await;
     }
@@ -180,7 +184,7 @@ impl Children {
             tracing::Instrument::instrument(async move { stderr::read(stderr, tail).await }, span)
         });
         let stderr = Stderr { reading, tail };
-        let stdout = Lines::new(stdout, message_bytes);
+        let stdout = Lines::new("server", stdout, message_bytes);
         Ok(Running {
             sink: Stdin { stdin },
             source: Stdout {
@@ -305,8 +309,7 @@ impl Stdout {
             return Failure(text);
         }
         // It closed its output, which most do by ending.
-        let stop_timeout = self.process.bounds().stop_timeout;
-        let exited = timeout(stop_timeout, self.process.exited()).await.is_ok();
+        let exited = timeout(LAST_WORDS, self.process.exited()).await.is_ok();
         let until = *self.last_words.get_or_insert_with(|| clock::now() + LAST_WORDS);
         let lines = self.stderr.end(until).await;
         let Some(status) = self.process.status().filter(|_| exited) else {

@@ -143,6 +143,16 @@ impl HttpSink {
         self.post(message).await
     }
 
+    /// What the transport waits for before it could end the session there, a client that has left need not say.
+    pub(super) async fn end(mut self) {
+        if matches!(self.handshake, Handshake::Awaited(_))
+            && let Ok(initialized) =
+                Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
+        {
+            let _ = self.post(initialized).await;
+        }
+    }
+
     async fn post(&mut self, message: Message) -> Result<(), Failure> {
         let id = match message.kind() {
             MessageKind::Request { id, .. } => Some(id.clone()),

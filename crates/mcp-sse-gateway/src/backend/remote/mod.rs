@@ -157,12 +157,13 @@ pub(crate) enum RemoteSource {
     Sse(Box<sse::SseSource>),
 }
 
-impl RemoteSource {
-    /// Lets the server know that the session is over, if it can be told. To be called when the sink is gone.
-    pub(crate) async fn end(self) {
-        if let Self::Http(source) = self {
-            source.end().await;
-        }
+/// Lets the server know that the session is over, if it can be told.
+pub(crate) async fn end(sink: RemoteSink, source: RemoteSource) {
+    if let RemoteSink::Http(sink) = sink {
+        sink.end().await;
+    }
+    if let RemoteSource::Http(source) = source {
+        source.end().await;
     }
 }
 

@@ -7,6 +7,7 @@ mod typed;
 use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, sync::Arc, time::Duration};
 
 use futures_core::Stream;
+use mcp_sse::SseServerTransport;
 use rmcp::{
     RoleServer, ServerHandler,
     model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage},
@@ -14,7 +15,7 @@ use rmcp::{
         Transport,
         streamable_http_server::session::{
             ServerSseMessage, SessionId, SessionManager,
-            local::{LocalSessionManager, LocalSessionManagerError},
+            local::{LocalSessionManager, LocalSessionManagerError, SessionError},
         },
     },
 };
@@ -22,9 +23,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::session::{HttpReceiver, HttpReply};
+use crate::clock;
 
-/// What runs a session.
-type Run = Arc<dyn Fn(HttpReceiver, HttpReply) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+/// What runs a session, and says why it ended.
+type Run =
+    Arc<dyn Fn(HttpReceiver, HttpReply) -> Pin<Box<dyn Future<Output = &'static str> + Send>> + Send + Sync>;
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,8 @@ pub(crate) struct Sessions {
     run: Run,
     bounds: Bounds,
     figures: Arc<Figures>,
+    /// Whose sessions these count with.
+    transport: SseServerTransport,
 }
 
 /// All sessions of this program over Streamable HTTP.
@@ -86,16 +91,28 @@ impl Figures {
 }
 
 impl Sessions {
-    pub(crate) fn new<F, R>(idle_timeout: Duration, bounds: Bounds, figures: Arc<Figures>, run: F) -> Self
+    pub(crate) fn new<F, R>(
+        idle_timeout: Duration,
+        bounds: Bounds,
+        figures: Arc<Figures>,
+        transport: SseServerTransport,
+        run: F,
+    ) -> Self
     where
         F: Fn(HttpReceiver, HttpReply) -> R + Send + Sync + 'static,
-        R: Future<Output = ()> + Send + 'static,
+        R: Future<Output = &'static str> + Send + 'static,
     {
         let mut inner = LocalSessionManager::default();
         inner.session_config.keep_alive = (!idle_timeout.is_zero()).then_some(idle_timeout);
         // A server that has just been started may take its time.
         inner.session_config.init_timeout = None;
-        Self { inner, run: Arc::new(move |receiver, reply| Box::pin(run(receiver, reply))), bounds, figures }
+        Self {
+            inner,
+            run: Arc::new(move |receiver, reply| Box::pin(run(receiver, reply))),
+            bounds,
+            figures,
+            transport,
+        }
     }
 }
 
@@ -136,21 +153,27 @@ impl SessionManager for Sessions {
     type Transport = Silent;
 
     async fn create_session(&self) -> Result<(SessionId, Silent), Self::Error> {
+        // Looked at before, where a better answer can be given.
+        let place = self.transport.take_place().ok_or(SessionError::SessionServiceTerminated)?;
         let (id, transport) = self.inner.create_session().await?;
         self.figures.open.send_modify(|open| *open += 1);
         let counted = Counted(Arc::clone(&self.figures));
         let over = CancellationToken::new();
         let (receiver, reply) = session::open(transport, self.bounds, Arc::clone(&self.figures));
+        let traffic = reply.traffic();
         let run = (self.run)(receiver, reply);
         let at_end = over.clone().drop_guard();
         // Enough of it to find it again, and too little to use it.
         let short: String = id.chars().take(8).collect();
-        let span = tracing::info_span!("session", id = format!("{short}…"));
+        let span = tracing::info_span!("session", id = %format_args!("{short}…"));
         let session = async move {
             tracing::info!("session opened over Streamable HTTP");
-            run.await;
-            tracing::info!("session over Streamable HTTP closed");
-            drop((at_end, counted));
+            let start = clock::now();
+            let reason = run.await;
+            let (messages_in, messages_out) = traffic.so_far();
+            let seconds = start.elapsed().as_secs_f64();
+            tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
+            drop((at_end, counted, place));
         };
         tokio::spawn(tracing::Instrument::instrument(session, span));
         Ok((id, Silent(over)))

@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -56,7 +56,19 @@ struct Outgoing {
     sent: oneshot::Sender<()>,
 }
 
+/// What went through a session.
+pub(super) struct Traffic(Arc<Shared>);
+
+impl Traffic {
+    /// From the client, and to it.
+    pub(super) fn so_far(&self) -> (u64, u64) {
+        (self.0.messages_in.load(Ordering::Relaxed), self.0.messages_out.load(Ordering::Relaxed))
+    }
+}
+
 struct Shared {
+    messages_in: AtomicU64,
+    messages_out: AtomicU64,
     bounds: Bounds,
     state: Mutex<State>,
     /// Bytes of the messages that wait for the server.
@@ -82,6 +94,8 @@ pub(super) fn open(
     figures: Arc<Figures>,
 ) -> (HttpReceiver, HttpReply) {
     let shared = Arc::new(Shared {
+        messages_in: AtomicU64::new(0),
+        messages_out: AtomicU64::new(0),
         bounds,
         state: Mutex::default(),
         waiting: AtomicUsize::new(0),
@@ -176,6 +190,7 @@ impl Shared {
             // A server does not answer what was cancelled.
             self.answered(&id);
         }
+        self.messages_in.fetch_add(1, Ordering::Relaxed);
         self.waiting.fetch_add(bytes, Ordering::AcqRel);
         queue.try_send(Incoming::new(message, parts)).map_err(|_| Flood)?;
         Ok(None)
@@ -195,6 +210,14 @@ impl Shared {
         parts.unwrap_or_else(|| http::Request::new(()).into_parts().0)
     }
 
+    /// Resolves when the client is gone, or all sessions are to end.
+    async fn over(&self) {
+        tokio::select! {
+            () = self.closed.cancelled() => {}
+            () = self.figures.end.cancelled() => {}
+        }
+    }
+
     fn answered(&self, id: &RequestId) {
         if self.state().pending.remove(id) {
             self.figures.answered(1);
@@ -211,13 +234,21 @@ impl Drop for Shared {
 
 impl Receive for HttpReceiver {
     async fn recv(&mut self) -> Option<Incoming> {
-        let incoming = self.queue.recv().await?;
+        let incoming = tokio::select! {
+            biased;
+            incoming = self.queue.recv() => incoming?,
+            () = self.shared.over() => return None,
+        };
         self.shared.waiting.fetch_sub(incoming.message.as_bytes().len(), Ordering::AcqRel);
         Some(incoming)
     }
 }
 
 impl HttpReply {
+    pub(super) fn traffic(&self) -> Traffic {
+        Traffic(Arc::clone(&self.shared))
+    }
+
     async fn hand_over(&self, message: &Message) -> Result<(), Gone> {
         let typed = match typed(message) {
             Ok(typed) => typed,
@@ -262,6 +293,7 @@ impl Reply for HttpReply {
         };
         for message in ready {
             self.hand_over(&message).await?;
+            self.shared.messages_out.fetch_add(1, Ordering::Relaxed);
             if let MessageKind::Response { id: Some(id), .. } = message.kind() {
                 self.shared.answered(id);
             }
@@ -270,6 +302,9 @@ impl Reply for HttpReply {
     }
 
     async fn fail(&self, text: &str) {
+        if self.shared.closed.is_cancelled() {
+            return;
+        }
         let pending: Vec<_> = self.shared.state().pending.iter().cloned().collect();
         for id in pending {
             if self.hand_over(&Message::error(&id, CONNECTION_CLOSED, text)).await.is_err() {
@@ -281,10 +316,7 @@ impl Reply for HttpReply {
     }
 
     async fn closed(&self) {
-        tokio::select! {
-            () = self.shared.closed.cancelled() => {}
-            () = self.shared.figures.end.cancelled() => {}
-        }
+        self.shared.over().await;
     }
 
     async fn idle(&self) {}
