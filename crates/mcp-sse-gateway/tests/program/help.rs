@@ -187,6 +187,11 @@ impl Program {
         signal_to(self.child.id(), signal);
     }
 
+    /// Waits for the end, and returns whether it was a success.
+    pub(crate) fn ends(mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
     /// Waits for the end, and returns whether it was a success, and the log.
     pub(crate) fn end(mut self) -> (bool, String) {
         let log = self.log.all();
@@ -200,6 +205,14 @@ impl Prepared {
     pub(crate) fn piped(mut self) -> Program {
         self.0.stderr(Stdio::piped());
         self.with_log(None)
+    }
+
+    /// Its log goes into a pipe that nobody reads, until the last of what is returned is dropped.
+    pub(crate) fn unread(mut self) -> (Program, std::io::PipeReader) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        self.0.stderr(writer);
+        let Self(command) = self;
+        (Self(command).with_log(Some(Written::default())), reader)
     }
 
     pub(crate) fn with_stderr(mut self, file: fs::File) -> Program {

@@ -170,6 +170,7 @@ impl SessionManager for Sessions {
             tracing::info!("session opened over Streamable HTTP");
             let start = clock::now();
             let reason = run.await;
+            let reason = if counted.0.end.is_cancelled() { "shutdown" } else { reason };
             let (messages_in, messages_out) = traffic.so_far();
             let seconds = start.elapsed().as_secs_f64();
             tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
