@@ -35,8 +35,9 @@ pub struct Shutdown {
 
 impl SseServerTransport {
     /// Ends the transport: opens no more sessions and takes no new requests (503), lets the requests in
-    /// flight finish, and ends the streams, spread over [`Builder::shutdown_spread`] so that the clients
-    /// do not all come back at once. At the deadline, what is left is answered with an error and ended.
+    /// flight finish, and ends the streams, spread over
+    /// [`Builder::shutdown_spread`](crate::Builder::shutdown_spread) so that the clients do not all come back
+    /// at once. At the deadline, what is left is answered with an error and ended.
     ///
     /// Resolves when all sessions are closed. After that, a server that waits for its connections to end
     /// has no stream left to wait for: run this before, or beside, its graceful shutdown.
