@@ -57,33 +57,42 @@ fn interop(path: &str) -> PathBuf {
     root().join("tests/interop").join(path)
 }
 
-/// A venv with one of the pinned versions.
+/// A venv with one of the pinned versions: its interpreter.
 fn python(version: &str) -> Result<PathBuf, String> {
     let venv = root().join(format!("target/interop/python-{version}"));
-    let pins = interop(&format!("python/requirements-{version}.txt"));
-    let python = venv.join("bin/python");
-    install_once(&venv, &pins, || {
-        tools::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&pins);
-        tools::run(&mut pip)
-    })?;
-    Ok(python)
+    install_venv(&venv, &interop(&format!("python/requirements-{version}.txt")))
 }
 
 /// A copy of the Node clients with their packages beside them.
 fn node() -> Result<PathBuf, String> {
     let folder = root().join("target/interop/node");
     let from = interop("node");
-    install_once(&folder, &from.join("package-lock.json"), || {
-        copy_files(&from, &folder)?;
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
-        tools::run(&mut npm)
-    })?;
+    install_packages(&folder, &from)?;
     // The scripts may have changed since.
     copy_files(&from, &folder)?;
     Ok(folder)
+}
+
+/// A venv with what is pinned there: its interpreter.
+fn install_venv(venv: &Path, pins: &Path) -> Result<PathBuf, String> {
+    let python = venv.join("bin/python");
+    install_once(venv, pins, || {
+        tools::run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(pins);
+        tools::run(&mut pip)
+    })?;
+    Ok(python)
+}
+
+/// A copy of a folder with the packages that its lock file pins.
+fn install_packages(folder: &Path, from: &Path) -> Result<(), String> {
+    install_once(folder, &from.join("package-lock.json"), || {
+        copy_files(from, folder)?;
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
+        tools::run(&mut npm)
+    })
 }
 
 /// The options that say where the peers of the benchmarks are, those that can be installed here.

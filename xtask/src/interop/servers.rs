@@ -6,10 +6,10 @@ use std::{
     process::Command,
 };
 
-use super::{Program, checks, interop, python};
+use super::{Program, checks, install_packages, install_venv, interop, python};
 use crate::{
     report::Report,
-    tools::{self, copy_files, exists, install_once, root},
+    tools::{self, exists, root},
 };
 
 const SERVERS: [&str; 4] = ["everything", "filesystem", "git", "time"];
@@ -67,20 +67,8 @@ fn clients(chromium: bool) -> impl Iterator<Item = (&'static str, &'static str)>
 fn install() -> Result<PathBuf, String> {
     let folder = root().join("target/interop/servers");
     let from = interop("servers");
-    install_once(&folder, &from.join("package-lock.json"), || {
-        copy_files(&from, &folder)?;
-        let mut npm = Command::new("npm");
-        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&folder);
-        tools::run(&mut npm)
-    })?;
-    let venv = folder.join("venv");
-    let pins = from.join("requirements.txt");
-    install_once(&venv, &pins, || {
-        tools::run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let mut pip = Command::new(venv.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&pins);
-        tools::run(&mut pip)
-    })?;
+    install_packages(&folder, &from)?;
+    install_venv(&folder.join("venv"), &from.join("requirements.txt"))?;
     Ok(folder)
 }
 
