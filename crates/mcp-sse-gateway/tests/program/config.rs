@@ -121,12 +121,3 @@ fn a_session_that_has_said_nothing_yet_survives_a_reload_too() {
     early.initialize();
     early.echo(1, "still here");
 }
-
-/// As for most programs: the terminal is gone.
-#[test]
-fn without_a_file_sighup_ends_it() {
-    let gateway = Program::gateway(&[]);
-    gateway.connect().initialize();
-    gateway.signal("-HUP");
-    assert!(!gateway.end().0);
-}

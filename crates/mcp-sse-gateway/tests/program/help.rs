@@ -139,6 +139,13 @@ impl Program {
         Prepared(prepared)
     }
 
+    /// Starts it by a shell, with this script.
+    pub(crate) fn prepare_shell(script: &str) -> Self {
+        let mut prepared = Command::new("sh");
+        prepared.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped());
+        Prepared(prepared).piped()
+    }
+
     /// Starts it with this word before a whole command line.
     pub(crate) fn prepare_as(word: &str, arguments: &[&str]) -> Self {
         let mut prepared = Command::new(PROGRAM);

@@ -81,6 +81,23 @@ fn the_childs_environment_is_what_was_asked_for() {
     assert!(nobody.contains(r#""it":",inherited,path,""#), "not what was the operator's: {nobody}");
 }
 
+/// The gateway's own limit on open files is raised, since each session takes several; not its children's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_has_the_limits_that_the_gateway_was_started_with() {
+    let folder = Folder::new();
+    let tell = folder.write("tell", &tells("$(ulimit -Sn)"));
+    let script = format!("ulimit -Sn 200; exec {} serve --port 0 -- sh {tell}", crate::help::PROGRAM);
+    let gateway = Program::prepare_shell(&script);
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    let answer = client.data();
+    assert!(answer.contains(r#""it":"200""#), "{answer}");
+    let own = fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).unwrap();
+    let files = own.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert!(!files.contains(" 200 "), "{files}");
+}
+
 #[test]
 fn the_working_directory_is_what_was_asked_for() {
     let folder = Folder::new();

@@ -18,7 +18,8 @@ pub(super) const CANNOT_START_TEXT: &str = "mcp-sse: cannot start ";
 pub(super) fn command(program: &OsString, args: &[OsString]) -> tokio::process::Command {
     // Not by path: the file may have been replaced since we were started.
     let mut command = tokio::process::Command::new("/proc/self/exe");
-    command.arg0("mcp-sse").arg(WORD).arg(std::process::id().to_string()).arg(program).args(args);
+    let (own, files) = (std::process::id().to_string(), crate::limits::before());
+    command.arg0("mcp-sse").args([WORD, &own, &files]).arg(program).args(args);
     command
 }
 
@@ -38,7 +39,9 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
     let parent = args.next().and_then(|parent| parent.to_str()?.parse::<i32>().ok());
-    let (Some(parent), Some(program)) = (parent, args.next()) else { return ExitCode::from(2) };
+    let (Some(parent), Some(files), Some(program)) = (parent, args.next(), args.next()) else {
+        return ExitCode::from(2);
+    };
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("mcp-sse: no parent-death signal: {error}");
     }
@@ -46,7 +49,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     if getppid().map(rustix::process::Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(parent) {
         return ExitCode::FAILURE;
     }
-    limits::lower_to(limits::for_children());
+    limits::set(&files);
     let error = std::process::Command::new(&program).args(args).exec();
     eprintln!("{CANNOT_START_TEXT}{}: {error}", program.to_string_lossy().escape_debug());
     ExitCode::from(CANNOT_START as u8)
