@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use tokio::{
-    io::{AsyncWriteExt as _, Stdin, Stdout},
-    sync::{Mutex as AsyncMutex, watch},
+    io::{AsyncWriteExt as _, Stdin},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,19 +28,23 @@ pub(crate) struct StdioReply {
     shared: Arc<Shared>,
 }
 
+/// A line for stdout, and where to say that it is written.
+struct Line {
+    bytes: Vec<u8>,
+    written: oneshot::Sender<()>,
+}
+
 struct Shared {
-    /// One line after the other; the lock is tokio's because it is held while a line is written.
-    stdout: AsyncMutex<Stdout>,
+    lines: mpsc::Sender<Line>,
     pending: watch::Sender<HashSet<RequestId>>,
     closed: CancellationToken,
 }
 
 pub(crate) fn stdio(message_bytes: usize) -> (StdioReceiver, StdioReply) {
-    let shared = Arc::new(Shared {
-        stdout: AsyncMutex::new(tokio::io::stdout()),
-        pending: watch::Sender::default(),
-        closed: CancellationToken::new(),
-    });
+    let (lines, to_write) = mpsc::channel(1);
+    tokio::spawn(write(to_write));
+    let shared =
+        Arc::new(Shared { lines, pending: watch::Sender::default(), closed: CancellationToken::new() });
     let lines = Lines::new("client", tokio::io::stdin(), message_bytes);
     (StdioReceiver { lines, shared: Arc::clone(&shared) }, StdioReply { shared })
 }
@@ -94,15 +98,27 @@ impl Shared {
         let mut line: Vec<u8> = message.into_bytes().into();
         line.iter_mut().filter(|byte| matches!(**byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
         line.push(b'\n');
-        let mut stdout = self.stdout.lock().await;
-        let written = async {
-            stdout.write_all(&line).await?;
+        let (written, done) = oneshot::channel();
+        let write = async {
+            self.lines.send(Line { bytes: line, written }).await.map_err(|_| Gone)?;
+            done.await.map_err(|_| Gone)
+        };
+        write.await.inspect_err(|_| self.closed.cancel())
+    }
+}
+
+/// Writes one line after the other, until stdout takes no more.
+async fn write(mut lines: mpsc::Receiver<Line>) {
+    let mut stdout = tokio::io::stdout();
+    while let Some(Line { bytes, written }) = lines.recv().await {
+        let result = async {
+            stdout.write_all(&bytes).await?;
             stdout.flush().await
         };
-        written.await.map_err(|_| {
-            self.closed.cancel();
-            Gone
-        })
+        if result.await.is_err() {
+            return;
+        }
+        let _ = written.send(());
     }
 }
 

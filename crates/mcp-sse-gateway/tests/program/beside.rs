@@ -1,6 +1,6 @@
 //! What is served beside SSE: Streamable HTTP, and the health checks.
 
-use crate::help::{INITIALIZE, PING, Program, count, echo, long_task};
+use crate::help::{INITIALIZE, PING, Program, count, echo, long_task, until};
 
 const MCP: &str =
     "POST /mcp HTTP/1.1\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json";
@@ -24,7 +24,7 @@ fn the_same_server_is_there_over_streamable_http_a_child_for_each_session() {
         let answer = gateway.request(&format!("{MCP}\r\n{session}"), &echo(7, text));
         assert!(answer.contains(text), "{answer}");
     }
-    assert_eq!(count(&gateway.log.so_far(), "server started"), 2);
+    gateway.log.until("two starts", |log| count(log, "server started") == 2);
     let ready = gateway.get("/readyz");
     assert!(ready.contains(r#""streamable_http":2"#), "{ready}");
     let deleted = gateway.request(&format!("DELETE /mcp HTTP/1.1\r\n{a}"), "");
@@ -60,7 +60,9 @@ fn a_shutdown_lets_its_calls_finish_and_ends_its_children() {
     let session = open(&gateway);
     let answer = std::thread::scope(|scope| {
         let call = scope.spawn(|| gateway.request(&format!("{MCP}\r\n{session}"), &long_task(1, 20, 20)));
-        while !gateway.request(&format!("{MCP}\r\n{session}"), &stats(2)).contains(r#"\"running\":1"#) {}
+        until("running", || {
+            gateway.request(&format!("{MCP}\r\n{session}"), &stats(2)).contains(r#"\"running\":1"#)
+        });
         gateway.signal("-TERM");
         call.join().unwrap()
     });
@@ -173,13 +175,13 @@ fn what_was_cancelled_is_not_in_flight_any_more() {
     for id in 1..10 {
         std::thread::scope(|scope| {
             let call = scope.spawn(|| gateway.request(&head, &long_task(id, 60, 60_000)));
-            while !gateway.request(&head, &stats(100 + id)).contains(r#"\"running\":1"#) {}
+            until("running", || gateway.request(&head, &stats(100 + id)).contains(r#"\"running\":1"#));
             let cancel = format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
             );
             assert!(gateway.request(&head, &cancel).starts_with("HTTP/1.1 202"));
             call.join().unwrap();
         });
-        while !gateway.request(&head, &stats(200 + id)).contains(r#"\"running\":0"#) {}
+        until("cancelled", || gateway.request(&head, &stats(200 + id)).contains(r#"\"running\":0"#));
     }
 }

@@ -1,6 +1,6 @@
 //! `--config`: named servers, and a file that changes.
 
-use crate::help::{Folder, INITIALIZE, PING, PROGRAM, Program, count};
+use crate::help::{Folder, INITIALIZE, PING, PROGRAM, Program, count, until};
 
 fn demo(name: &str) -> String {
     format!(r#""{name}": {{"command": "{PROGRAM}", "args": ["demo", "--stdio"]}}"#)
@@ -106,7 +106,7 @@ fn sighup_reads_the_file_again_and_keeps_sessions() {
     drop(last);
     gateway.log.until("its server's end", |log| count(log, "server ended") > before);
     let head = format!("POST {uri} HTTP/1.1\r\ncontent-type: text/plain");
-    while !gateway.request(&head, "").starts_with("HTTP/1.1 404") {}
+    until("it is gone", || gateway.request(&head, "").starts_with("HTTP/1.1 404"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
 };
 
-use crate::help::{PING, Program, long_task};
+use crate::help::{PING, Program, long_task, until};
 
 #[test]
 fn sigterm_lets_a_request_finish_and_ends_open_streams() {
@@ -46,7 +46,7 @@ fn a_second_signal_ends_it_at_once() {
     busy.answer(9);
     program.signal("-INT");
     // New requests are refused from the moment the signal was seen.
-    while !busy.post(PING).contains("503") {}
+    until("new requests are refused", || busy.post(PING).contains("503"));
     program.signal("-INT");
     assert!(program.end().0);
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::help::{Folder, INITIALIZE, Program, Witness, count, long_task, pids};
+use crate::help::{Folder, INITIALIZE, Program, Witness, count, long_task, pids, until};
 
 #[test]
 fn a_child_that_exits_at_once_answers_initialize_with_its_status_and_stderr() {
@@ -146,7 +146,7 @@ fn sigkill_of_the_gateway_and_its_guard_leaves_no_child() {
     let client = gateway.connect();
     client.accepted(INITIALIZE);
     witness.until_says("up");
-    let server = pids(&gateway.log.so_far());
+    let server = pids(&gateway.log.until_says("server started"));
     let all = fs::read_to_string(format!("/proc/{0}/task/{0}/children", gateway.pid())).unwrap_or_default();
     let mut children: Vec<u32> = Vec::new();
     for task in fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap() {
@@ -178,7 +178,7 @@ fn over_the_bounds_it_waits_or_says_so() {
     let (first, last) = (clients[0].answer(0), clients[11].answer(0));
     assert!(first.contains(r#""result""#), "{first}");
     assert!(last.contains("too many servers are being started"), "{last}");
-    assert!(count(&gateway.log.so_far(), "raise --start-rate") > 0);
+    gateway.log.until_says("raise --start-rate");
 }
 
 /// What init does in a container: `mcp-sse` does it itself when it is the first process there.
@@ -196,9 +196,9 @@ fn orphans_are_cleared_away() {
     init.log.until("five ends", |log| count(log, "server ended") == 5);
     // Only the gateway is left. The last orphan's end may still be on its way to init.
     let children = format!("/proc/{0}/task/{0}/children", init.pid());
-    while fs::read_to_string(&children).unwrap().split_whitespace().count() > 1 {
-        std::thread::yield_now();
-    }
+    until("only the gateway is left", || {
+        fs::read_to_string(&children).unwrap().split_whitespace().count() == 1
+    });
     init.signal("-TERM");
     let (success, log) = init.end();
     assert!(success && log.contains("shut down"), "{log}");

@@ -379,6 +379,16 @@ pub(crate) fn count(log: &str, text: &str) -> usize {
     log.matches(text).count()
 }
 
+/// Asks until it is so.
+#[allow(clippy::disallowed_methods, reason = "a test that asks for ever would not say what is wrong")]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        thread::yield_now();
+    }
+}
+
 /// A folder of a test's own, removed at the end.
 pub(crate) struct Folder(PathBuf);
 

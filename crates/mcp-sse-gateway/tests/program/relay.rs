@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::help::{Folder, INITIALIZE, PING, Program};
+use crate::help::{Folder, INITIALIZE, PING, Program, until};
 
 #[test]
 fn bytes_pass_as_they_are_both_ways() {
@@ -116,12 +116,12 @@ fn progress_and_cancellation_reach_the_other_side() {
     client.accepted(&crate::help::long_task(5, 1000, 20));
     assert!(client.data().contains("notifications/progress"));
     client.accepted(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":5}}"#);
-    client.accepted(r#"{"jsonrpc":"2.0","id":6,"method":"resources/read","params":{"uri":"demo://stats"}}"#);
-    while !client.answer(6).contains(r#"\"running\":0"#) {
+    until("the call is cancelled", || {
         client.accepted(
             r#"{"jsonrpc":"2.0","id":6,"method":"resources/read","params":{"uri":"demo://stats"}}"#,
         );
-    }
+        client.answer(6).contains(r#"\"running\":0"#)
+    });
     client.accepted(PING);
     client.answer(9);
 }

@@ -150,6 +150,15 @@ async fn carry(
     }
 }
 
+/// A request whose answer is on its way.
+struct Answered(Arc<Figures>);
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.0.answered(1);
+    }
+}
+
 /// More than can be kept or refused.
 struct Flood;
 
@@ -188,7 +197,7 @@ impl Shared {
         }
         if let Some(id) = message.cancelled_id() {
             // A server does not answer what was cancelled.
-            self.answered(&id);
+            drop(self.answered(&id));
         }
         self.messages_in.fetch_add(1, Ordering::Relaxed);
         self.waiting.fetch_add(bytes, Ordering::AcqRel);
@@ -218,10 +227,9 @@ impl Shared {
         }
     }
 
-    fn answered(&self, id: &RequestId) {
-        if self.state().pending.remove(id) {
-            self.figures.answered(1);
-        }
+    /// Room for another request; for the figures it is answered when what is returned is dropped.
+    fn answered(&self, id: &RequestId) -> Option<Answered> {
+        self.state().pending.remove(id).then(|| Answered(Arc::clone(&self.figures)))
     }
 }
 
@@ -292,11 +300,14 @@ impl Reply for HttpReply {
             }
         };
         for message in ready {
+            // Before the client has it: its next request may come at once.
+            let answered = match message.kind() {
+                MessageKind::Response { id: Some(id), .. } => self.shared.answered(id),
+                _ => None,
+            };
             self.hand_over(&message).await?;
             self.shared.messages_out.fetch_add(1, Ordering::Relaxed);
-            if let MessageKind::Response { id: Some(id), .. } = message.kind() {
-                self.shared.answered(id);
-            }
+            drop(answered);
         }
         Ok(())
     }
@@ -307,10 +318,10 @@ impl Reply for HttpReply {
         }
         let pending: Vec<_> = self.shared.state().pending.iter().cloned().collect();
         for id in pending {
+            let _answered = self.shared.answered(&id);
             if self.hand_over(&Message::error(&id, CONNECTION_CLOSED, text)).await.is_err() {
                 break;
             }
-            self.shared.answered(&id);
         }
         self.shared.closed.cancel();
     }
