@@ -1,10 +1,12 @@
 //! The step between us and a child: it ties the child's life to ours, and becomes the child.
 //!
 //! The parent-death signal has to be asked for by the child itself, and it stays through `exec`. So a child
-//! is first this program, with the word [`WORD`], which asks for the signal and then executes what was asked
-//! for. Where there is no such signal, children are started directly.
+//! is first this program, with the word [`WORD`], which asks for the signal, waits until the guard knows of it
+//! ([`go`]) and then executes what was asked for. Where there is no such signal, children are started directly.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io, process::ExitCode};
+
+use tokio::process::ChildStdin;
 
 #[cfg(target_os = "linux")]
 pub(crate) const WORD: &str = "__launch";
@@ -30,6 +32,17 @@ pub(super) fn command(program: &OsString, args: &[OsString]) -> tokio::process::
     command
 }
 
+/// Lets the child become the program that was asked for.
+#[cfg(target_os = "linux")]
+pub(super) async fn go(stdin: &mut ChildStdin) -> io::Result<()> {
+    tokio::io::AsyncWriteExt::write_all(stdin, b"\n").await
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) async fn go(_: &mut ChildStdin) -> io::Result<()> {
+    Ok(())
+}
+
 /// Becomes the program that the arguments name; returns only if that fails.
 #[cfg(target_os = "linux")]
 pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -47,6 +60,10 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     // It may have died before the signal was asked for.
     if getppid().map(rustix::process::Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(parent) {
+        return ExitCode::FAILURE;
+    }
+    // One byte and no more: the rest of its input is for the program. At its end nobody wants the program.
+    if !matches!(rustix::io::retry_on_intr(|| rustix::io::read(io::stdin(), &mut [0; 1])), Ok(1)) {
         return ExitCode::FAILURE;
     }
     limits::set(&files);

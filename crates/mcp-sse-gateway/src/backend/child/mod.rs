@@ -175,8 +175,10 @@ impl Children {
         })?;
         let (process, pipes) =
             Process::new(child, &name, Arc::clone(&self.0), place).map_err(|error| cannot(&error))?;
-        let process::Pipes { stdin, stdout, stderr } = pipes;
+        let process::Pipes { mut stdin, stdout, stderr } = pipes;
         process.announce().await;
+        // If it is gone already, its end says more than this error.
+        let _ = launch::go(&mut stdin).await;
         let tail = Tail::default();
         let reading = tokio::spawn({
             let span = tracing::Span::current();
