@@ -1,6 +1,6 @@
 //! Connections that hyper serves: HTTP/2, and requests that are not plain or not the transport's.
 
-use std::{convert::Infallible, io::Cursor, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -10,13 +10,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{
-    io::{AsyncReadExt as _, join},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::{Endpoint, Inner};
+use super::{Endpoint, Inner, lingering::Lingering};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,8 +28,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (reader, writer) = socket.into_split();
-    let io = TokioIo::new(join(Cursor::new(pending).chain(reader), writer));
+    let io = TokioIo::new(Lingering::new(socket, pending));
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     http.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);

@@ -200,6 +200,18 @@ async fn requests_may_come_in_pieces_or_several_at_once() {
     }
 }
 
+/// Node's `fetch` does it so, and says "fetch failed" if it cannot.
+#[tokio::test]
+async fn a_client_that_writes_a_body_over_the_limit_to_its_end_gets_the_answer() {
+    let server = Server::new(builder().max_body_bytes(200_000));
+    let address = serve(&server).await;
+    let mut raw = Raw::connect(address).await;
+    raw.say(&raw_post("/messages/", &"x".repeat(20_000_000))).await;
+    let mut answer = String::new();
+    soon(raw.0.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("Request body too large"), "{answer}");
+}
+
 #[tokio::test]
 async fn a_request_that_is_not_plain_is_read_by_hyper() {
     let server = Server::new(builder().max_body_bytes(200_000));
