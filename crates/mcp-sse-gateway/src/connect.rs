@@ -2,7 +2,7 @@
 //! connection but by errors to what was pending: the session is made again, with the client's own
 //! `initialize`.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use mcp_sse::{Incoming, Message, MessageKind};
 use tokio::time::timeout;
@@ -40,20 +40,21 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let (receiver, reply) = stdio(args.max_message_bytes);
     let mut client = Client { inner: receiver, handshake: Handshake::default() };
-    let bridge = bridge(&remote, &mut client, &reply);
-    tokio::pin!(bridge);
-    tokio::select! {
-        () = &mut bridge => {}
-        () = signals.next() => {
-            // The server is told, unless that takes too long.
-            reply.close();
-            tokio::select! {
-                _ = timeout(LAST_PATIENCE, bridge) => {}
-                () = signals.next() => {}
+    {
+        let mut bridge = pin!(bridge(&remote, &mut client, &reply));
+        tokio::select! {
+            () = &mut bridge => {}
+            () = signals.next() => {
+                // The server is told, unless that takes too long.
+                reply.close();
+                tokio::select! {
+                    _ = timeout(LAST_PATIENCE, bridge) => {}
+                    () = signals.next() => {}
+                }
             }
         }
     }
-    Ok(())
+    if client.inner.has_failed() { Err(Exit::Failed) } else { Ok(()) }
 }
 
 /// What the client said to open its session.

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(2)
         }
+        Err(Exit::Failed) => ExitCode::FAILURE,
     }
 }
 

@@ -123,6 +123,8 @@ pub(crate) enum Exit {
     Shown(String),
     /// The arguments, or what they ask for, cannot be done.
     Usage(String),
+    /// It ended early, and the log says why.
+    Failed,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

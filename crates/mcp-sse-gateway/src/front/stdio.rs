@@ -20,6 +20,7 @@ const CONNECTION_CLOSED: i32 = -32000;
 pub(crate) struct StdioReceiver {
     lines: Lines<Stdin>,
     shared: Arc<Shared>,
+    failed: bool,
 }
 
 /// Lines for the client.
@@ -46,7 +47,7 @@ pub(crate) fn stdio(message_bytes: usize) -> (StdioReceiver, StdioReply) {
     let shared =
         Arc::new(Shared { lines, pending: watch::Sender::default(), closed: CancellationToken::new() });
     let lines = Lines::new("client", tokio::io::stdin(), message_bytes);
-    (StdioReceiver { lines, shared: Arc::clone(&shared) }, StdioReply { shared })
+    (StdioReceiver { lines, shared: Arc::clone(&shared), failed: false }, StdioReply { shared })
 }
 
 impl Receive for StdioReceiver {
@@ -60,6 +61,7 @@ impl Receive for StdioReceiver {
                 Ok(message) => message,
                 Err(end) => {
                     if end == End::TooLong {
+                        self.failed = true;
                         tracing::error!("a line on stdin is over --max-message-bytes; nothing more is read");
                     }
                     return None;
@@ -79,6 +81,13 @@ impl Receive for StdioReceiver {
             }
             return Some(Incoming::new(message, http::Request::new(()).into_parts().0));
         }
+    }
+}
+
+impl StdioReceiver {
+    /// Whether it ended by a line that cannot be read.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
     }
 }
 

@@ -139,6 +139,18 @@ fn a_client_that_closes_its_side_at_once_still_gets_its_answers() {
 }
 
 #[test]
+fn a_line_over_the_limit_ends_it_with_an_error() {
+    let remote = Program::gateway(&[]);
+    let mut bridge =
+        Bridge::to(&format!("http://{}/sse", remote.address), &["--max-message-bytes", "100000"]);
+    bridge.initialize();
+    // It may be gone before it has it all.
+    let _ = writeln!(bridge.stdin.as_mut().unwrap(), "{}", echo(1, &"x".repeat(100_000)));
+    let (success, _, log) = bridge.end();
+    assert!(!success && log.contains("over --max-message-bytes"), "{log}");
+}
+
+#[test]
 fn a_signal_ends_the_session_there() {
     let remote = Program::gateway(&["--resume-window", "0s"]);
     for path in ["/sse", "/mcp"] {
