@@ -113,18 +113,27 @@ fn normalize(prefix: &str, already_encoded: bool) -> Option<String> {
     (is_path && clean && !dots).then(|| encode(prefix, already_encoded))
 }
 
-/// Percent-encodes all but unreserved characters and slashes. An escape that is there already is kept if
-/// the text comes from a URI.
+/// How the path of a request is compared: what a path may have encoded or not, clients encode or not.
+#[cfg(feature = "server")]
+pub(crate) fn canonical(path: &str) -> String {
+    percent_encode(path, true, b"-._~/")
+}
+
 fn encode(path: &str, already_encoded: bool) -> String {
+    let plain: &[u8] = if already_encoded { b"-._~/!$&'()*+,;=:@" } else { b"-._~/" };
+    percent_encode(path, already_encoded, plain)
+}
+
+/// Percent-encodes all but letters, digits and what is `plain`. Escapes that are there already are kept if
+/// the text comes from a URI.
+fn percent_encode(path: &str, from_uri: bool, plain: &[u8]) -> String {
     let bytes = path.as_bytes();
     let mut out = String::with_capacity(path.len());
     for (at, &byte) in bytes.iter().enumerate() {
-        let is_escape = already_encoded
+        let is_escape = from_uri
             && byte == b'%'
             && matches!(bytes.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
-        let sub_delimiter = already_encoded && b"!$&'()*+,;=:@".contains(&byte);
-        let unreserved = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
-        if unreserved || is_escape || sub_delimiter {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) || is_escape {
             out.push(char::from(byte));
         } else {
             // Writing to a string does not fail.

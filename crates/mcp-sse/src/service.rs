@@ -37,6 +37,7 @@ use crate::{SseServerTransport, body::Body, session::shared::StartApp};
 pub struct ConnectSse {
     transport: SseServerTransport,
     start_app: StartApp,
+    resume_only: bool,
 }
 
 /// The service for `POST`; made by [`SseServerTransport::handle_post_message`].
@@ -65,11 +66,34 @@ pub struct HandlePostMessage {
 
 impl ConnectSse {
     pub(crate) fn new(transport: SseServerTransport, start_app: StartApp) -> Self {
-        Self { transport, start_app }
+        Self { transport, start_app, resume_only: false }
+    }
+
+    /// Opens no new sessions: a client goes on in the one it has ([`Last-Event-ID`]), or gets 404. For a
+    /// server whose time is over, until its last session ends.
+    ///
+    /// ```
+    /// use tower::ServiceExt; // for `oneshot`
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// let service = sse.connect_sse(|_session| async {}).resume_only();
+    /// let get = http::Request::get("http://localhost/sse").body(())?;
+    /// assert_eq!(service.oneshot(get).await?.status(), 404);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Last-Event-ID`]: https://html.spec.whatwg.org/multipage/server-sent-events.html#the-last-event-id-header
+    #[must_use]
+    pub fn resume_only(mut self) -> Self {
+        self.resume_only = true;
+        self
     }
 
     pub(crate) fn connect(&self, parts: &Parts) -> Response<Body> {
-        self.transport.connect_with(parts, Some(self.start_app.clone()), |_| ())
+        self.transport.connect_with(parts, self.resume_only, Some(self.start_app.clone()), |_| ())
     }
 }
 

@@ -87,12 +87,12 @@ fn is_slip(key: &str, known: &str) -> bool {
     key.len() > 2 && strsim::damerau_levenshtein(known, key) <= slips
 }
 
-/// A name is a part of a path.
+/// A name is a part of a path; with slashes, several. Clients have names such as `@scope/server`.
 fn check_name(name: &str) -> Result<(), String> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(plain) || name.starts_with('.') {
+    let never = |c: char| c.is_control() || "%?#\\".contains(c);
+    if name.contains(never) || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(format!(
-            "the name {name:?} stands in URLs; expected letters, digits, \"-\", \"_\", \"~\", and \".\" not first"
+            "the name {name:?} stands in URLs; expected one without \"%\", \"?\", \"#\", \"\\\" and control characters, no part of it empty, \".\" or \"..\""
         ));
     }
     if OUR_PATHS.contains(&name) {

@@ -125,8 +125,8 @@ fn a_mistake_names_the_file_the_line_and_the_key() {
             "mcp.json:1: mcpServers.a.headers.X: the value of the header x has characters that a header cannot have",
         ),
         (
-            "{\"mcpServers\": {\n\"a b\": {\"command\": \"x\"}}}",
-            "mcp.json:2: mcpServers.a b: the name \"a b\" stands in URLs; expected letters, digits, \"-\", \"_\", \"~\", and \".\" not first",
+            "{\"mcpServers\": {\n\"a//b\": {\"command\": \"x\"}}}",
+            "mcp.json:2: mcpServers.a//b: the name \"a//b\" stands in URLs; expected one without \"%\", \"?\", \"#\", \"\\\" and control characters, no part of it empty, \".\" or \"..\"",
         ),
         (
             "{\"mcpServers\": {\"sse\": {\"command\": \"x\"}}}",

@@ -14,6 +14,7 @@ mod session;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
 
 use self::{http::Beside, servers::Table};
 use crate::{
@@ -118,11 +119,18 @@ async fn reload(file: PathBuf, table: Arc<Table>) {
 fn greet(args: &Serve, plan: &Plan, table: &Table, base: &str) {
     use std::io::Write as _;
     let mut text = format!("mcp-sse {}\n", env!("CARGO_PKG_VERSION"));
+    let url = |path: &str| match Url::parse(base) {
+        Ok(mut url) => {
+            url.set_path(path);
+            url.to_string()
+        }
+        Err(_) => format!("{base}{path}"),
+    };
     for named in table.all() {
         let name = if named.name.is_empty() { "the server" } else { &named.name };
-        text.push_str(&format!("\n{name}: {}\n  SSE              {base}{}\n", named.what(), named.paths.sse));
+        text.push_str(&format!("\n{name}: {}\n  SSE              {}\n", named.what(), url(&named.paths.sse)));
         if !args.http.no_mcp {
-            text.push_str(&format!("  Streamable HTTP  {base}{}\n", named.paths.mcp));
+            text.push_str(&format!("  Streamable HTTP  {}\n", url(&named.paths.mcp)));
         }
     }
     if plan.config.is_some() {

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A session keeps the server that it began with; a changed definition is for new sessions.
-//! - A server that was taken out takes no new sessions. Its messages are taken until its last session ends.
+//! - A server that was taken out takes no new sessions. Those it has go on, and can be resumed, to their ends.
 
 use std::{
     collections::BTreeMap,
@@ -14,6 +14,7 @@ use std::{
 };
 
 use mcp_sse::{Routes, Session, SseServerTransport};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -87,7 +88,7 @@ struct State {
     retired: bool,
 }
 
-/// Where the paths of a server are.
+/// Where the paths of a server are, as plain text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Paths {
     pub(super) sse: String,
@@ -160,11 +161,11 @@ impl Table {
         (self.transport.session_count(), self.http_sessions.open())
     }
 
-    /// The server whose Streamable HTTP stands at this path.
+    /// The server whose Streamable HTTP stands at this path of a request.
     pub(super) fn at_mcp_path(&self, path: &str) -> Option<Arc<Named>> {
-        let path = path.strip_suffix('/').unwrap_or(path);
+        let path = encoded(path.strip_suffix('/').unwrap_or(path));
         let servers = self.lock();
-        servers.values().find(|named| named.paths.mcp == path && named.mcp.is_some()).cloned()
+        servers.values().find(|named| encoded(&named.paths.mcp) == path && named.mcp.is_some()).cloned()
     }
 
     /// Waits until no request over Streamable HTTP is in flight, at most this long, and ends the sessions.
@@ -189,9 +190,17 @@ impl Table {
     /// Makes the named servers these. The one without a name stays.
     pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
         // Whatever can be wrong is found before anything is changed.
+        let mut taken = BTreeMap::new();
         for name in servers.keys() {
             let paths = self.settings.paths(name);
             self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
+            for path in [paths.sse, paths.messages, paths.mcp] {
+                if let Some(other) = taken.insert(path.clone(), name) {
+                    return Err(format!(
+                        "the servers {other:?} and {name:?} would both be at {path}; choose other names"
+                    ));
+                }
+            }
         }
         let gone: Vec<Arc<Named>> = {
             let table = self.lock();
@@ -213,10 +222,14 @@ impl Table {
             }
         }
         for named in gone {
-            if named.retire() {
-                removed += 1;
-                tracing::info!(server = named.name, "server removed; its sessions go on");
-                let _ = self.routes.remove(&named.paths.sse);
+            {
+                // It must not be forgotten meanwhile, or its paths would stay.
+                let _servers = self.lock();
+                if named.retire() {
+                    removed += 1;
+                    tracing::info!(server = named.name, "server removed; its sessions go on");
+                    self.mount(&named);
+                }
             }
             self.forget(&named);
         }
@@ -287,6 +300,7 @@ impl Table {
                 table.forget(&named);
             }
         });
+        let connect = if named.is_retired() { connect.resume_only() } else { connect };
         self.routes.sse(&named.paths.sse, connect);
         self.routes.messages(&named.paths.messages, named.transport.handle_post_message());
     }
@@ -300,6 +314,7 @@ impl Table {
             && named.transport.own_sessions().is_empty();
         if is_there && is_over {
             servers.remove(&named.name);
+            let _ = self.routes.remove(&named.paths.sse);
             let _ = self.routes.remove(&named.paths.messages);
         }
     }
@@ -346,6 +361,13 @@ impl Table {
             .disable_allowed_origins();
         StreamableHttpService::new(|| Ok(WithSessionsOnly), Arc::new(sessions), config)
     }
+}
+
+/// A path, or what of it a request has encoded, in one spelling. A name has no "%" of its own.
+fn encoded(path: &str) -> String {
+    const ENCODED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'%');
+    utf8_percent_encode(path, ENCODED).to_string()
 }
 
 /// What a new definition was.

@@ -41,6 +41,32 @@ fn each_named_server_stands_under_its_name_beside_the_one_without() {
 }
 
 #[test]
+fn names_that_clients_know_stand_in_paths() {
+    let folder = Folder::new();
+    let config = folder.write("mcp.json", &file(&[demo("@scope/server"), demo("my server")]));
+    let gateway = Program::start("serve", &["--config", &config]);
+    for shown in ["/@scope/server/sse", "/my%20server/mcp"] {
+        assert!(gateway.greeting.contains(shown), "{}", gateway.greeting);
+    }
+    // Clients encode what a path may also have as it is, or do not.
+    for path in ["/@scope/server", "/%40scope/server", "/my%20server"] {
+        let mut client = gateway.connect_at(&format!("{path}/sse"));
+        client.initialize();
+        client.echo(1, path);
+        client.endpoint = client.endpoint.replace("%40", "@");
+        client.echo(2, path);
+        let head = format!(
+            "POST {path}/mcp HTTP/1.1\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json"
+        );
+        let answer = gateway.request(&head, INITIALIZE);
+        assert!(answer.contains("mcp-sse demo"), "{path}: {answer}");
+    }
+    for path in ["/@scope%2Fserver/sse", "/scope/server/sse", "/my+server/sse"] {
+        assert!(gateway.get(path).starts_with("HTTP/1.1 404"), "{path}");
+    }
+}
+
+#[test]
 fn paths_can_be_those_of_another_gateway() {
     let folder = Folder::new();
     let config = folder.write("mcp.json", &file(&[demo("one")]));
@@ -120,4 +146,11 @@ fn a_session_that_has_said_nothing_yet_survives_a_reload_too() {
     gateway.log.until_says("removed=1");
     early.initialize();
     early.echo(1, "still here");
+    // Nor does it need its connection.
+    let (uri, id) = (early.endpoint.clone(), early.last_id.clone());
+    drop(early);
+    let mut again = gateway.connect_with("/goes/sse", &format!("last-event-id: {id}\r\n"));
+    assert_eq!(again.endpoint, uri);
+    again.echo(2, "still here");
+    assert!(gateway.get("/goes/sse").starts_with("HTTP/1.1 404"));
 }

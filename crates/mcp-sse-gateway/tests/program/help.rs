@@ -173,8 +173,13 @@ impl Program {
     /// An open stream; all requests bear these header lines.
     pub(crate) fn connect_with(&self, path: &str, headers: &str) -> Client<'_> {
         let stream = self.send(&format!("GET {path} HTTP/1.1\r\n{headers}x: y"), "");
-        let mut client =
-            Client { program: self, stream, endpoint: String::new(), headers: headers.to_owned() };
+        let mut client = Client {
+            program: self,
+            stream,
+            endpoint: String::new(),
+            last_id: String::new(),
+            headers: headers.to_owned(),
+        };
         client.endpoint = client.data();
         client
     }
@@ -285,6 +290,8 @@ pub(crate) struct Client<'a> {
     program: &'a Program,
     pub(crate) stream: BufReader<TcpStream>,
     pub(crate) endpoint: String,
+    /// Of the last event that had one.
+    pub(crate) last_id: String,
     headers: String,
 }
 
@@ -311,6 +318,9 @@ impl Client<'_> {
         loop {
             let mut line = String::new();
             assert_ne!(self.stream.read_line(&mut line).unwrap(), 0, "the stream ended");
+            if let Some(id) = line.strip_prefix("id: ") {
+                self.last_id = id.trim_end().to_owned();
+            }
             if let Some(data) = line.strip_prefix("data: ") {
                 return data.trim_end_matches(['\r', '\n']).to_owned();
             }

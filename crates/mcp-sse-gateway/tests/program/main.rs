@@ -11,4 +11,5 @@ mod endings;
 mod help;
 mod isolation;
 mod relay;
+mod tls;
 mod upstream;

@@ -7,10 +7,12 @@
 //! | `head` | such a request as bytes, and a response |
 //! | `parked` | an open stream on its socket |
 //! | `handover` | everything else, by hyper |
+//! | `lingering` | the socket that hyper gets, which it may close without a loss |
 
 mod connection;
 mod handover;
 pub(crate) mod head;
+mod lingering;
 mod parked;
 
 use std::{
@@ -38,7 +40,9 @@ use tokio::{
 use tower_service::Service;
 
 use self::connection::Connection;
-use crate::{Body, ConnectSse, HandlePostMessage, Session, SseServerTransport, transport};
+use crate::{
+    Body, ConnectSse, HandlePostMessage, Session, SseServerTransport, endpoint::canonical, transport,
+};
 
 /// Over the stall timeout's default, so that the session ends first.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(35);
@@ -115,7 +119,8 @@ impl<B> Service<Request<B>> for NotFound {
 
 /// Which path is which endpoint of a [`Server`]; can be changed while it serves. Clones are the same table.
 ///
-/// What is taken out is gone for new requests; open streams stay.
+/// What is taken out is gone for new requests; open streams stay. `/@a` and `/%40a` are the same path here,
+/// since clients write either; a path may also be given as plain text, `/my server/sse` say.
 ///
 /// ```
 /// use mcp_sse::{Server, SseServerTransport};
@@ -170,15 +175,17 @@ impl Routes {
     /// ```
     #[must_use = "it says whether the path was there"]
     pub fn remove(&self, path: &str) -> bool {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(path).is_some()
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&*canonical(path)).is_some()
     }
 
     fn insert(&self, path: &str, endpoint: Endpoint) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(path.into(), endpoint);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(canonical(path).into(), endpoint);
     }
 
     fn find(&self, path: &str) -> Option<Endpoint> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+        let routes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // Most paths are the same in either way, and those that are not ours may cost a little.
+        routes.get(path).or_else(|| routes.get(&*canonical(path))).cloned()
     }
 }
 

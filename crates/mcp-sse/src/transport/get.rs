@@ -22,6 +22,7 @@ impl SseServerTransport {
     pub(crate) fn connect_with(
         &self,
         parts: &Parts,
+        resume_only: bool,
         start_app: Option<StartApp>,
         opened: impl FnOnce(Arc<Shared>),
     ) -> Response<Body> {
@@ -31,6 +32,7 @@ impl SseServerTransport {
         let connected = admission::admit_get(parts, &self.inner.names).and_then(|admitted| {
             match parts.headers.get("last-event-id").filter(|id| !id.is_empty()) {
                 Some(id) => self.resume(&admitted, id, parts),
+                None if resume_only => Err(Rejection::SessionNotFound),
                 None => self.open(&admitted, parts, start_app, opened),
             }
         });

@@ -310,7 +310,7 @@ impl SseServerTransport {
     pub fn connect<B>(&self, request: &Request<B>) -> (Response<Body>, Option<Session>) {
         let mut session = None;
         let (parts, ()) = head(request).into_parts();
-        let response = self.connect_with(&parts, None, |opened| session = Some(Session::new(opened)));
+        let response = self.connect_with(&parts, false, None, |opened| session = Some(Session::new(opened)));
         (response, session)
     }
 
