@@ -1,6 +1,7 @@
 //! Real clients, pinned, against the program: its own demo server here, and real servers behind the gateway in
 //! `servers`.
 
+pub(crate) mod gateways;
 mod servers;
 
 use std::{

@@ -5,6 +5,9 @@
 //!
 //! `cargo xtask bench` installs the peers, runs the benchmarks and writes `docs/benchmarks/report.md` with its
 //! plot; options after it go to `mcp-sse-bench run`.
+//!
+//! `cargo xtask compare` installs other gateways, does to each what happens to gateways, and writes
+//! `docs/gateways.md`.
 
 mod interop;
 mod report;
@@ -15,7 +18,8 @@ use std::process::{Command, ExitCode};
 
 use report::Report;
 
-const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask bench [OPTION…]
+const USAGE: &str =
+    "usage: cargo xtask test [PART…] | cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
 parts: rust, features, fuzz, interop (all of them if none is named)";
 
 fn main() -> ExitCode {
@@ -23,6 +27,9 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     if let ["bench", options @ ..] = arguments.as_slice() {
         return bench(options);
+    }
+    if let ["compare", scenarios @ ..] = arguments.as_slice() {
+        return exit(interop::gateways::compare(scenarios));
     }
     let parts: &[&str] = match arguments.as_slice() {
         ["test"] => &["features", "rust", "fuzz", "interop"],
@@ -64,7 +71,11 @@ fn bench(options: &[&str]) -> ExitCode {
     command.current_dir(tools::root()).args(["run", "--report", "docs/benchmarks/report.md"]);
     // Options given later win.
     command.args(["--seconds", "2", "--hold", "300"]).args(peers).args(options);
-    match tools::run(&mut build).and_then(|()| tools::run(&mut command)) {
+    exit(tools::run(&mut build).and_then(|()| tools::run(&mut command)))
+}
+
+fn exit(result: Result<(), String>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -64,7 +64,7 @@ fn clients(chromium: bool) -> impl Iterator<Item = (&'static str, &'static str)>
 }
 
 /// The pinned servers: the folder that they are in.
-fn install() -> Result<PathBuf, String> {
+pub(super) fn install() -> Result<PathBuf, String> {
     let folder = root().join("target/interop/servers");
     let from = interop("servers");
     install_packages(&folder, &from)?;
