@@ -1,6 +1,14 @@
 //! Connections that hyper serves: HTTP/2, and requests that are not plain or not the transport's.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -28,12 +36,13 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let io = TokioIo::new(Lingering::new(socket, pending));
+    let hurry = Arc::new(AtomicBool::new(false));
+    let io = TokioIo::new(Lingering::new(socket, pending, Arc::clone(&hurry)));
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     http.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
     let drained = inner.drained.notified();
-    let draining = inner.draining.load(std::sync::atomic::Ordering::Acquire);
+    let draining = inner.draining.load(Ordering::Acquire);
     let service = service_fn(|request| answer(request, Arc::clone(&inner)));
     let mut connection = pin!(http.serve_connection(io, service));
     if !draining {
@@ -42,6 +51,7 @@ where
             () = drained => {}
         }
     }
+    hurry.store(true, Ordering::Release);
     connection.as_mut().graceful_shutdown();
     log(connection.await);
 }

@@ -2,11 +2,15 @@
 //!
 //! A request may be answered before its body was read whole: one over the limit, say. Closed at once, the
 //! kernel would answer the rest of it with a reset, which many clients take for the whole answer. So what
-//! still comes is read and dropped, for a short time.
+//! still comes is read and dropped, for a while, until the client closes too.
 
 use std::{
     io::{self, Cursor, IoSlice, Read as _},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,30 +18,36 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 
-/// How long what still comes is read.
-const LINGER: Duration = Duration::from_secs(2);
+use crate::clock;
+
+/// How long the client may be silent.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long it may go on sending.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// A socket of which something was read already.
 pub(super) struct Lingering {
     socket: TcpStream,
     pending: Cursor<Vec<u8>>,
-    closing: Closing,
+    /// The server ends: connections on which nothing happens are closed at once.
+    hurry: Arc<AtomicBool>,
+    /// The client has closed its side.
+    client_closed: bool,
+    lingers: Option<Lingers>,
 }
 
-enum Closing {
-    Not,
-    /// Nothing is written any more.
-    Shut,
-    /// Something came behind that.
-    Until(Pin<Box<Sleep>>),
+/// Nothing is written any more.
+struct Lingers {
+    end: Instant,
+    silence: Pin<Box<Sleep>>,
 }
 
 impl Lingering {
-    pub(super) fn new(socket: TcpStream, pending: Vec<u8>) -> Self {
-        Self { socket, pending: Cursor::new(pending), closing: Closing::Not }
+    pub(super) fn new(socket: TcpStream, pending: Vec<u8>, hurry: Arc<AtomicBool>) -> Self {
+        Self { socket, pending: Cursor::new(pending), hurry, client_closed: false, lingers: None }
     }
 }
 
@@ -56,7 +66,10 @@ impl AsyncRead for Lingering {
             // It is kept for the connection's whole life.
             self.pending = Cursor::default();
         }
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        self.client_closed = buffer.remaining() > 0 && buffer.filled().len() == before;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -82,29 +95,32 @@ impl AsyncWrite for Lingering {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { socket, closing, .. } = &mut *self;
-        if matches!(closing, Closing::Not) {
-            ready!(Pin::new(&mut *socket).poll_shutdown(cx))?;
-            *closing = Closing::Shut;
-        }
+        let Self { socket, hurry, client_closed, lingers, .. } = &mut *self;
+        let Lingers { end, silence } = match lingers {
+            Some(lingers) => lingers,
+            None => {
+                ready!(Pin::new(&mut *socket).poll_shutdown(cx))?;
+                if *client_closed || hurry.load(Ordering::Acquire) {
+                    return Poll::Ready(Ok(()));
+                }
+                let now = Instant::from(clock::now());
+                let silence = Box::pin(sleep_until(now + SILENCE));
+                lingers.insert(Lingers { end: now + LINGER, silence })
+            }
+        };
         let mut room = [0; 4096];
         loop {
-            if let Closing::Until(end) = closing
-                && end.as_mut().poll(cx).is_ready()
-            {
-                return Poll::Ready(Ok(()));
-            }
             let mut rest = ReadBuf::new(&mut room);
             match Pin::new(&mut *socket).poll_read(cx, &mut rest) {
                 Poll::Ready(Ok(())) if !rest.filled().is_empty() => {
-                    if matches!(closing, Closing::Shut) {
-                        *closing = Closing::Until(Box::pin(sleep(LINGER)));
+                    let now = Instant::from(clock::now());
+                    if now >= *end {
+                        return Poll::Ready(Ok(()));
                     }
+                    silence.as_mut().reset((now + SILENCE).min(*end));
                 }
-                // The client has closed too, or does not send anything.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending if matches!(closing, Closing::Shut) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return silence.as_mut().poll(cx).map(Ok),
             }
         }
     }

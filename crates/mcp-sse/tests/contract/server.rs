@@ -210,6 +210,15 @@ async fn a_client_that_writes_a_body_over_the_limit_to_its_end_gets_the_answer()
     let mut answer = String::new();
     soon(raw.0.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 413") && answer.ends_with("Request body too large"), "{answer}");
+
+    // One that is answered before it sends any of it.
+    let mut raw = Raw::connect(address).await;
+    let request = raw_post("/messages/", &"x".repeat(20_000_000));
+    let (head, body) = request.split_at(request.find("\r\n\r\n").unwrap() + 4);
+    raw.say(head).await;
+    raw.hear("Request body too large").await;
+    raw.say(body).await;
+    raw.assert_ends().await;
 }
 
 #[tokio::test]
