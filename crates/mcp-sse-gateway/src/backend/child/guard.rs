@@ -138,7 +138,7 @@ impl Running {
         if matches!(told, Ok(Ok(()))) {
             return true;
         }
-        let _ = self.process.kill().await;
+        let _ = self.process.start_kill();
         false
     }
 }
