@@ -28,11 +28,36 @@ impl Drop for Writing {
     }
 }
 
+/// A level as it is called here, or the filter that it is. A word that is neither would be a filter too, for a
+/// part of the program that does not exist: then nothing at all would be logged.
+fn level(text: &str) -> Result<&str, Exit> {
+    if !text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Ok(text);
+    }
+    let known = [
+        ("trace", "trace"),
+        ("debug", "debug"),
+        ("info", "info"),
+        ("warn", "warn"),
+        ("warning", "warn"),
+        ("error", "error"),
+        ("critical", "error"),
+        ("off", "off"),
+        ("none", "off"),
+    ];
+    let level = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    level.map(|(_, level)| *level).ok_or_else(|| {
+        Exit::Usage(format!(
+            "--log-level {text:?}: expected trace, debug, info, warn, error, off, or a filter such as info,mcp_sse=debug"
+        ))
+    })
+}
+
 pub(crate) fn start(args: &Log) -> Result<Writing, Exit> {
     let wrong =
         |error: &dyn std::fmt::Display| Exit::Usage(format!("--log-level {}: {error}", args.log_level));
     let mut filter =
-        tracing_subscriber::EnvFilter::try_new(&args.log_level).map_err(|error| wrong(&error))?;
+        tracing_subscriber::EnvFilter::try_new(level(&args.log_level)?).map_err(|error| wrong(&error))?;
     for directive in NEVER {
         filter = filter.add_directive(directive.parse().map_err(|error| wrong(&error))?);
     }

@@ -1,7 +1,7 @@
 //! Where to listen, who may come, and how much.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use super::{at_least_one, duration};
 #[command(next_help_heading = "Listening")]
 pub(crate) struct Listen {
     /// Address to listen on; one that is not loopback needs --allowed-host
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
     host: IpAddr,
 
     /// Port to listen on; 0 takes a free one
@@ -36,7 +36,9 @@ pub(crate) struct Listen {
     #[arg(long)]
     trust_forwarded_prefix: bool,
 
-    /// Host name that clients reach the server under, beside loopback names; `NAME:*` for any port. Repeatable
+    /// Host name that clients reach the server under, beside loopback names, on any port unless it has one;
+    /// its own pages may use the server too. `*` turns the checks of Host and Origin off: only behind
+    /// something that has its own. Repeatable
     #[arg(long, value_name = "HOST")]
     allowed_host: Vec<String>,
 
@@ -107,7 +109,15 @@ impl Listen {
             ));
         }
         let mut security = TransportSecuritySettings::default();
-        security.allowed_hosts.extend(allowed_host.iter().cloned());
+        for host in allowed_host {
+            if host == "*" {
+                security.enable_dns_rebinding_protection = false;
+                continue;
+            }
+            let host = on_any_port(host);
+            security.allowed_origins.extend(["http", "https"].map(|scheme| format!("{scheme}://{host}")));
+            security.allowed_hosts.push(host);
+        }
         security.allowed_origins.extend(allowed_origin.iter().cloned());
         let sessions = limits.max_sessions(programs);
         let mut builder = SseServerTransport::builder(&self.message_path)
@@ -137,6 +147,26 @@ impl Listen {
         }
         Ok(())
     }
+}
+
+/// A name without a port is meant on any.
+fn on_any_port(host: &str) -> String {
+    // An IPv6 address has colons of its own, in brackets.
+    let name = host.rfind(']').map_or(host, |end| &host[end..]);
+    if name.contains(':') { host.to_owned() } else { format!("{host}:*") }
+}
+
+/// An address, or a name of one of this machine's.
+fn address(text: &str) -> Result<IpAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse() {
+        return Ok(address);
+    }
+    let found = (text, 0).to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    address
+        .map(SocketAddr::ip)
+        .ok_or_else(|| "expected an IP address of this machine, or a name of one".to_owned())
 }
 
 /// Whether it is a plain path.

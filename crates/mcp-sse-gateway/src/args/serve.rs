@@ -121,7 +121,7 @@ pub(crate) struct Http {
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
     pub(crate) mcp_idle_timeout: Duration,
 
-    /// Path that named servers stand under, as in `/servers`
+    /// Path that the servers of a configuration file stand under, as in `/servers`
     #[arg(long, value_name = "PATH")]
     base_path: Option<String>,
 
@@ -214,6 +214,18 @@ impl Serve {
             && (!header.is_empty() || !header_from_client.is_empty() || *transport != Kind::Auto)
         {
             return Err("--transport, --header and --header-from-client are for --upstream; in a configuration file each server has its own".to_owned());
+        }
+        if self.config.is_none() && self.http.base_path.is_some() {
+            return Err("--base-path is for the named servers of a configuration file".to_owned());
+        }
+        if self.config.is_none()
+            && self.upstream.is_none()
+            && (self.remote.insecure || self.remote.ca_file.is_some())
+        {
+            return Err(
+                "--insecure and --ca-file are for remote servers: --upstream, or a configuration file"
+                    .to_owned(),
+            );
         }
         if start_timeout.is_zero() {
             return Err("--start-timeout must be more than zero".to_owned());

@@ -73,7 +73,9 @@ impl Beside {
             busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             busy
         } else if let Some(mcp) = &named.mcp {
-            mcp.handle(Request::from_parts(parts, body)).await
+            let deletes = parts.method == Method::DELETE;
+            let response = mcp.handle(Request::from_parts(parts, body)).await;
+            if deletes && response.status() == StatusCode::ACCEPTED { no_content() } else { response }
         } else {
             text(StatusCode::NOT_FOUND, "there is nothing here\n")
         };
@@ -99,6 +101,13 @@ impl Beside {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
+}
+
+/// A session that has been deleted. rmcp says 202, which Python clients take for a failure.
+fn no_content() -> Answer {
+    let mut response = Response::new(Full::default().boxed());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 /// Probes come under any host name, so it is not checked; and they tell nothing that is worth hiding.

@@ -410,7 +410,7 @@ impl Named {
     pub(super) fn what(&self) -> String {
         let target = Arc::clone(&self.state().target);
         match (&target.server, &target.remote) {
-            (Server::Command(command), _) => command.name(),
+            (Server::Command(command), _) => command.label(),
             (Server::Remote(_), remote) => remote.as_ref().map(Remote::name).unwrap_or_default(),
         }
     }

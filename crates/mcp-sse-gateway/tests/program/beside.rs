@@ -1,5 +1,7 @@
 //! What is served beside SSE: Streamable HTTP, and the health checks.
 
+use std::io::BufRead as _;
+
 use crate::help::{INITIALIZE, PING, Program, count, echo, long_task, until};
 
 const MCP: &str =
@@ -28,7 +30,8 @@ fn the_same_server_is_there_over_streamable_http_a_child_for_each_session() {
     let ready = gateway.get("/readyz");
     assert!(ready.contains(r#""streamable_http":2"#), "{ready}");
     let deleted = gateway.request(&format!("DELETE /mcp HTTP/1.1\r\n{a}"), "");
-    assert!(deleted.starts_with("HTTP/1.1 2"), "{deleted}");
+    assert!(deleted.starts_with("HTTP/1.1 204"), "{deleted}");
+    gateway.log.until_says("reason=\"ended by the client\"");
     let log = gateway.log.until_says("server ended");
     assert!(gateway.request(&format!("{MCP}\r\n{a}"), PING).starts_with("HTTP/1.1 404"));
     assert!(gateway.request(&format!("{MCP}\r\n{b}"), PING).contains(r#""result":{}"#));
@@ -94,6 +97,46 @@ fn it_is_guarded_and_bounded_like_sse() {
     // The place is the other transport's.
     let full = gateway.get("/sse");
     assert!(full.starts_with("HTTP/1.1 503"), "{full}");
+}
+
+#[test]
+fn a_session_that_is_in_use_is_not_idle() {
+    let gateway = Program::gateway(&["--mcp-idle-timeout", "1500ms"]);
+    let (calls, listens) = (open(&gateway), open(&gateway));
+    let mut stream =
+        gateway.send(&format!("GET /mcp HTTP/1.1\r\naccept: text/event-stream\r\n{listens}"), "");
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 200"), "{line}");
+    let answer = gateway.request(&format!("{MCP}\r\n{calls}"), &long_task(1, 1, 3000));
+    assert!(answer.contains("done 1 steps"), "{answer}");
+    let answer = gateway.request(&format!("{MCP}\r\n{listens}"), PING);
+    assert!(answer.contains(r#""result":{}"#), "{answer}");
+    drop(stream);
+    gateway.log.until("both are idle", |log| count(log, "reason=\"idle\"") == 2);
+    let answer = gateway.request(&format!("{MCP}\r\n{listens}"), PING);
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+}
+
+#[test]
+fn hosts_are_allowed_on_any_port_with_their_own_pages() {
+    let gateway = Program::gateway(&["--allowed-host", "a.example", "--allowed-host", "b.example:81"]);
+    let status =
+        |headers: &str| gateway.request(&format!("{MCP}\r\n{headers}"), INITIALIZE)[9..12].to_owned();
+    for (headers, expected) in [
+        ("host: a.example", "200"),
+        ("host: a.example:8000\r\norigin: https://a.example", "200"),
+        ("host: b.example:81\r\norigin: http://b.example:81", "200"),
+        ("host: b.example:82", "421"),
+        ("host: c.example", "421"),
+        ("host: a.example\r\norigin: https://c.example", "403"),
+    ] {
+        assert_eq!(status(headers), expected, "{headers}");
+    }
+    let gateway = Program::gateway(&["--allowed-host", "*"]);
+    let answer =
+        gateway.request(&format!("{MCP}\r\nhost: c.example\r\norigin: https://d.example"), INITIALIZE);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[test]

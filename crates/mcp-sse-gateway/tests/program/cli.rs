@@ -35,9 +35,9 @@ fn a_mistake_is_one_line_and_exit_code_2() {
             str!["error: invalid value '99999' for '--port <PORT>': 99999 is not in 0..=65535; see --help"],
         ),
         (
-            &["--host", "localhost"],
+            &["--host", ""],
             str![
-                "error: invalid value 'localhost' for '--host <ADDRESS>': invalid IP address syntax; see --help"
+                "error: invalid value '' for '--host <ADDRESS>': expected an IP address of this machine, or a name of one; see --help"
             ],
         ),
         (
@@ -58,6 +58,10 @@ fn a_mistake_is_one_line_and_exit_code_2() {
             str![
                 "error: invalid value 'xml' for '--log-format <LOG_FORMAT>'; [possible values: text, json]; see --help"
             ],
+        ),
+        (
+            &["--log-level", "verbose"],
+            str!["error: --log-level \"verbose\": expected trace, debug, info, warn, error, off, [..]"],
         ),
         (&["--log-level", "a=b=c"], str!["error: --log-level a=b=c: [..]"]),
         (&["--sse-path", "sse"], str!["error: --sse-path \"sse\" is not a path; expected one such as /sse"]),
@@ -215,7 +219,7 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
         ),
         (
             &["--base-path", "x", "--", "sh"],
-            str!["error: --base-path \"x\" is not a path; expected one such as /sse"],
+            str!["error: --base-path is for the named servers of a configuration file"],
         ),
         (
             &["--start-rate", "0", "--", "sh"],

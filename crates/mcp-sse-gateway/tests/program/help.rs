@@ -157,7 +157,7 @@ impl Program {
         self.child.id()
     }
 
-    fn send(&self, head: &str, body: &str) -> BufReader<TcpStream> {
+    pub(crate) fn send(&self, head: &str, body: &str) -> BufReader<TcpStream> {
         send(&self.address, head, body)
     }
 

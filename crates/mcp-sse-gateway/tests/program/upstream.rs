@@ -84,6 +84,22 @@ fn a_server_that_cannot_be_reached_is_named_in_the_answer() {
 }
 
 #[test]
+fn a_path_that_is_not_there_is_said() {
+    let remote = Program::gateway(&[]);
+    let url = format!("http://{}/nothing", remote.address);
+    for kind in ["auto", "http", "sse"] {
+        let gateway = upstream(&url, &["--transport", kind]);
+        for _ in 0..10 {
+            let mut client = gateway.connect();
+            client.accepted(INITIALIZE);
+            let answer = client.answer(0);
+            assert!(answer.contains("404"), "{kind}: {answer}");
+        }
+        assert!(!gateway.log.so_far().contains("upstream server found"), "{kind}");
+    }
+}
+
+#[test]
 fn a_server_that_dies_fails_what_is_pending() {
     for path in ["/sse", "/mcp"] {
         let remote = Program::gateway(&["--shutdown-timeout", "0s"]);

@@ -8,6 +8,11 @@ use http::{HeaderName, request::Parts};
 /// same that the official SDKs pass.
 const KEPT: [&str; 6] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
 
+/// Programs that start others, and what may stand before the name of one.
+const LAUNCHERS: [&str; 11] =
+    ["bun", "bunx", "deno", "node", "npx", "pipx", "pnpm", "python", "python3", "uv", "uvx"];
+const BEFORE: [&str; 8] = ["-m", "-q", "-y", "--quiet", "--yes", "dlx", "run", "tool"];
+
 /// A program and how to start it. No shell stands between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
@@ -35,6 +40,19 @@ impl Command {
     /// The program's name, for people.
     pub(crate) fn name(&self) -> String {
         self.program.to_string_lossy().into_owned()
+    }
+
+    /// What it is, for people: with a launcher, what that starts. Other arguments may be secret.
+    pub(crate) fn label(&self) -> String {
+        let name = self.name();
+        let launcher = std::path::Path::new(&self.program).file_stem().and_then(|stem| stem.to_str());
+        let started = self.args.iter().map(|arg| arg.to_string_lossy()).find(|arg| !BEFORE.contains(&&**arg));
+        match started.filter(|started| !started.starts_with('-')) {
+            Some(started) if launcher.is_some_and(|launcher| LAUNCHERS.contains(&launcher)) => {
+                format!("{name} {started}")
+            }
+            _ => name,
+        }
     }
 
     /// Sets environment and working directory. A variable that a header gives is not there at all without

@@ -173,8 +173,8 @@ impl Children {
                 None => cannot(&error),
             }
         })?;
-        let (process, pipes) =
-            Process::new(child, &name, Arc::clone(&self.0), place).map_err(|error| cannot(&error))?;
+        let (process, pipes) = Process::new(child, &command.label(), Arc::clone(&self.0), place)
+            .map_err(|error| cannot(&error))?;
         let process::Pipes { mut stdin, stdout, stderr } = pipes;
         process.announce().await;
         // If it is gone already, its end says more than this error.

@@ -6,7 +6,7 @@ use reqwest::redirect::Policy;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Redirects that are followed, within one origin.
+/// Redirects that are followed, within one origin, or from http to https.
 const REDIRECTS: usize = 5;
 
 /// Whom to trust.
@@ -26,9 +26,12 @@ pub(crate) fn client(tls: &Tls) -> Result<reqwest::Client, String> {
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .user_agent(concat!("mcp-sse/", env!("CARGO_PKG_VERSION")))
-        // To another origin the headers must not follow.
+        // To another host the headers must not follow.
         .redirect(Policy::custom(|attempt| {
-            let same = attempt.previous().first().is_some_and(|from| from.origin() == attempt.url().origin());
+            let to = attempt.url();
+            let same = attempt.previous().first().is_some_and(|from| {
+                from.origin() == to.origin() || (from.host() == to.host() && to.scheme() == "https")
+            });
             if same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
         }));
     if let Some(file) = &tls.ca_file {

@@ -293,6 +293,17 @@ impl WithHeaders {
     }
 }
 
+impl WithHeaders {
+    /// The error of a message that was not taken, noted: if the transport ends with it, nobody else says why.
+    fn refused(&self, error: Failed) -> Failed {
+        let error = self.cleaned(error);
+        if !matches!(error, StreamableHttpError::Client(_)) {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+        error
+    }
+}
+
 impl StreamableHttpClient for WithHeaders {
     type Error = reqwest::Error;
 
@@ -308,7 +319,7 @@ impl StreamableHttpClient for WithHeaders {
         self.client
             .post_message(uri, message, session, auth, custom)
             .await
-            .map_err(|error| self.cleaned(error))
+            .map_err(|error| self.refused(error))
     }
 
     async fn post_message_with_response_limits(
@@ -324,7 +335,7 @@ impl StreamableHttpClient for WithHeaders {
         self.client
             .post_message_with_response_limits(uri, message, session, auth, custom, limits)
             .await
-            .map_err(|error| self.cleaned(error))
+            .map_err(|error| self.refused(error))
     }
 
     async fn delete_session(

@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     /// Ask it
     Auto,
     /// Streamable HTTP
+    #[value(aliases = ["streamable-http", "streamablehttp", "streamableHttp"])]
     Http,
     /// HTTP+SSE, the transport of revision 2024-11-05
     Sse,
@@ -135,8 +136,8 @@ impl Remote {
                 Ok(Ok(_)) => Kind::Sse,
                 Ok(Err(_)) | Err(_) => Kind::Http,
             },
-            Ok(Err(sse::Refused::Status(400 | 404 | 405 | 406, _))) => Kind::Http,
-            // Busy, or it does not know us, or is slow: if it speaks Streamable HTTP, this goes well.
+            Ok(Err(sse::Refused::Status(400 | 405 | 406, _))) => Kind::Http,
+            // Busy, or it does not know us or the path, or is slow: if it speaks Streamable HTTP, this goes well.
             Ok(Err(sse::Refused::Status(..))) | Err(_) => return Ok(Kind::Http),
             Ok(Err(sse::Refused::Failed(failure))) => return Err(failure),
         };

@@ -3,6 +3,7 @@
 
 mod session;
 mod typed;
+mod usage;
 
 use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, sync::Arc, time::Duration};
 
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::session::{HttpReceiver, HttpReply};
+use self::usage::Usages;
 use crate::clock;
 
 /// What runs a session, and says why it ended.
@@ -45,6 +47,9 @@ pub(crate) struct Sessions {
     figures: Arc<Figures>,
     /// Whose sessions these count with.
     transport: SseServerTransport,
+    usages: Usages,
+    /// How long a session may be out of use; zero is for ever.
+    idle_timeout: Duration,
 }
 
 /// All sessions of this program over Streamable HTTP.
@@ -103,7 +108,8 @@ impl Sessions {
         R: Future<Output = &'static str> + Send + 'static,
     {
         let mut inner = LocalSessionManager::default();
-        inner.session_config.keep_alive = (!idle_timeout.is_zero()).then_some(idle_timeout);
+        // That is for us to see.
+        inner.session_config.keep_alive = None;
         // A server that has just been started may take its time.
         inner.session_config.init_timeout = None;
         Self {
@@ -112,6 +118,8 @@ impl Sessions {
             bounds,
             figures,
             transport,
+            usages: Usages::default(),
+            idle_timeout,
         }
     }
 }
@@ -161,7 +169,8 @@ impl SessionManager for Sessions {
         let over = CancellationToken::new();
         let (receiver, reply) = session::open(transport, self.bounds, Arc::clone(&self.figures));
         let traffic = reply.traffic();
-        let run = (self.run)(receiver, reply);
+        let mut run = (self.run)(receiver, reply);
+        let (usage, idle_timeout) = (self.usages.list(Arc::clone(&id)), self.idle_timeout);
         let at_end = over.clone().drop_guard();
         // Enough of it to find it again, and too little to use it.
         let short: String = id.chars().take(8).collect();
@@ -169,12 +178,23 @@ impl SessionManager for Sessions {
         let session = async move {
             tracing::info!("session opened over Streamable HTTP");
             let start = clock::now();
-            let reason = run.await;
-            let reason = if counted.0.end.is_cancelled() { "shutdown" } else { reason };
+            let reason = tokio::select! {
+                reason = &mut run => reason,
+                () = usage.idle_for(idle_timeout) => {
+                    traffic.end();
+                    run.await;
+                    "idle"
+                }
+            };
+            let reason = match reason {
+                _ if counted.0.end.is_cancelled() => "shutdown",
+                _ if usage.is_deleted() => "ended by the client",
+                reason => reason,
+            };
             let (messages_in, messages_out) = traffic.so_far();
             let seconds = start.elapsed().as_secs_f64();
             tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
-            drop((at_end, counted, place));
+            drop((at_end, counted, place, usage));
         };
         tokio::spawn(tracing::Instrument::instrument(session, span));
         Ok((id, Silent(over)))
@@ -185,6 +205,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<ServerJsonRpcMessage, Self::Error> {
+        let _in_use = self.usages.use_it(id);
         self.inner.initialize_session(id, message).await
     }
 
@@ -193,6 +214,7 @@ impl SessionManager for Sessions {
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), Self::Error> {
+        self.usages.deleted(id);
         self.inner.close_session(id).await
     }
 
@@ -201,10 +223,12 @@ impl SessionManager for Sessions {
         id: &SessionId,
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        self.inner.create_stream(id, message).await
+        let in_use = self.usages.use_it(id);
+        Ok(in_use.with(self.inner.create_stream(id, message).await?))
     }
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
+        let _in_use = self.usages.use_it(id);
         self.inner.accept_message(id, message).await
     }
 
@@ -212,7 +236,8 @@ impl SessionManager for Sessions {
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        self.inner.create_standalone_stream(id).await
+        let in_use = self.usages.use_it(id);
+        Ok(in_use.with(self.inner.create_standalone_stream(id).await?))
     }
 
     async fn resume(
@@ -220,7 +245,8 @@ impl SessionManager for Sessions {
         id: &SessionId,
         last_event_id: String,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, Self::Error> {
-        self.inner.resume(id, last_event_id).await
+        let in_use = self.usages.use_it(id);
+        Ok(in_use.with(self.inner.resume(id, last_event_id).await?))
     }
 }
 

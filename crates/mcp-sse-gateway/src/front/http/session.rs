@@ -60,6 +60,11 @@ struct Outgoing {
 pub(super) struct Traffic(Arc<Shared>);
 
 impl Traffic {
+    /// Ends the session as if the client were gone.
+    pub(super) fn end(&self) {
+        self.0.closed.cancel();
+    }
+
     /// From the client, and to it.
     pub(super) fn so_far(&self) -> (u64, u64) {
         (self.0.messages_in.load(Ordering::Relaxed), self.0.messages_out.load(Ordering::Relaxed))

@@ -1,0 +1,125 @@
+//! Whether sessions over Streamable HTTP are in use: as long as a client waits for an answer or listens, its
+//! session is. rmcp's own timer looks at messages only, and would end a session in the middle of a long call.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{Stream, StreamExt as _};
+use rmcp::transport::streamable_http_server::session::SessionId;
+use tokio::time::{Instant, sleep_until};
+
+use crate::clock;
+
+/// The sessions that are open.
+#[derive(Clone, Default)]
+pub(super) struct Usages(Arc<Mutex<HashMap<SessionId, Arc<Usage>>>>);
+
+/// A session's entry, until it is dropped.
+pub(super) struct Listed {
+    all: Usages,
+    id: SessionId,
+    usage: Arc<Usage>,
+}
+
+struct Usage(Mutex<State>);
+
+struct State {
+    /// Streams that are open, and requests that are being answered.
+    open: usize,
+    /// When it was last in use.
+    last: Instant,
+    /// The client has ended it.
+    deleted: bool,
+}
+
+/// Something that makes a session used, until it is dropped.
+pub(super) struct InUse(Option<Arc<Usage>>);
+
+impl Usages {
+    pub(super) fn list(&self, id: SessionId) -> Listed {
+        let state = State { open: 0, last: clock::now(), deleted: false };
+        let usage = Arc::new(Usage(Mutex::new(state)));
+        self.lock().insert(Arc::clone(&id), Arc::clone(&usage));
+        Listed { all: self.clone(), id, usage }
+    }
+
+    /// Uses a session until what is returned is dropped.
+    pub(super) fn use_it(&self, id: &SessionId) -> InUse {
+        let usage = self.lock().get(id).cloned();
+        if let Some(usage) = &usage {
+            usage.lock().open += 1;
+        }
+        InUse(usage)
+    }
+
+    pub(super) fn deleted(&self, id: &SessionId) {
+        if let Some(usage) = self.lock().get(id) {
+            usage.lock().deleted = true;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Usage>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Usage {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listed {
+    /// Resolves when the session has not been in use for this long; never, if that is zero.
+    pub(super) async fn idle_for(&self, time: Duration) {
+        if time.is_zero() {
+            return std::future::pending().await;
+        }
+        let mut since = clock::now();
+        loop {
+            sleep_until(since + time).await;
+            let now = clock::now();
+            let last = {
+                let state = self.usage.lock();
+                if state.open > 0 { now } else { state.last }
+            };
+            if last + time <= now {
+                return;
+            }
+            since = last;
+        }
+    }
+
+    pub(super) fn is_deleted(&self) -> bool {
+        self.usage.lock().deleted
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.id);
+    }
+}
+
+impl InUse {
+    /// The stream, which uses the session until it is dropped.
+    pub(super) fn with<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> {
+        stream.map(move |item| {
+            let _ = &self;
+            item
+        })
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if let Some(usage) = &self.0 {
+            let mut state = usage.lock();
+            state.open -= 1;
+            state.last = clock::now();
+        }
+    }
+}
