@@ -99,6 +99,9 @@ impl Shared {
             let closed = actions.closed.map(|reason| (reason, core.figures));
             (result, actions, closed)
         };
+        if matches!(actions.detached, Some(Some(_))) {
+            tracing::info!(session = %self.id, "the client has left; its session waits for it");
+        }
         if let Some((reason, figures)) = closed {
             self.registry.remove(self.id, self.principal.as_ref());
             self.closed.notify_waiters();
