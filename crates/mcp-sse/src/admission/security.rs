@@ -94,14 +94,14 @@ impl Names {
         if let Some(came) = self.refused_host(uri, headers) {
             tracing::warn!(
                 host = %shorten(came),
-                "refused: this Host is not allowed; if clients should reach the server under this name, add it to the allowed hosts"
+                "refused: this Host is not allowed; if clients should reach the server under this name, add it to allowed_hosts (of the program: --allowed-host)"
             );
             return Err(Rejection::InvalidHost);
         }
         if let Some(came) = self.refused_origin(headers) {
             tracing::warn!(
                 origin = %shorten(came),
-                "refused: this Origin is not allowed; if pages from there should use the server, add it to the allowed origins"
+                "refused: this Origin is not allowed; if pages from there should use the server, add it to allowed_origins (of the program: --allowed-origin)"
             );
             return Err(Rejection::InvalidOrigin);
         }
