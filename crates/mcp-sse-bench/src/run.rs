@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Run) -> io::Result<()> {
             let mut scenarios = Scenarios { options, server, figures: &mut figures };
             for (name, scenario) in SCENARIOS {
                 if options.only.is_empty() || options.only.iter().any(|only| only == name) {
-                    scenario(&mut scenarios)?;
+                    scenarios.run(name, scenario)?;
                 }
             }
         }
@@ -90,6 +90,18 @@ struct Scenarios<'a> {
 }
 
 impl Scenarios<'_> {
+    /// A server of others may break once (one reset a connection now and then): that is said, and tried again.
+    /// Ours may not.
+    fn run(&mut self, name: &str, scenario: Scenario) -> io::Result<()> {
+        match scenario(self) {
+            Err(error) if !matches!(self.server, Server::Bare | Server::Rmcp) => {
+                eprintln!("  {name} broke: {error}; it is tried again");
+                scenario(self)
+            }
+            result => result,
+        }
+    }
+
     fn add(&mut self, name: &str, unit: &'static str, value: f64) {
         self.figures.add(name, unit, self.server, value);
     }
