@@ -69,6 +69,7 @@
 mod admission;
 mod body;
 mod builder;
+mod client_ip;
 mod clock;
 mod endpoint;
 mod event;
@@ -84,12 +85,14 @@ mod server;
 mod service;
 mod session;
 mod sessions;
+mod throttle;
 mod transport;
 
 pub use self::{
     admission::{Guarded, Principal, TransportSecuritySettings},
     body::Body,
     builder::Builder,
+    client_ip::ClientIp,
     message::{Message, MessageKind, ParseMessageError, RequestId},
     service::{ConnectSse, HandlePostMessage},
     session::{

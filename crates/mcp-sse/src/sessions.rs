@@ -13,12 +13,15 @@ use crate::{
     CloseReason, Principal, SessionId,
     limits::Limits,
     session::{shared::Shared, timers::Timers},
+    throttle::Throttle,
 };
 
 #[derive(Debug)]
 pub(crate) struct Registry {
     state: Mutex<State>,
     pub(crate) timers: Arc<Timers>,
+    /// Streams that were refused at a cap.
+    pub(crate) full_lines: Throttle,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +72,7 @@ pub(crate) enum Full {
 
 impl Registry {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), timers: Arc::default() })
+        Arc::new(Self { state: Mutex::default(), timers: Arc::default(), full_lines: Throttle::new() })
     }
 
     /// Adds a session. At a cap, the session that has waited longest for its client makes room.

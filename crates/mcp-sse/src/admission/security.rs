@@ -1,12 +1,14 @@
 //! DNS-rebinding protection: which names this server answers to, and which pages may talk to it.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Uri, header};
 
 use super::{
     Rejection,
     authority::{Authority, Origin, Pattern},
 };
-use crate::transport::ConfigError;
+use crate::{clock, throttle::Throttle, transport::ConfigError};
 
 /// Which `Host` and `Origin` headers are let through.
 ///
@@ -73,6 +75,8 @@ pub(crate) struct Names {
     enabled: bool,
     hosts: Vec<Pattern<Authority>>,
     origins: Vec<Pattern<Origin>>,
+    /// Of refusals; shared by all endpoints.
+    lines: Arc<Throttle>,
 }
 
 impl Names {
@@ -87,25 +91,35 @@ impl Names {
             enabled: settings.enable_dns_rebinding_protection,
             hosts: settings.allowed_hosts.iter().map(host).collect::<Result<_, _>>()?,
             origins: settings.allowed_origins.iter().map(origin).collect::<Result<_, _>>()?,
+            lines: Arc::new(Throttle::new()),
         })
     }
 
     pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
         if let Some(came) = self.refused_host(uri, headers) {
-            tracing::warn!(
+            self.log(|left_out| tracing::warn!(
                 host = %shorten(came),
+                left_out,
                 "refused: this Host is not allowed; if clients should reach the server under this name, add it to allowed_hosts (of the program: --allowed-host)"
-            );
+            ));
             return Err(Rejection::InvalidHost);
         }
         if let Some(came) = self.refused_origin(headers) {
-            tracing::warn!(
+            self.log(|left_out| tracing::warn!(
                 origin = %shorten(came),
+                left_out,
                 "refused: this Origin is not allowed; if pages from there should use the server, add it to allowed_origins (of the program: --allowed-origin)"
-            );
+            ));
             return Err(Rejection::InvalidOrigin);
         }
         Ok(())
+    }
+
+    /// Strangers can cause these lines: the first say what is wrong, a flood is counted.
+    fn log(&self, line: impl FnOnce(u64)) {
+        if let Some(left_out) = self.lines.line(clock::now()) {
+            line(left_out);
+        }
     }
 
     /// The same, without a word in the log.

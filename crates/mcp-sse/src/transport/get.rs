@@ -10,7 +10,7 @@ use crate::{
     Principal, SessionId,
     admission::{self, Admitted, Rejection},
     body::Body,
-    event,
+    clock, event,
     session::{
         id::EventId,
         shared::{Shared, StartApp},
@@ -80,11 +80,15 @@ impl SseServerTransport {
         registry.open(&session, limits).map_err(|full| match full {
             Full::Draining => Rejection::ShuttingDown,
             Full::Sessions => {
-                tracing::warn!(limit = limits.max_sessions, "stream refused: too many sessions; raise max_sessions if this load is expected");
+                if let Some(left_out) = registry.full_lines.line(clock::now()) {
+                    tracing::warn!(limit = limits.max_sessions, left_out, "stream refused: too many sessions; raise max_sessions if this load is expected");
+                }
                 Rejection::TooManySessions
             }
             Full::SessionsOfPrincipal => {
-                tracing::warn!(limit = limits.max_sessions_per_principal, "stream refused: too many sessions of one principal; raise max_sessions_per_principal if this is expected");
+                if let Some(left_out) = registry.full_lines.line(clock::now()) {
+                    tracing::warn!(limit = limits.max_sessions_per_principal, left_out, "stream refused: too many sessions of one principal; raise max_sessions_per_principal if this is expected");
+                }
                 Rejection::TooManySessions
             }
         })?;
