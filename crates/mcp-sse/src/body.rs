@@ -149,9 +149,10 @@ impl Stream {
         self.session.poll_take(self.generation, out, start, cx)
     }
 
-    /// Whether what was taken but not written yet is not wanted any more.
-    pub(crate) fn poll_over(&self, cx: &Context<'_>) -> bool {
-        self.session.with(|core, _| core.poll_over(self.generation, cx.waker()))
+    /// Whether what was taken but not written yet is not wanted any more. `some_left`: a part of it was
+    /// written since the last call.
+    pub(crate) fn poll_over(&self, some_left: bool, cx: &Context<'_>) -> bool {
+        self.session.with(|core, now| core.poll_over(self.generation, some_left, cx.waker(), now))
     }
 }
 

@@ -5,15 +5,18 @@ use std::time::Duration;
 use crate::{
     ConfigError, SseServerTransport, TransportSecuritySettings,
     admission::Names,
+    clock,
     endpoint::{EndpointPath, Mount},
     limits::Limits,
 };
 
 /// Settings of a [`SseServerTransport`]; made by [`SseServerTransport::builder`].
 ///
-/// With the defaults, the messages of one session take at most 2.75 MiB: 1 MiB queued inbound, 1 MiB in
-/// flight (which the app holds), 0.5 MiB waiting outbound and 0.25 MiB kept for a client that resumes. A
-/// single message that is larger than one of these bounds passes alone and takes its own size instead.
+/// With the defaults, the messages of one session take at most 18.75 MiB: 1 MiB queued inbound, 1 MiB in
+/// flight (which the app holds), 0.5 MiB waiting outbound, 16 MiB in the backlog behind those, and 0.25 MiB
+/// kept for a client that resumes. An app that sends one message after the other has one in the backlog: then
+/// it is 2.75 MiB and that message. A single message that is larger than one of these bounds passes alone and
+/// takes its own size instead.
 ///
 /// ```
 /// use std::time::Duration;
@@ -225,8 +228,9 @@ impl Builder {
         self
     }
 
-    /// How much may wait for a client to read it, in messages and bytes; beyond, `send` waits. Default:
-    /// 1,024 messages, 512 KiB. A larger message passes when nothing else waits.
+    /// How much may wait for a client to read it, in messages and bytes; what is sent beyond goes to the
+    /// [backlog](Self::outbound_backlog). Default: 1,024 messages, 512 KiB. A larger message passes when
+    /// nothing else waits.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -237,6 +241,26 @@ impl Builder {
     /// ```
     pub fn outbound_queue(mut self, messages: usize, bytes: usize) -> Self {
         (self.limits.outbound_messages, self.limits.outbound_bytes) = (messages, bytes);
+        self
+    }
+
+    /// How much of what was sent may wait for room in the [queue](Self::outbound_queue), in messages and
+    /// bytes: these are the messages whose `send` has not ended yet. Beyond, `send` fails with
+    /// [`SendError::Full`](crate::SendError), and a response is replaced by a JSON-RPC error; and no further
+    /// requests are taken from the client (503). Default: 1,024 messages, 16 MiB. A larger message may wait
+    /// alone.
+    ///
+    /// An app that sends one message after the other, and waits for each, never meets this bound.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").outbound_backlog(100, 1024 * 1024).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").outbound_backlog(0, 1024).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "outbound_backlog must be at least 1");
+    /// ```
+    pub fn outbound_backlog(mut self, messages: usize, bytes: usize) -> Self {
+        (self.limits.backlog_messages, self.limits.backlog_bytes) = (messages, bytes);
         self
     }
 
@@ -309,6 +333,10 @@ impl Builder {
     /// requests, 1 MiB. Beyond, a POST waits, then gets 503; responses and notifications still pass. A
     /// larger request passes when no other is in flight.
     ///
+    /// A request that its client cancels is in flight no longer, though the app may still work on it. As many
+    /// of those as of requests in flight, at least 16, are let be; with more, further requests get 503. One
+    /// counts until its handler ends (feature `rmcp`) or the app answers it, without rmcp at most for 30 s.
+    ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
     /// assert!(SseServerTransport::builder("/messages/").requests_in_flight(32, 256 * 1024).build().is_ok());
@@ -318,6 +346,7 @@ impl Builder {
     /// ```
     pub fn requests_in_flight(mut self, requests: usize, bytes: usize) -> Self {
         (self.limits.in_flight_requests, self.limits.in_flight_bytes) = (requests, bytes);
+        self.limits.cancelled_requests = requests.max(16);
         self
     }
 
@@ -451,12 +480,11 @@ impl Builder {
             ("inbound_queue", self.limits.inbound_messages.min(self.limits.inbound_bytes)),
             ("requests_in_flight", self.limits.in_flight_requests.min(self.limits.in_flight_bytes)),
             ("outbound_queue", self.limits.outbound_messages.min(self.limits.outbound_bytes)),
+            ("outbound_backlog", self.limits.backlog_messages.min(self.limits.backlog_bytes)),
         ];
         if let Some((setting, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::OutOfRange { setting, expected: "at least 1" });
         }
-        // Deadlines are sums of an instant and one of these; a year is far from their end.
-        const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let times = [
             ("keep_alive", self.limits.keep_alive.unwrap_or_default()),
             ("retry", self.limits.retry),
@@ -467,7 +495,7 @@ impl Builder {
             ("app_grace", self.limits.app_grace),
             ("shutdown_spread", self.limits.shutdown_spread),
         ];
-        if let Some((setting, _)) = times.into_iter().find(|(_, time)| *time > YEAR) {
+        if let Some((setting, _)) = times.into_iter().find(|(_, time)| *time > clock::FAR) {
             return Err(ConfigError::OutOfRange { setting, expected: "at most a year" });
         }
         if self.limits.stall_timeout.is_zero() {

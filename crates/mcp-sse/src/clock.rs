@@ -13,6 +13,9 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// As far as deadlines go: sums of an instant and a longer time might not exist.
+pub(crate) const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Sleeps until `deadline`. Only the driver calls it.
 pub(crate) async fn sleep_until(deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;

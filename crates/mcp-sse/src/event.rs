@@ -16,10 +16,12 @@ const MESSAGE: &[u8] = b"event: message\n";
 /// `id: `, 32 digits, a colon, 20 digits, a line end.
 const ID_ROOM: usize = 4 + 32 + 1 + 20 + 1;
 const DATA: &[u8] = b"data: ";
+/// The end of an event.
+pub(crate) const END: &[u8] = b"\n\n";
 
 /// The bytes that a message event of `json` takes at most.
 pub(crate) fn message_room(json: &[u8]) -> usize {
-    MESSAGE.len() + ID_ROOM + DATA.len() + json.len() + 2
+    MESSAGE.len() + ID_ROOM + DATA.len() + json.len() + END.len()
 }
 
 /// The first event of a stream: where to post, and how long to wait before a reconnect.
@@ -32,13 +34,12 @@ pub(crate) fn endpoint(out: &mut BytesMut, id: Option<EventId>, retry_millis: u1
     out.put_slice(b"\n\n");
 }
 
-/// One JSON-RPC message; `json` must have gone through [`single_line`].
-pub(crate) fn message(out: &mut BytesMut, id: Option<EventId>, json: &[u8]) {
+/// What stands before the JSON of a message, which must have gone through [`single_line`]; [`END`] stands
+/// behind it.
+pub(crate) fn message_start(out: &mut BytesMut, id: Option<EventId>) {
     out.put_slice(MESSAGE);
     put_id(out, id);
     out.put_slice(DATA);
-    out.put_slice(json);
-    out.put_slice(b"\n\n");
 }
 
 fn put_id(out: &mut BytesMut, id: Option<EventId>) {
@@ -151,8 +152,11 @@ mod tests {
     #[test]
     fn a_message_event_is_one_block_with_one_data_line() {
         let mut out = BytesMut::new();
-        message(&mut out, id(12), b"{}");
-        message(&mut out, None, b"{}");
+        for id in [id(12), None] {
+            message_start(&mut out, id);
+            out.put_slice(b"{}");
+            out.put_slice(END);
+        }
         let expected = format!("event: message\nid: {HEX}:12\ndata: {{}}\n\nevent: message\ndata: {{}}\n\n");
         assert_eq!(out, expected.as_bytes());
         assert!(expected.len() <= 2 * message_room(b"{}"));

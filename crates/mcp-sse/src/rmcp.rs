@@ -3,7 +3,7 @@
 //! Typed messages are rmcp's; here they are read from and written to bytes. A handler finds the
 //! [`http::request::Parts`] of the POST in its context's extensions, as with rmcp's Streamable HTTP.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -92,7 +92,13 @@ impl Transport<RoleServer> for Session {
         loop {
             let Incoming { message, head } = self.recv().await?;
             match read(&message, head.into_parts()) {
-                Ok(message) => return Some(message),
+                Ok(mut typed) => {
+                    if let (JsonRpcMessage::Request(request), Some(id)) = (&mut typed, message.id()) {
+                        let working = Working { _until_dropped: self.shared().work_on(id) };
+                        request.request.extensions_mut().insert(working);
+                    }
+                    return Some(typed);
+                }
                 Err(error) => refuse(self.shared(), &message, &error),
             }
         }
@@ -105,6 +111,13 @@ impl Transport<RoleServer> for Session {
 }
 
 /// Reads the type that the envelope shows, so that what is wrong is said of that type.
+/// rmcp does not say when the handler of a cancelled request ends. The handler holds this with the request's
+/// other extensions, and drops it at its end.
+#[derive(Clone, Debug)]
+struct Working {
+    _until_dropped: Arc<()>,
+}
+
 fn read(message: &Message, parts: Parts) -> Result<ClientJsonRpcMessage, serde_json::Error> {
     fn typed<'a, T: Deserialize<'a>>(message: &'a Message) -> Result<T, serde_json::Error> {
         serde_json::from_str(message.as_str())
@@ -149,7 +162,7 @@ fn read(message: &Message, parts: Parts) -> Result<ClientJsonRpcMessage, serde_j
 
 /// A message that rmcp cannot read: a request is answered with an error, anything else is told to the
 /// log.
-fn refuse(session: &std::sync::Arc<Shared>, message: &Message, error: &serde_json::Error) {
+fn refuse(session: &Arc<Shared>, message: &Message, error: &serde_json::Error) {
     // The error's text may quote the message.
     let (line, column) = (error.line(), error.column());
     tracing::warn!(session = %session.id, line, column, "rmcp cannot read a message of the client");
@@ -157,10 +170,8 @@ fn refuse(session: &std::sync::Arc<Shared>, message: &Message, error: &serde_jso
     if let MessageKind::Request { id, method } = message.kind() {
         let text = format!("cannot read the request {method}: {error}");
         let answer = Message::error(id, INVALID_PARAMS, &text);
-        // Its place in the log is taken at once. If the log is full it waits in a task, which ends with
-        // the session; requests in flight bound how many there are.
-        let send = session.send(answer);
-        tokio::spawn(send);
+        // It is on its way; nobody has to wait for that.
+        drop(session.send(answer));
     }
 }
 

@@ -70,6 +70,13 @@ pub(crate) enum Full {
     Draining,
 }
 
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // No session is left, not even one that is closed and whose stream still has to end.
+        self.timers.stop();
+    }
+}
+
 impl Registry {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { state: Mutex::default(), timers: Arc::default(), full_lines: Throttle::new() })

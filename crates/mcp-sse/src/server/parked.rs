@@ -66,7 +66,7 @@ impl Parked {
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     self.unsent.drain(..written);
-                    if !self.ended && self.stream.poll_over(cx) {
+                    if self.stream.poll_over(written > 0, cx) {
                         return Poll::Ready(false);
                     }
                     return Poll::Pending;

@@ -1,7 +1,10 @@
 //! A bound on items and bytes, with a fair queue before it.
 //!
-//! The same gate stands before the inbound queue (POSTs wait), before the requests in flight (POSTs
-//! wait) and before the outbound log (the app's sends wait).
+//! The same gate stands before the inbound queue and before the requests in flight, where POSTs wait, and
+//! before the outbound log, where nobody waits at the gate: what does not pass goes to the backlog.
+//!
+//! Who waits here passes when it is polled, so a POST that nobody polls holds up those behind it: of its own
+//! session, and no other.
 //!
 //! A gate may let in fewer at a time than it holds (its turn): who waits only for that can pass late. So
 //! one session that floods takes its turns beside the others, and a slow app still has its whole queue.
@@ -66,16 +69,6 @@ impl Gate {
         self.waiting.is_empty() && self.fits(bytes)
     }
 
-    /// Passes whatever the bound says. For the few bytes of an error that takes the place of an answer.
-    pub(crate) fn pass_over(&mut self, bytes: usize) {
-        self.take(bytes);
-    }
-
-    /// Whether more items passed over the bound than have left since.
-    pub(crate) fn is_over(&self) -> bool {
-        self.items > self.max_items
-    }
-
     /// Joins the end of the queue.
     pub(crate) fn queue(&mut self, bytes: usize) -> Ticket {
         let ticket = Ticket(self.next_ticket);
@@ -127,7 +120,7 @@ impl Gate {
 
     /// An item inside turned out to be of another size.
     pub(crate) fn resize(&mut self, from: usize, to: usize) {
-        self.bytes = self.bytes.saturating_sub(from) + to;
+        self.bytes = self.bytes.saturating_sub(from).saturating_add(to);
     }
 
     /// The waker of the first in the queue, if it could pass now. To be called after anything that may
@@ -166,12 +159,12 @@ impl Gate {
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        self.items == 0 || (self.items < self.max_items && self.bytes + bytes <= self.max_bytes)
+        self.items == 0 || (self.items < self.max_items && self.bytes.saturating_add(bytes) <= self.max_bytes)
     }
 
     fn take(&mut self, bytes: usize) {
         self.items += 1;
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 

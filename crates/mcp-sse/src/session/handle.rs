@@ -140,7 +140,7 @@ pub struct SessionInfo {
     pub requests_in_flight: usize,
     /// Messages from the client that the app has not taken yet (and bodies being read).
     pub inbound_queued: usize,
-    /// Messages from the app that the stream has not taken yet.
+    /// Messages from the app that the stream has not taken yet, those in the backlog included.
     pub outbound_queued: usize,
     /// Messages taken from the client so far.
     pub messages_in: u64,
@@ -391,12 +391,13 @@ impl SessionHandle {
         self.session.principal.as_ref()
     }
 
-    /// Sends a message to the client. Its place in the order is that of the calls, also of futures that
-    /// are polled later; the future ends when the message is in the session's log. While the log is at
-    /// its bound it waits, at most until the stalled session is closed.
+    /// Sends a message to the client. The message is handed over when this returns, and goes on by itself:
+    /// the order is that of the calls, whether or not their futures are polled. The future ends when the
+    /// message is in the session's queue ([`Builder::outbound_queue`](crate::Builder::outbound_queue)). While
+    /// the queue is full that takes until the client reads, at most until the stalled session is closed: an
+    /// app that waits for each message runs no faster than its client.
     ///
-    /// Dropping the future before it ends gives the message up. If it was a response, the client gets
-    /// an error in its place.
+    /// Dropping the future takes nothing back.
     ///
     /// ```
     /// # use http_body_util::BodyExt;
@@ -422,9 +423,36 @@ impl SessionHandle {
     ///
     /// # Errors
     ///
-    /// [`SendError`]: the session is closed, or the message is over the limit.
+    /// [`SendError`]: the session is closed, the message is over the limit, or too much was sent without
+    /// waiting.
     pub fn send(&self, message: Message) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
         self.session.send(message)
+    }
+
+    /// Sends a message if there is room in the session's queue now. If there is none, nothing has happened:
+    /// also to a request that the message would have answered, which stays in flight.
+    ///
+    /// ```
+    /// use mcp_sse::{Message, SendError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::builder("/messages/").outbound_queue(1, 1000).build()?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// let handle = session.handle(); // with room for one message
+    /// let note = Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)?;
+    /// handle.try_send(note.clone())?;
+    /// assert_eq!(handle.try_send(note), Err(SendError::Full { messages: 1 }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]: there is no room, the session is closed, or the message is over the limit.
+    pub fn try_send(&self, message: Message) -> Result<(), SendError> {
+        self.session.try_send(message)
     }
 
     /// Ends the session: requests in flight get an error, then the stream ends.

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use super::id::{EventId, SessionId};
 use crate::event;
 
-/// How much leaves in one chunk, unless one event alone is larger. Small enough that a session with much
-/// to say shares its server fairly.
+/// How much leaves in one chunk at most; a larger event leaves in several. Small enough that a session with
+/// much to say shares its server fairly, and that each chunk that leaves shows that its client reads.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Log {
     first: u64,
     /// The next one that the stream takes.
     cursor: u64,
+    /// How much of its JSON the stream has taken already.
+    offset: usize,
     /// One above the highest that any stream has taken.
     taken: u64,
     /// Bytes of `first..cursor`.
@@ -45,6 +47,7 @@ impl Log {
             events: VecDeque::new(),
             first: 1,
             cursor: 1,
+            offset: 0,
             taken: 1,
             replay_bytes: 0,
             max_replay_bytes,
@@ -65,26 +68,35 @@ impl Log {
         self.cursor < self.next()
     }
 
-    /// Writes the waiting events to `out`, up to a chunk's size, at least one. `named` says for which
-    /// session the events bear ids, if they do.
+    /// Writes what waits to `out`, up to a chunk's size: whole events, or the next part of one that is larger
+    /// than a chunk. `named` says for which session the events bear ids, if they do.
     pub(crate) fn take(&mut self, out: &mut BytesMut, named: Option<SessionId>, now: Instant) -> Taken {
         let mut taken = Taken::default();
         let mut index = (self.cursor - self.first) as usize;
-        let mut room = 0;
-        for json in self.events.iter().skip(index) {
-            let next = room + event::message_room(json);
-            if room > 0 && next > CHUNK_BYTES {
-                break;
-            }
-            room = next;
-        }
-        out.reserve(room);
-        let end = out.len() + room;
+        let end = out.len() + CHUNK_BYTES;
+        out.reserve(self.next_chunk(index));
+        let mut is_empty = true;
         while let Some(json) = self.events.get(index) {
-            if out.len() + event::message_room(json) > end {
+            let whole = event::message_room(json) <= CHUNK_BYTES;
+            if whole && out.len() + event::message_room(json) > end {
                 break;
             }
-            event::message(out, named.map(|session| EventId { session, sequence: self.cursor }), json);
+            // A large event begins and ends a chunk.
+            if !whole && !is_empty {
+                break;
+            }
+            is_empty = false;
+            if self.offset == 0 {
+                event::message_start(out, named.map(|session| EventId { session, sequence: self.cursor }));
+            }
+            let part = json.len().min(self.offset + (end - out.len()).saturating_sub(event::END.len()));
+            out.extend_from_slice(&json[self.offset..part]);
+            if part < json.len() {
+                self.offset = part;
+                break;
+            }
+            out.extend_from_slice(event::END);
+            self.offset = 0;
             if self.cursor >= self.taken {
                 taken.items += 1;
                 taken.bytes += json.len();
@@ -92,11 +104,26 @@ impl Log {
             self.replay_bytes += json.len();
             self.cursor += 1;
             index += 1;
+            if !whole {
+                break;
+            }
         }
         self.taken = self.taken.max(self.cursor);
         self.last_taken = Some(now);
         self.evict(self.max_replay_events, self.max_replay_bytes);
         taken
+    }
+
+    /// How many bytes a chunk takes at most that begins with this event.
+    fn next_chunk(&self, index: usize) -> usize {
+        let mut room = 0;
+        for json in self.events.iter().skip(index) {
+            room += event::message_room(json);
+            if room >= CHUNK_BYTES {
+                return CHUNK_BYTES;
+            }
+        }
+        room
     }
 
     /// Goes back so that the next event taken is the one after `sequence`. `false` if that is not
@@ -106,6 +133,7 @@ impl Log {
         if to < self.first || to > self.taken {
             return false;
         }
+        self.offset = 0;
         // Both loops run over at most the replay bound.
         while self.cursor > to {
             self.cursor -= 1;
@@ -136,7 +164,7 @@ impl Log {
     /// Drops everything.
     pub(crate) fn clear(&mut self) {
         self.first = self.next();
-        self.cursor = self.first;
+        (self.cursor, self.offset) = (self.first, 0);
         self.events = VecDeque::new();
         self.replay_bytes = 0;
     }
@@ -181,16 +209,39 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_is_bounded_but_takes_one_event_of_any_size() {
+    #[allow(clippy::disallowed_methods, reason = "some instant")]
+    fn a_chunk_is_bounded_and_a_larger_event_leaves_in_several() {
         let mut log = log(0, 9, 99);
         for size in [CHUNK_BYTES * 3, 10, CHUNK_BYTES - 1000, 2000] {
             log.push(Bytes::from(vec![b'x'; size]));
         }
-        let mut sizes = Vec::new();
+        let (mut sizes, mut all) = (Vec::new(), BytesMut::new());
         while log.has_unsent() {
-            sizes.push(take(&mut log).1);
+            let mut out = BytesMut::new();
+            let taken = log.take(&mut out, None, Instant::now());
+            assert!(out.len() <= CHUNK_BYTES);
+            all.extend_from_slice(&out);
+            sizes.push(taken.items);
         }
-        assert_eq!(sizes, [1, 2, 1]);
+        assert_eq!(sizes, [0, 0, 0, 1, 2, 1]);
+        let text = String::from_utf8(all.to_vec()).unwrap();
+        let events = text.split_terminator("\n\n");
+        let lengths: Vec<_> =
+            events.map(|event| event.strip_prefix("event: message\ndata: ").unwrap().len()).collect();
+        assert_eq!(lengths, [CHUNK_BYTES * 3, 10, CHUNK_BYTES - 1000, 2000]);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "some instant")]
+    fn an_event_that_was_taken_in_part_is_taken_from_its_start_after_a_rewind() {
+        let mut log = log(1, 9, 99);
+        log.push(Bytes::from(vec![b'x'; CHUNK_BYTES * 2]));
+        take(&mut log);
+        take(&mut log);
+        assert!(log.rewind(1));
+        let mut out = BytesMut::new();
+        log.take(&mut out, None, Instant::now());
+        assert!(out.starts_with(b"event: message\ndata: xxx"));
     }
 
     #[test]

@@ -193,6 +193,17 @@ pub enum SendError {
         /// The limit.
         limit: usize,
     },
+    /// So much waits for the client already that no more is kept; see
+    /// [`Builder::outbound_backlog`](crate::Builder::outbound_backlog). If the message was a response, the
+    /// client got an error in its place, unless it was tried with
+    /// [`SessionHandle::try_send`](crate::SessionHandle::try_send).
+    #[error(
+        "{messages} messages wait for the client already; send less, or raise outbound_queue and outbound_backlog"
+    )]
+    Full {
+        /// How many wait.
+        messages: usize,
+    },
     /// A typed message could not be written as JSON.
     #[error("the message cannot be written as JSON: {0}")]
     NotJson(String),

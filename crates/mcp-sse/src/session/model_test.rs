@@ -33,7 +33,7 @@ use self::{
 };
 use super::{
     CloseReason, Incoming, SendError,
-    core::{Core, Outgoing, Refusal, Taken},
+    core::{Core, Refusal, Sent, Taken},
     gate::Ticket,
     head::Head,
     id::{EventId, SessionId},
@@ -41,7 +41,7 @@ use super::{
 use crate::{clock, event, limits::Limits, message::Message};
 
 const HEX: &str = "0123456789abcdef0123456789abcdef";
-/// A chunk is about this large at most, unless one event alone is larger (see `log`).
+/// A chunk is this large at most (see `log`).
 const CHUNK_BYTES: usize = 64 * 1024;
 
 // ---- who waits --------------------------------------------------------------------------------------
@@ -99,9 +99,7 @@ enum PostState {
 #[derive(Debug)]
 struct Sending {
     key: Key,
-    text: String,
-    answers: Option<i64>,
-    outgoing: Option<Outgoing>,
+    ticket: u64,
     waiter: Waiter,
 }
 
@@ -110,8 +108,25 @@ struct Sending {
 struct Response {
     generation: u64,
     preamble: BytesMut,
+    /// The beginning of an event.
+    partial: Vec<u8>,
     ended: bool,
+    /// It waits for its socket.
+    blocked: bool,
     waiter: Waiter,
+}
+
+impl Response {
+    fn new(generation: u64) -> Self {
+        Self {
+            generation,
+            preamble: BytesMut::new(),
+            partial: Vec::new(),
+            ended: false,
+            blocked: false,
+            waiter: Waiter::default(),
+        }
+    }
 }
 
 struct World {
@@ -127,6 +142,8 @@ struct World {
     client: Client,
     /// Ids of requests that the app has and did not answer.
     unanswered: Vec<i64>,
+    /// What the app works on.
+    works: Vec<(Key, Arc<()>)>,
     next: u64,
     /// What the driver was told.
     told_closed: Option<CloseReason>,
@@ -155,9 +172,10 @@ impl World {
             posts: Vec::new(),
             receiver: Waiter::default(),
             sends: Vec::new(),
-            responses: vec![Response { generation: 0, preamble, ended: false, waiter: Waiter::default() }],
+            responses: vec![Response { preamble, ..Response::new(0) }],
             client: Client::new(limits.resumes()),
             unanswered: Vec::new(),
+            works: Vec::new(),
             next: 0,
             told_closed: None,
             told_detached: None,
@@ -181,7 +199,7 @@ proptest! {
     ) {
         let mut world = World::new(limits);
         if connects {
-            world.apply(Op::Take(0));
+            world.apply(Op::Take { which: 0, first: false });
             world.apply(Op::Read(usize::MAX));
         }
         for (op, ask) in ops {

@@ -20,11 +20,13 @@ use tokio::sync::Notify;
 
 use super::{
     CloseReason, Incoming, SendError, Session,
-    core::{Core, Outgoing, Refusal, Taken},
+    core::{Core, Refusal, Sent, Taken},
     gate::Ticket,
     head::Head,
     id::SessionId,
 };
+#[cfg(feature = "rmcp")]
+use crate::message::RequestId;
 use crate::{Principal, clock, endpoint::EndpointPath, limits::Limits, message::Message, sessions::Registry};
 
 /// Starts the app of a session; called once, at the session's first message.
@@ -222,15 +224,23 @@ impl Shared {
         self.run(|core| core.poll_recv(cx.waker()))
     }
 
-    /// Sends; the message has its place in the order when this returns, and is in the log when the
-    /// future ends.
+    /// Says that the app works on this request for as long as it holds what is returned.
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn work_on(&self, id: &RequestId) -> Arc<()> {
+        self.with(|core, now| core.work_on(id, now))
+    }
+
+    /// Sends; the message is handed over when this returns, and is in the log when the future ends.
     pub(crate) fn send(self: &Arc<Self>, message: Message) -> Sending {
-        // Not at the first poll: a future that is dropped before it gives up its place too.
         match PendingSend::start(self, message) {
             Ok(None) => Sending::Done(Ok(())),
-            Ok(Some(pending)) => Sending::Waits(Box::new(pending)),
+            Ok(Some(pending)) => Sending::Waits(pending),
             Err(error) => Sending::Done(Err(error)),
         }
+    }
+
+    pub(crate) fn try_send(&self, message: Message) -> Result<(), SendError> {
+        self.with(|core, now| core.try_send(message, now))
     }
 
     pub(crate) fn close(&self, reason: CloseReason) {
@@ -299,7 +309,7 @@ impl Reservation {
             // One section from the admission to the queue: a session that closes between would lose it.
             session.with(|core, now| {
                 let Some((message, _)) = &content else { return Poll::Ready(Ok(())) };
-                let polled = core.poll_admit(message, cost, &mut admission.ticket, cx.waker());
+                let polled = core.poll_admit(message, cost, &mut admission.ticket, cx.waker(), now);
                 if polled == Poll::Ready(Ok(()))
                     && let Some((message, head)) = content.take()
                 {
@@ -337,10 +347,11 @@ impl Drop for Admission {
     }
 }
 
-/// What became of a message that was sent. Small, because rmcp spawns one for each message.
+/// A message that was sent: tells when it is in the log. Dropping it takes nothing back. Small, because rmcp
+/// spawns one for each message.
 #[derive(Debug)]
 pub(crate) enum Sending {
-    Waits(Box<PendingSend>),
+    Waits(PendingSend),
     Done(Result<(), SendError>),
 }
 
@@ -355,30 +366,23 @@ impl Future for Sending {
     }
 }
 
-/// A message that waits for room in the log. Dropping it gives the message up.
+/// A message that waits for room in the log, and will get there by itself.
 #[derive(Debug)]
 pub(crate) struct PendingSend {
     session: Arc<Shared>,
-    outgoing: Option<Outgoing>,
+    ticket: u64,
 }
 
 impl PendingSend {
-    /// Sends at once, or returns what has to wait.
+    /// Sends; what is returned has to wait.
     pub(crate) fn start(session: &Arc<Shared>, message: Message) -> Result<Option<Self>, SendError> {
-        let outgoing = session.with(|core, now| core.send(message, now))?;
-        Ok(outgoing.map(|outgoing| Self { session: Arc::clone(session), outgoing: Some(outgoing) }))
+        match session.with(|core, now| core.send(message, now))? {
+            Sent::InLog => Ok(None),
+            Sent::Waits(ticket) => Ok(Some(Self { session: Arc::clone(session), ticket })),
+        }
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<(), SendError>> {
-        let Self { session, outgoing } = self;
-        session.with(|core, now| core.poll_send(outgoing, cx.waker(), now))
-    }
-}
-
-impl Drop for PendingSend {
-    fn drop(&mut self) {
-        if let Some(outgoing) = self.outgoing.take() {
-            self.session.with(|core, now| core.cancel_send(&outgoing, now));
-        }
+        self.session.run(|core| core.poll_sent(self.ticket, cx.waker()))
     }
 }

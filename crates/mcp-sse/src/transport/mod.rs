@@ -503,11 +503,11 @@ impl SseServerTransport {
         self.inner.sessions.registry.get(id).map(SessionHandle::new)
     }
 
-    /// Sends a message to all open sessions, and says for which it failed. Each gets it in its order;
-    /// those whose log is full are waited for, at most until they are closed as stalled. No session's
-    /// failure keeps it from another.
+    /// Sends a message to all sessions that are open now, as [`SessionHandle::send`] does: it is handed over
+    /// when this returns, also if nobody polls the future. No session waits for another.
     ///
-    /// Dropping the future before it ends gives the message up for those that are still waited for.
+    /// The future ends when the message is in every session's queue, and says for which sessions that failed.
+    /// Those whose queue is full are waited for, at most until they are closed as stalled.
     ///
     /// ```
     /// # use http_body_util::BodyExt;
@@ -528,8 +528,10 @@ impl SseServerTransport {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn send_to_all(&self, message: &Message) -> Vec<(SessionHandle, SendError)> {
-        // The place in each session's order is taken here, before anything is waited for.
+    pub fn send_to_all(
+        &self,
+        message: &Message,
+    ) -> impl Future<Output = Vec<(SessionHandle, SendError)>> + Send + use<> {
         let sends: Vec<_> = self
             .sessions()
             .into_iter()
@@ -538,13 +540,15 @@ impl SseServerTransport {
                 (session, send)
             })
             .collect();
-        let mut failed = Vec::new();
-        for (session, send) in sends {
-            if let Err(error) = send.await {
-                failed.push((session, error));
+        async move {
+            let mut failed = Vec::new();
+            for (session, send) in sends {
+                if let Err(error) = send.await {
+                    failed.push((session, error));
+                }
             }
+            failed
         }
-        failed
     }
 
     /// The session, if it is this request's principal's.
@@ -567,7 +571,6 @@ impl Drop for Sessions {
         for session in self.registry.all() {
             session.close(CloseReason::Shutdown);
         }
-        self.registry.timers.stop();
     }
 }
 

@@ -29,7 +29,8 @@ use crate::{
 pub struct Shutdown {
     /// Sessions that ended with all their requests answered.
     pub drained: usize,
-    /// Sessions that had requests in flight at the deadline; those were answered with an error.
+    /// Sessions with requests that were answered with an error: at the deadline, or because their app ended
+    /// or their client went away before.
     pub cut: usize,
 }
 
@@ -39,7 +40,7 @@ impl SseServerTransport {
     /// [`Builder::shutdown_spread`](crate::Builder::shutdown_spread) so that the clients do not all come back
     /// at once. At the deadline, what is left is answered with an error and ended.
     ///
-    /// Resolves when all sessions are closed. After that, a server that waits for its connections to end
+    /// A `deadline` of more than a year is taken as a year. Resolves when all sessions are closed. After that, a server that waits for its connections to end
     /// has no stream left to wait for: run this before, or beside, its graceful shutdown.
     ///
     /// Cancel safe in that what was begun stays: no new sessions, no new requests.
@@ -70,6 +71,7 @@ impl SseServerTransport {
         let registry = &self.inner.sessions.registry;
         registry.refuse_new();
         let start = clock::now();
+        let deadline = deadline.min(clock::FAR);
         let end = start + deadline;
         let sessions = registry.all();
         let spread = self.inner.limits.shutdown_spread.min(deadline);
@@ -94,12 +96,12 @@ impl SseServerTransport {
                     () = clock::sleep_until(end) => {}
                 }
             }
-            let in_flight = session.with(|core, now| {
-                let in_flight = core.requests_in_flight();
+            // Some may have closed in another way meanwhile: their apps may have crashed.
+            let cut = session.with(|core, now| {
                 core.close(CloseReason::Shutdown, now);
-                in_flight
+                core.figures.cut
             });
-            if in_flight == 0 {
+            if cut == 0 {
                 report.drained += 1;
             } else {
                 report.cut += 1;

@@ -1,13 +1,15 @@
 //! From the client to the app: a POST reserves room, is admitted and accepted; the app receives.
 
+#[cfg(feature = "rmcp")]
+use std::sync::Arc;
 use std::{
     task::{Poll, Waker},
     time::Instant,
 };
 
-use super::{Actions, Core, Phase};
+use super::{Actions, Core, InFlight, Phase};
 use crate::{
-    message::{Message, MessageKind},
+    message::{Message, MessageKind, RequestId},
     session::{
         Incoming,
         gate::{Gate, Ticket},
@@ -89,6 +91,7 @@ impl Core {
         cost: usize,
         ticket: &mut Option<Ticket>,
         waker: &Waker,
+        now: Instant,
     ) -> Poll<Result<(), Refusal>> {
         match self.phase {
             Phase::Closed(_) => return Poll::Ready(Err(Refusal::Closed)),
@@ -99,9 +102,10 @@ impl Core {
         if self.in_flight.contains_key(id) {
             return Poll::Ready(Err(Refusal::DuplicateId));
         }
-        // Each request in flight may put one error over the bound of the log; with new requests all the
-        // time, errors that nobody reads would pile up.
-        if ticket.is_none() && self.outbound_gate.is_over() {
+        // Each request in flight may put one error over the bound of the backlog; with new requests all the
+        // time, errors that nobody reads would pile up. And each may be cancelled while the app goes on.
+        let cancelled = self.limits.cancelled_requests;
+        if ticket.is_none() && (self.backlog.is_full() || self.cancelled.are(cancelled, now)) {
             return Poll::Ready(Err(Refusal::Busy));
         }
         let polled = poll_gate(
@@ -113,7 +117,7 @@ impl Core {
             &mut self.actions,
         );
         if polled == Poll::Ready(Ok(())) {
-            self.in_flight.insert(id.clone(), cost);
+            self.in_flight.insert(id.clone(), InFlight { cost, working: None });
         }
         polled
     }
@@ -132,7 +136,7 @@ impl Core {
         }
         let (message, head) = content.take()?;
         let mut ticket = None;
-        match self.poll_admit(&message, cost, &mut ticket, Waker::noop()) {
+        match self.poll_admit(&message, cost, &mut ticket, Waker::noop(), now) {
             Poll::Ready(Ok(())) => {
                 self.inbound_gate.try_pass(cost);
                 self.accept(message, head, cost, cost, now);
@@ -174,12 +178,32 @@ impl Core {
         self.figures.messages_in += 1;
         self.figures.bytes_in += message.as_bytes().len() as u64;
         if let Some(id) = message.cancelled_id() {
-            self.answered(&id, now);
+            self.cancel(&id, now);
         }
         self.handshake.on_client_message(&message, &head);
         self.inbound.push_back(Queued { incoming: Incoming { message, head }, cost });
         let receiver = self.receiver.take();
         self.actions.add(receiver);
+    }
+
+    /// The client does not want the answer to this request any more.
+    fn cancel(&mut self, id: &RequestId, now: Instant) {
+        let Some(working) = self.in_flight.get_mut(id).map(|request| request.working.take()) else { return };
+        // Before it leaves: that may be the end of a session that drains.
+        self.cancelled.add(id.clone(), working, now);
+        self.leaves_flight(id, now);
+    }
+
+    /// Says that the app works on this request for as long as it holds what is returned.
+    #[cfg(feature = "rmcp")]
+    pub(crate) fn work_on(&mut self, id: &RequestId, now: Instant) -> Arc<()> {
+        let work = Arc::new(());
+        let working = Arc::downgrade(&work);
+        match self.in_flight.get_mut(id) {
+            Some(request) => request.working = Some(working),
+            None => self.cancelled.works(id, working, now),
+        }
+        work
     }
 
     /// Whether the app has to wait for its client; then its waker is left. An app may ask several times

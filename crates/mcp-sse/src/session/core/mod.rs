@@ -10,8 +10,9 @@
 //! - Whoever could go on has been woken (see the model test).
 //!
 //! Here live the state, time and the end; `inbound`, `outbound` and `stream` hold what the client, the
-//! app and the stream do.
+//! app and the stream do, `cancelled` what the client does not want any more.
 
+mod cancelled;
 mod inbound;
 mod outbound;
 mod stream;
@@ -24,10 +25,12 @@ use std::{
 };
 
 use self::{
+    cancelled::{Cancelled, Working},
     inbound::Queued,
+    outbound::Backlog,
     stream::{Stream, attached},
 };
-pub(crate) use self::{inbound::Refusal, outbound::Outgoing, stream::Taken};
+pub(crate) use self::{inbound::Refusal, outbound::Sent, stream::Taken};
 use super::{CloseReason, gate::Gate, handshake::Handshake, id::SessionId, log::Log};
 use crate::{
     limits::Limits,
@@ -45,11 +48,12 @@ pub(crate) struct Core {
     handshake: Handshake,
     inbound: VecDeque<Queued>,
     inbound_gate: Gate,
-    /// What each request in flight counts in its gate.
-    in_flight: HashMap<RequestId, usize>,
+    in_flight: HashMap<RequestId, InFlight>,
     in_flight_gate: Gate,
+    cancelled: Cancelled,
     log: Log,
     outbound_gate: Gate,
+    backlog: Backlog,
     stream: Stream,
     generation: u64,
     /// The app, while it waits for a message.
@@ -58,6 +62,13 @@ pub(crate) struct Core {
     /// For which instant the driver has a timer.
     pub(crate) scheduled: Option<Instant>,
     pub(crate) figures: Figures,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    /// What it counts in its gate.
+    cost: usize,
+    working: Option<Working>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +88,8 @@ pub(crate) struct Figures {
     pub(crate) bytes_out: u64,
     pub(crate) resumed: u64,
     pub(crate) refused: u64,
+    /// Requests that were answered with an error when the session closed.
+    pub(crate) cut: u64,
 }
 
 /// What the driver has to do after an operation, outside the lock.
@@ -121,7 +134,9 @@ impl Core {
             } else {
                 Log::new(0, 0)
             },
+            cancelled: Cancelled::default(),
             outbound_gate: Gate::new(limits.outbound_messages, limits.outbound_bytes),
+            backlog: Backlog::new(limits.backlog_messages, limits.backlog_bytes),
             stream: attached(now),
             generation: 0,
             receiver: None,
@@ -157,7 +172,7 @@ impl Core {
 
     /// Messages that wait, inbound and outbound.
     pub(crate) fn queued(&self) -> (usize, usize) {
-        (self.inbound_gate.items(), self.outbound_gate.items())
+        (self.inbound_gate.items(), self.outbound_gate.items() + self.backlog.len())
     }
 
     // ---- time and the end ---------------------------------------------------------------------------
@@ -192,7 +207,11 @@ impl Core {
             {
                 self.close(CloseReason::Stalled, now);
                 self.log.clear();
-                self.stream = Stream::Detached { since: now };
+                // Also the stream of a session that was closed before has to see the end.
+                let stream = std::mem::replace(&mut self.stream, Stream::Detached { since: now });
+                if let Stream::Attached { waker, .. } = stream {
+                    self.actions.add(waker);
+                }
             }
             Stream::Attached { waiting_since: None, last_write, keep_alive_due, .. } if !closed => {
                 if self.limits.keep_alive.is_some_and(|every| *last_write + every <= now) {
@@ -205,16 +224,18 @@ impl Core {
             }
             Stream::Attached { .. } | Stream::Detached { .. } => {}
         }
-        self.shrink();
+        self.shrink(now);
     }
 
     /// Gives back memory that a burst took. Done when a deadline is due, which is when the session was
     /// quiet for a while; done after each message it would cost more than it saves.
-    fn shrink(&mut self) {
+    fn shrink(&mut self, now: Instant) {
         self.inbound.shrink_to_fit();
         self.in_flight.shrink_to_fit();
+        self.cancelled.shrink(now);
         self.log.shrink();
-        for gate in [&mut self.inbound_gate, &mut self.in_flight_gate, &mut self.outbound_gate] {
+        self.backlog.shrink();
+        for gate in [&mut self.inbound_gate, &mut self.in_flight_gate] {
             gate.shrink();
         }
     }
@@ -250,6 +271,12 @@ impl Core {
             return;
         }
         self.phase = Phase::Closed(reason);
+        if self.is_attached() && reason != CloseReason::Stalled {
+            self.flush(now);
+        }
+        self.actions.more_wakers.extend(self.backlog.clear());
+        self.cancelled.clear();
+        self.figures.cut = self.in_flight.len() as u64;
         for (id, _) in std::mem::take(&mut self.in_flight) {
             let json = Message::error(&id, CONNECTION_CLOSED, text).into_bytes();
             self.figures.messages_out += 1;

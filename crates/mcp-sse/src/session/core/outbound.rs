@@ -1,6 +1,11 @@
-//! From the app to the log: a message passes the gate or waits; an answer ends its request.
+//! From the app to the log: a message passes the gate, or waits here until there is room; an answer ends its
+//! request.
+//!
+//! Invariants: who sends hands the message over, and no future has to be polled for it to go on. Messages go
+//! into the log in the order of the calls to `send`, those that wait included.
 
 use std::{
+    collections::VecDeque,
     task::{Poll, Waker},
     time::Instant,
 };
@@ -11,25 +16,139 @@ use super::{Core, Phase};
 use crate::{
     event,
     message::{Message, MessageKind, RequestId},
-    session::{CloseReason, SendError, gate::Ticket},
+    session::{CloseReason, SendError},
 };
 
 /// The JSON-RPC code of the errors that take the place of an answer.
 const INTERNAL_ERROR: i32 = -32603;
 
-/// A message on its way into the log.
+/// Messages that wait for room in the log.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub(super) struct Backlog {
+    waiting: VecDeque<Outgoing>,
+    /// Of their JSON.
+    bytes: usize,
+    max_messages: usize,
+    max_bytes: usize,
+    /// The ticket of the first that waits; messages with lower ones are in the log.
+    first: u64,
+}
+
+/// A message that waits, and who wants to know when it does no longer.
+#[derive(Debug)]
+struct Outgoing {
     json: Bytes,
     /// The request that it answers.
     answers: Option<RequestId>,
-    ticket: Option<Ticket>,
+    waker: Option<Waker>,
+}
+
+/// What became of a message that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is in the log.
+    InLog,
+    /// It waits for room, and goes on by itself; [`Core::poll_sent`] tells when it does no longer.
+    Waits(u64),
+}
+
+impl Backlog {
+    pub(super) fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, max_messages, max_bytes, first: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether a message of so many bytes may wait too. A message of any size may wait alone.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.waiting.is_empty()
+            || (self.waiting.len() < self.max_messages && self.bytes.saturating_add(bytes) <= self.max_bytes)
+    }
+
+    /// Whether its bound is reached or passed.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() >= self.max_messages || self.bytes >= self.max_bytes
+    }
+
+    fn push(&mut self, json: Bytes, answers: Option<RequestId>) -> u64 {
+        self.bytes += json.len();
+        self.waiting.push_back(Outgoing { json, answers, waker: None });
+        self.first + self.waiting.len() as u64 - 1
+    }
+
+    fn pop(&mut self) -> Option<Outgoing> {
+        let outgoing = self.waiting.pop_front()?;
+        self.bytes -= outgoing.json.len();
+        self.first += 1;
+        Some(outgoing)
+    }
+
+    /// Throws away what waits; hands out the wakers of those who waited for that.
+    pub(super) fn clear(&mut self) -> impl Iterator<Item = Waker> + use<> {
+        self.bytes = 0;
+        // `first` stays: their tickets are not below it.
+        std::mem::take(&mut self.waiting).into_iter().filter_map(|outgoing| outgoing.waker)
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
+    }
 }
 
 impl Core {
-    /// Puts a message into the log if there is room; else returns it with its place in the queue. Places
-    /// are given in the order of the calls, so the order of messages is that of the calls too.
-    pub(crate) fn send(&mut self, message: Message, now: Instant) -> Result<Option<Outgoing>, SendError> {
+    /// Takes a message over: into the log if there is room, else behind those that wait.
+    pub(crate) fn send(&mut self, message: Message, now: Instant) -> Result<Sent, SendError> {
+        let Some((json, answers)) = self.prepare(message)? else { return Ok(Sent::InLog) };
+        if let Some(error) = self.too_large(&json) {
+            self.refuse_answer(answers, &error, now);
+            return Err(error);
+        }
+        if self.passes(&json) {
+            self.append(json, answers, now);
+            return Ok(Sent::InLog);
+        }
+        if self.backlog.has_room(json.len()) {
+            return Ok(Sent::Waits(self.backlog.push(json, answers)));
+        }
+        let error = self.full();
+        self.refuse_answer(answers, &error, now);
+        Err(error)
+    }
+
+    /// The same if there is room in the log now; else nothing has happened.
+    pub(crate) fn try_send(&mut self, message: Message, now: Instant) -> Result<(), SendError> {
+        let Some((json, answers)) = self.prepare(message)? else { return Ok(()) };
+        if let Some(error) = self.too_large(&json) {
+            self.refuse_answer(answers, &error, now);
+            return Err(error);
+        }
+        if !self.passes(&json) {
+            return Err(self.full());
+        }
+        self.append(json, answers, now);
+        Ok(())
+    }
+
+    /// Whether a message that had to wait is in the log now; else leaves the waker.
+    pub(crate) fn poll_sent(&mut self, ticket: u64, waker: &Waker) -> Poll<Result<(), SendError>> {
+        let Some(at) = ticket.checked_sub(self.backlog.first) else { return Poll::Ready(Ok(())) };
+        let closed = self.close_reason();
+        match (self.backlog.waiting.get_mut(at as usize), closed) {
+            (Some(outgoing), _) => {
+                outgoing.waker = Some(waker.clone());
+                Poll::Pending
+            }
+            (None, Some(reason)) => Poll::Ready(Err(SendError::Closed(reason))),
+            // There is no such ticket.
+            (None, None) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// The message as it goes out, and the request that it answers; `None` if it goes no further.
+    #[allow(clippy::type_complexity, reason = "taken apart at once")]
+    fn prepare(&mut self, message: Message) -> Result<Option<(Bytes, Option<RequestId>)>, SendError> {
         if let Some(reason) = self.close_reason() {
             return Err(SendError::Closed(reason));
         }
@@ -42,96 +161,81 @@ impl Core {
             MessageKind::Response { id, .. } => id.clone(),
             _ => None,
         };
-        let mut json = event::single_line(message.into_bytes());
-        let mut refused = None;
-        if json.len() > self.limits.outbound_message_bytes {
-            let error = SendError::TooLarge { bytes: json.len(), limit: self.limits.outbound_message_bytes };
-            match &answers {
-                // The client waits for it: it gets an error instead of nothing.
-                Some(id) if self.in_flight.contains_key(id) => {
-                    json = Message::error(id, INTERNAL_ERROR, &format!("response not sent: {error}"))
-                        .into_bytes();
-                    refused = Some(error);
-                }
-                _ => return Err(error),
-            }
-        }
-        let mut outgoing = Outgoing { json, answers, ticket: None };
-        if self.outbound_gate.try_pass(outgoing.json.len()) {
-            self.append(outgoing, now);
-        } else if refused.is_none() {
-            outgoing.ticket = Some(self.outbound_gate.queue(outgoing.json.len()));
-            return Ok(Some(outgoing));
+        Ok(Some((event::single_line(message.into_bytes()), answers)))
+    }
+
+    fn too_large(&self, json: &Bytes) -> Option<SendError> {
+        let limit = self.limits.outbound_message_bytes;
+        (json.len() > limit).then(|| SendError::TooLarge { bytes: json.len(), limit })
+    }
+
+    fn full(&self) -> SendError {
+        SendError::Full { messages: self.outbound_gate.items() + self.backlog.len() }
+    }
+
+    fn passes(&mut self, json: &Bytes) -> bool {
+        self.backlog.waiting.is_empty() && self.outbound_gate.try_pass(json.len())
+    }
+
+    /// The client waits for this answer: it gets an error instead of nothing. The few bytes of the error may
+    /// wait whatever the bound says; new requests are refused meanwhile.
+    fn refuse_answer(&mut self, answers: Option<RequestId>, error: &SendError, now: Instant) {
+        let Some(id) = answers.filter(|id| self.in_flight.contains_key(id)) else { return };
+        let json = Message::error(&id, INTERNAL_ERROR, &format!("response not sent: {error}")).into_bytes();
+        if self.passes(&json) {
+            self.append(json, Some(id), now);
         } else {
-            // A few bytes over the bound, rather than a caller that waits for ever.
-            self.outbound_gate.pass_over(outgoing.json.len());
-            self.append(outgoing, now);
+            self.backlog.push(json, Some(id));
         }
-        refused.map_or(Ok(None), Err)
     }
 
-    /// Goes on with a message that had to wait.
-    pub(crate) fn poll_send(
-        &mut self,
-        outgoing: &mut Option<Outgoing>,
-        waker: &Waker,
-        now: Instant,
-    ) -> Poll<Result<(), SendError>> {
-        let Some(ticket) = outgoing.as_ref().and_then(|o| o.ticket) else { return Poll::Ready(Ok(())) };
-        if let Some(reason) = self.close_reason() {
-            *outgoing = None;
-            return Poll::Ready(Err(SendError::Closed(reason)));
-        }
-        if !self.outbound_gate.poll(ticket, waker) {
-            return Poll::Pending;
-        }
-        if let Some(outgoing) = outgoing.take() {
-            self.append(outgoing, now);
-        }
-        let waker = self.outbound_gate.next_to_wake();
-        self.actions.add(waker);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Gives up a message that waits.
-    pub(crate) fn cancel_send(&mut self, outgoing: &Outgoing, now: Instant) {
-        if self.close_reason().is_some() {
-            return;
-        }
-        if let Some(ticket) = outgoing.ticket {
-            self.outbound_gate.abandon(ticket);
-            let waker = self.outbound_gate.next_to_wake();
-            self.actions.add(waker);
-        }
-        // The app gave up an answer that its client waits for.
-        if let Some(id) = &outgoing.answers
-            && self.in_flight.contains_key(id)
+    /// Moves what waits into the log as far as there is room. To be called after anything that makes room.
+    pub(super) fn move_up(&mut self, now: Instant) {
+        while let Some(next) = self.backlog.waiting.front()
+            && self.outbound_gate.try_pass(next.json.len())
+            && let Some(outgoing) = self.backlog.pop()
         {
-            let json = Message::error(id, INTERNAL_ERROR, "the server gave up its response").into_bytes();
-            self.outbound_gate.pass_over(json.len());
-            self.append(Outgoing { json, answers: Some(id.clone()), ticket: None }, now);
+            self.actions.add(outgoing.waker);
+            self.append(outgoing.json, outgoing.answers, now);
+        }
+    }
+
+    /// Moves all that waits into the log: the session is closed, and its stream still takes what the log
+    /// holds.
+    pub(super) fn flush(&mut self, now: Instant) {
+        while let Some(outgoing) = self.backlog.pop() {
+            self.actions.add(outgoing.waker);
+            self.append(outgoing.json, outgoing.answers, now);
         }
     }
 
     /// The message has passed the gate.
-    fn append(&mut self, outgoing: Outgoing, now: Instant) {
+    fn append(&mut self, json: Bytes, answers: Option<RequestId>, now: Instant) {
         self.figures.messages_out += 1;
-        self.figures.bytes_out += outgoing.json.len() as u64;
-        self.log.push(outgoing.json);
-        if let Some(id) = outgoing.answers {
+        self.figures.bytes_out += json.len() as u64;
+        self.log.push(json);
+        if let Some(id) = answers {
             self.answered(&id, now);
         }
         self.notice_waiting(now);
     }
 
-    /// A request is no longer in flight.
-    pub(super) fn answered(&mut self, id: &RequestId, now: Instant) {
-        let Some(cost) = self.in_flight.remove(id) else { return };
-        self.in_flight_gate.leave(1, cost);
+    /// A request has its answer.
+    fn answered(&mut self, id: &RequestId, now: Instant) {
+        if !self.leaves_flight(id, now) {
+            self.cancelled.forget(id, now);
+        }
+    }
+
+    /// A request is no longer in flight; whether it was.
+    pub(super) fn leaves_flight(&mut self, id: &RequestId, now: Instant) -> bool {
+        let Some(request) = self.in_flight.remove(id) else { return false };
+        self.in_flight_gate.leave(1, request.cost);
         let waker = self.in_flight_gate.next_to_wake();
         self.actions.add(waker);
         if self.in_flight.is_empty() && self.phase == Phase::Draining {
             self.close(CloseReason::Shutdown, now);
         }
+        true
     }
 }

@@ -81,35 +81,38 @@ impl Core {
         waker: &Waker,
         now: Instant,
     ) -> Taken {
-        let closed = self.close_reason().is_some();
+        if !self.is_attached() || generation != self.generation {
+            return Taken::End;
+        }
+        let events = self.log.has_unsent();
+        if events {
+            let taken = self.log.take(out, self.limits.resumes().then_some(self.id), now);
+            if self.close_reason().is_none() {
+                self.outbound_gate.leave(taken.items, taken.bytes);
+                // May be the last answer of a session that drains, and so its end.
+                self.move_up(now);
+            }
+        } else if self.close_reason().is_some() && out.len() == start {
+            return Taken::End;
+        }
+        let (closed, unsent) = (self.close_reason().is_some(), self.log.has_unsent());
         let Stream::Attached { waker: slot, last_write, waiting_since, keep_alive_due } = &mut self.stream
         else {
             return Taken::End;
         };
-        if generation != self.generation {
-            return Taken::End;
-        }
-        if self.log.has_unsent() {
-            let taken = self.log.take(out, self.limits.resumes().then_some(self.id), now);
-            *waiting_since = self.log.has_unsent().then_some(now);
-            if !closed {
-                self.outbound_gate.leave(taken.items, taken.bytes);
-                let waker = self.outbound_gate.next_to_wake();
-                self.actions.add(waker);
-            }
-        } else if closed {
-            return if out.len() == start { Taken::End } else { Taken::Chunk };
-        } else if *keep_alive_due {
+        if *keep_alive_due && !closed && !events {
             out.extend_from_slice(event::KEEP_ALIVE);
-            *waiting_since = None;
         }
         if out.len() == start {
+            // What was taken before has left.
+            *waiting_since = None;
             *slot = Some(waker.clone());
             return Taken::Nothing;
         }
+        *waiting_since = unsent.then_some(now);
         *keep_alive_due = false;
         *last_write = now;
-        if closed || waiting_since.is_some() {
+        if closed || unsent {
             return Taken::Chunk;
         }
         *slot = Some(waker.clone());
@@ -135,13 +138,23 @@ impl Core {
         self.poll_take(generation, out, start, waker, now)
     }
 
-    /// A stream cannot write what it has taken and leaves its waker; `true` if it is over and what it has
-    /// taken is not wanted any more.
+    /// A stream cannot write all that it has taken and leaves its waker; `some_left`: a part of it was written.
+    /// `true` if the stream is over, and what it has taken is not wanted any more.
     #[cfg(feature = "server")]
-    pub(crate) fn poll_over(&mut self, generation: u64, waker: &Waker) -> bool {
+    pub(crate) fn poll_over(
+        &mut self,
+        generation: u64,
+        some_left: bool,
+        waker: &Waker,
+        now: Instant,
+    ) -> bool {
         let current = generation == self.generation;
         match &mut self.stream {
-            Stream::Attached { waker: slot, .. } if current => {
+            Stream::Attached { waker: slot, waiting_since, .. } if current => {
+                // Bytes that leave are what shows that the client reads.
+                if some_left || waiting_since.is_none() {
+                    *waiting_since = Some(now);
+                }
                 *slot = Some(waker.clone());
                 false
             }

@@ -26,7 +26,8 @@ impl World {
         assert_eq!(self.told_closed, model.closed);
         assert_eq!(core.is_attached(), model.attached.is_some());
         assert_eq!(core.requests_in_flight(), model.in_flight.len());
-        assert_eq!(core.queued(), (model.inbound_gate.items, model.outbound_gate.items));
+        let outbound = model.outbound_gate.items + model.backlog.len();
+        assert_eq!(core.queued(), (model.inbound_gate.items, outbound));
         if model.closed.is_some() {
             assert_eq!((core.requests_in_flight(), core.queued()), (0, (0, 0)));
         }
@@ -37,12 +38,17 @@ impl World {
         for (gate, items, bytes) in [
             (&model.inbound_gate, limits.inbound_messages, limits.inbound_bytes),
             (&model.in_flight_gate, limits.in_flight_requests, limits.in_flight_bytes),
+            (&model.outbound_gate, limits.outbound_messages, limits.outbound_bytes),
         ] {
             assert!(gate.items <= items && (gate.bytes <= bytes || gate.items == 1), "{gate:?}");
         }
-        // The answers that pass over the bound: one for each request in flight or about to be.
+        // Errors in place of answers pass over the bound: one for each request in flight or about to be.
         let over = 2 * limits.in_flight_requests;
-        assert!(model.outbound_gate.items <= limits.outbound_messages + over, "{:?}", model.outbound_gate);
+        assert!(model.backlog.len() <= limits.backlog_messages + over, "{:?}", model.backlog);
+        let errors = over * 300;
+        let largest = model.backlog.iter().map(|(_, text, _)| text.len()).max().unwrap_or_default();
+        assert!(model.backlog_bytes() <= limits.backlog_bytes.max(largest) + errors, "{:?}", model.backlog);
+        assert!(model.backlog.is_empty() || model.outbound_gate.items > 0, "who waits moves by itself");
 
         // The core may look earlier than needed, never later.
         if let Some(due) = model.due() {
@@ -57,11 +63,12 @@ impl World {
         assert!(!(self.receiver.sleeps() && model.can_recv()), "the app sleeps");
         for response in self.responses.iter().filter(|response| response.waiter.sleeps()) {
             let next = model.for_stream(response.generation);
-            assert!(next == ForStream::Nothing, "the stream {} sleeps: {next:?}", response.generation);
+            let over = model.attached.is_none() || response.generation != model.generation;
+            let waits = next == ForStream::Nothing || (response.blocked && !over);
+            assert!(waits, "the stream {} sleeps: {next:?}", response.generation);
         }
         for sending in self.sends.iter().filter(|sending| sending.waiter.sleeps()) {
-            let goes = model.closed.is_some() || model.outbound_gate.can_go(sending.key, sending.text.len());
-            assert!(!goes, "a send sleeps: {sending:?}");
+            assert_eq!(model.sent(sending.key), Step::Waits, "a send sleeps: {sending:?}");
         }
         for post in self.posts.iter().filter(|post| post.waiter.sleeps()) {
             let goes = match post.state {
@@ -95,13 +102,13 @@ impl World {
             }
         }
         for at in 0..self.responses.len() {
-            if self.responses[at].waiter.sleeps() {
-                self.take(at);
+            if self.responses[at].waiter.sleeps() && !self.responses[at].blocked {
+                self.take(at, false);
                 assert!(self.responses[at].waiter.waits, "a stream slept that could go on");
             }
         }
         if self.receiver.sleeps() {
-            self.recv();
+            self.recv(false);
             assert!(self.receiver.waits, "the app slept that could go on");
         }
         self.check();
@@ -120,10 +127,10 @@ impl World {
         }
         while self.model.closed.is_none() {
             let before = self.progress();
-            self.apply(Op::Take(0));
+            self.apply(Op::Take { which: 0, first: false });
             self.apply(Op::Read(usize::MAX));
             while self.model.can_recv() && self.model.closed.is_none() {
-                self.apply(Op::Recv);
+                self.apply(Op::Recv { works: false });
                 self.apply(Op::AnswerInitialize(true));
             }
             self.apply(Op::AnswerInitialize(true));
@@ -151,7 +158,7 @@ impl World {
         while self.responses.first().is_some_and(|response| !response.ended)
             && self.model.for_stream(self.model.generation) != ForStream::Nothing
         {
-            self.apply(Op::Take(0));
+            self.apply(Op::Take { which: 0, first: false });
         }
         self.apply(Op::Read(usize::MAX));
         assert!(!closed || self.responses[0].ended, "the client sees the end of its stream");
@@ -212,7 +219,10 @@ impl World {
         assert_eq!(sent.err(), Some(SendError::Closed(reason)));
         let waker = Waker::noop();
         assert_eq!(self.core.poll_reserve(1, &mut None, waker), Poll::Ready(Err(Refusal::Closed)));
-        assert_eq!(self.core.poll_admit(&message, 1, &mut None, waker), Poll::Ready(Err(Refusal::Closed)));
+        assert_eq!(
+            self.core.poll_admit(&message, 1, &mut None, waker, self.now),
+            Poll::Ready(Err(Refusal::Closed))
+        );
         assert_eq!(self.core.resume(0, self.now), None);
         let sleeps =
             self.posts.iter().map(|post| &post.waiter).chain(self.sends.iter().map(|send| &send.waiter));

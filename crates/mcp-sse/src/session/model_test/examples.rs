@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use super::{
     super::{
         CloseReason, SendError,
-        core::{Core, Refusal, Taken},
+        core::{Core, Refusal, Sent, Taken},
         id::SessionId,
         shared::Shared,
     },
@@ -44,14 +44,14 @@ impl Calm {
         let message = Message::parse(json).unwrap();
         let reserved = self.core.poll_reserve(json.len(), &mut None, Waker::noop());
         assert_eq!(reserved, Poll::Ready(Ok(())));
-        let admitted = self.core.poll_admit(&message, json.len(), &mut None, Waker::noop());
+        let admitted = self.core.poll_admit(&message, json.len(), &mut None, Waker::noop(), self.now);
         assert_eq!(admitted, Poll::Ready(Ok(())));
         self.core.accept(message, head(version), json.len(), json.len(), self.now);
     }
 
     fn sends(&mut self, json: impl Into<bytes::Bytes>) {
         let sent = self.core.send(Message::parse(json).unwrap(), self.now);
-        assert!(matches!(sent, Ok(None)), "{sent:?}");
+        assert!(matches!(sent, Ok(Sent::InLog)), "{sent:?}");
     }
 
     /// What the app gets now, until it has to wait.
@@ -217,24 +217,25 @@ fn a_request_that_waits_for_its_place_learns_at_once_that_the_session_drains() {
     let flag = Arc::new(Flag::default());
     let (call, mut ticket) = (Message::parse(CALL).unwrap(), None);
     let waker = Waker::from(Arc::clone(&flag));
-    assert!(session.core.poll_admit(&call, 1, &mut ticket, &waker).is_pending());
+    assert!(session.core.poll_admit(&call, 1, &mut ticket, &waker, session.now).is_pending());
     session.core.drain(session.now);
     session.core.take_actions().wake();
     assert!(flag.0.load(std::sync::atomic::Ordering::Relaxed));
-    let polled = session.core.poll_admit(&call, 1, &mut ticket, &waker);
+    let polled = session.core.poll_admit(&call, 1, &mut ticket, &waker, session.now);
     assert_eq!(polled, Poll::Ready(Err(Refusal::Draining)));
 }
 
 #[test]
-fn errors_that_pass_over_the_bound_of_the_log_cannot_pile_up() {
-    let limits = Limits { outbound_messages: 2, outbound_message_bytes: 50, ..Limits::default() };
+fn errors_that_pass_over_the_bound_of_the_backlog_cannot_pile_up() {
+    let limits =
+        Limits { outbound_messages: 2, backlog_messages: 2, outbound_message_bytes: 50, ..Limits::default() };
     let mut session = Calm::new(limits);
     let mut taken = 0;
     // A client that posts and never reads, and an app whose every answer is too large.
     for id in 0..100 {
         let json = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"initialize"}}"#);
         let request = Message::parse(json).unwrap();
-        match session.core.poll_admit(&request, 1, &mut None, Waker::noop()) {
+        match session.core.poll_admit(&request, 1, &mut None, Waker::noop(), session.now) {
             Poll::Ready(Ok(())) => taken += 1,
             refused => {
                 assert_eq!(refused, Poll::Ready(Err(Refusal::Busy)));
@@ -245,28 +246,134 @@ fn errors_that_pass_over_the_bound_of_the_log_cannot_pile_up() {
         let sent = session.core.send(Message::parse(answer).unwrap(), session.now);
         assert!(matches!(sent, Err(SendError::TooLarge { .. })));
     }
-    assert_eq!(taken, 3);
+    assert_eq!(taken, 4);
     session.taken();
     let late = Message::parse(CALL).unwrap();
-    let polled = session.core.poll_admit(&late, 1, &mut None, Waker::noop());
+    let polled = session.core.poll_admit(&late, 1, &mut None, Waker::noop(), session.now);
     assert_eq!(polled, Poll::Ready(Ok(())), "the client reads again");
 }
 
-#[test]
-fn a_send_that_is_dropped_before_its_first_poll_gives_up_its_place() {
-    let limits = Arc::new(Limits { outbound_messages: 1, ..Limits::default() });
+fn shared(limits: Limits) -> Arc<Shared> {
     let id = SessionId::parse(HEX).unwrap();
     let endpoint = Arc::new(EndpointPath::parse("/messages/").unwrap());
-    let session = Shared::new(id, None, &endpoint, &limits, &Registry::new(), None);
-    let note = || Message::parse(NOTE).unwrap();
+    Shared::new(id, None, &endpoint, &Arc::new(limits), &Registry::new(), None)
+}
+
+#[test]
+fn what_was_sent_goes_on_whether_or_not_its_future_is_polled() {
+    let session = shared(Limits { outbound_messages: 1, ..Limits::default() });
+    let note = |n: u32| Message::parse(format!(r#"{{"jsonrpc":"2.0","method":"n{n}"}}"#)).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
-    assert_eq!(pin!(session.send(note())).poll(&mut cx), Poll::Ready(Ok(())));
-    drop(session.send(note()));
-    let mut last = pin!(session.send(note()));
+    assert_eq!(pin!(session.send(note(1))).poll(&mut cx), Poll::Ready(Ok(())));
+    drop(session.send(note(2)));
+    let unpolled = session.send(note(3));
+    let mut last = pin!(session.send(note(4)));
     assert!(last.as_mut().poll(&mut cx).is_pending(), "the log is full");
     let mut out = BytesMut::new();
-    assert_eq!(session.poll_take(0, &mut out, 0, &cx), Taken::All);
+    for _ in 0..3 {
+        assert_eq!(session.poll_take(0, &mut out, 0, &cx), Taken::Chunk);
+    }
     assert_eq!(last.poll(&mut cx), Poll::Ready(Ok(())), "nobody stands before it");
+    assert_eq!(session.poll_take(0, &mut out, 0, &cx), Taken::All);
+    let text = std::str::from_utf8(&out).unwrap();
+    let places: Vec<_> = (1..=4).map(|n| text.find(&format!("n{n}")).unwrap()).collect();
+    assert!(places.is_sorted(), "{text}");
+    assert_eq!(pin!(unpolled).poll(&mut cx), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn sends_that_are_awaited_in_another_order_do_not_wait_for_each_other() {
+    let session = shared(Limits { outbound_messages: 1, ..Limits::default() });
+    let note = || Message::parse(NOTE).unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let [mut first, mut second, mut third] = [(); 3].map(|()| Box::pin(session.send(note())));
+    assert!(third.as_mut().poll(&mut cx).is_pending());
+    let mut out = BytesMut::new();
+    while session.poll_take(0, &mut out, 0, &cx) == Taken::Chunk {}
+    for send in [&mut third, &mut second, &mut first] {
+        assert_eq!(send.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
+    }
+}
+
+#[test]
+fn what_waits_has_a_bound_of_bytes_and_an_answer_beyond_it_is_an_error() {
+    let limits = Limits { outbound_bytes: 100, backlog_bytes: 1_000, ..Limits::default() };
+    let mut session = Calm::new(limits);
+    session.posts(INITIALIZE, None);
+    let note = format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, "m".repeat(400));
+    let send = |session: &mut Calm| session.core.send(Message::parse(note.clone()).unwrap(), session.now);
+    assert_eq!(send(&mut session), Ok(Sent::InLog), "alone");
+    assert!(matches!(send(&mut session), Ok(Sent::Waits(_))));
+    assert!(matches!(send(&mut session), Ok(Sent::Waits(_))));
+    assert_eq!(send(&mut session), Err(SendError::Full { messages: 3 }));
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":4,"result":"{}"}}"#, "x".repeat(400));
+    let answered = session.core.send(Message::parse(answer).unwrap(), session.now);
+    assert_eq!(answered, Err(SendError::Full { messages: 3 }));
+    let mut out = BytesMut::new();
+    while session.core.poll_take(0, &mut out, 0, Waker::noop(), session.now) == Taken::Chunk {}
+    let text = std::str::from_utf8(&out).unwrap();
+    assert_eq!(text.matches("event: message").count(), 4);
+    assert!(text.contains("response not sent: 3 messages wait for the client already"), "{text}");
+    assert_eq!(session.core.requests_in_flight(), 0);
+}
+
+#[test]
+fn cancelled_requests_that_the_app_may_still_work_on_are_bounded() {
+    let mut session = Calm::new(Limits { cancelled_requests: 3, ..Limits::default() });
+    session.posts(INITIALIZE, None);
+    let answer = Message::parse(r#"{"jsonrpc":"2.0","id":4,"result":{}}"#).unwrap();
+    assert_eq!(session.core.send(answer, session.now), Ok(Sent::InLog));
+    let calls = [11, 12, 13, 14]
+        .map(|id| Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call"}}"#)).unwrap());
+    let cancel = |id: u32| {
+        let json = format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#
+        );
+        Message::parse(json).unwrap()
+    };
+    let admit = |session: &mut Calm, call: &Message| {
+        session.core.poll_admit(call, 1, &mut None, Waker::noop(), session.now)
+    };
+    for (call, id) in calls[..3].iter().zip(11..) {
+        assert_eq!(admit(&mut session, call), Poll::Ready(Ok(())));
+        session.core.accept(call.clone(), head(None), 1, 1, session.now);
+        session.core.accept(cancel(id), head(None), 1, 1, session.now);
+    }
+    assert_eq!(session.core.requests_in_flight(), 0);
+    assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Err(Refusal::Busy)));
+    // Answered after all.
+    let late = Message::parse(r#"{"jsonrpc":"2.0","id":12,"result":{}}"#).unwrap();
+    assert_eq!(session.core.send(late, session.now), Ok(Sent::InLog));
+    assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Ok(())));
+    session.core.accept(cancel(14), head(None), 1, 1, session.now);
+    assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Err(Refusal::Busy)));
+    // An app that does not answer what was cancelled has ended it some time.
+    session.now += Duration::from_secs(30);
+    assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Ok(())));
+}
+
+#[test]
+fn the_stream_of_a_session_that_is_closed_sees_its_end_though_nobody_reads() {
+    let mut session = Calm::new(Limits::default());
+    session.sends(NOTE);
+    let flag = Arc::new(Flag::default());
+    let waker = Waker::from(Arc::clone(&flag));
+    let mut out = BytesMut::new();
+    assert_eq!(session.core.poll_take(0, &mut out, 0, &waker, session.now), Taken::All);
+    session.core.close(CloseReason::ClosedByServer, session.now);
+    session.core.take_actions().wake();
+    assert!(flag.0.swap(false, std::sync::atomic::Ordering::Relaxed), "woken for the end");
+    #[cfg(feature = "server")]
+    {
+        // Its socket takes nothing, so it cannot write the end.
+        assert!(!session.core.poll_over(0, false, &waker, session.now));
+        session.now += Duration::from_secs(30);
+        assert_eq!(session.core.deadline(), Some(session.now));
+        session.core.on_deadline(session.now);
+        session.core.take_actions().wake();
+        assert!(flag.0.load(std::sync::atomic::Ordering::Relaxed), "woken to be cut off");
+        assert!(session.core.poll_over(0, false, &waker, session.now));
+    }
 }
 
 // ---- time -------------------------------------------------------------------------------------------
@@ -291,6 +398,36 @@ fn an_idle_stream_gets_a_comment_and_a_stream_that_nobody_reads_ends() {
     session.core.on_deadline(session.now + second * 30);
     assert_eq!(session.core.close_reason(), Some(CloseReason::Stalled));
     assert_eq!(session.core.deadline(), None);
+}
+
+#[cfg(feature = "server")]
+#[test]
+fn bytes_that_leave_are_progress_and_a_client_that_reads_steadily_stays() {
+    let limits = Limits { keep_alive: None, ..Limits::default() };
+    let mut session = Calm::new(limits);
+    session.sends(format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{}"}}"#, "x".repeat(1_000_000)));
+    let mut out = BytesMut::new();
+    let mut chunks = 0;
+    loop {
+        out.clear();
+        let taken = session.core.poll_take(0, &mut out, 0, Waker::noop(), session.now);
+        assert!(out.len() <= 64 * 1024);
+        chunks += 1;
+        // Each chunk takes longer to leave than a client may be silent.
+        for _ in 0..3 {
+            session.now += Duration::from_secs(20);
+            assert!(session.core.deadline().is_none_or(|deadline| deadline > session.now));
+            assert!(!session.core.poll_over(0, true, Waker::noop(), session.now));
+        }
+        if taken == Taken::All {
+            break;
+        }
+    }
+    assert_eq!(chunks, 16);
+    session.now += Duration::from_secs(30);
+    assert_eq!(session.core.deadline(), Some(session.now), "now nothing leaves any more");
+    session.core.on_deadline(session.now);
+    assert_eq!(session.core.close_reason(), Some(CloseReason::Stalled));
 }
 
 #[test]

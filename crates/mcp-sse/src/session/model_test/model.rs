@@ -2,9 +2,9 @@
 //! wire, everything ever sent kept in one list. Slow and obvious on purpose.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::super::{CloseReason, SendError, core::Refusal};
@@ -139,6 +139,15 @@ pub(super) struct Attached {
     keep_alive_due: bool,
 }
 
+/// A request that its client cancelled and that the app did not answer.
+#[derive(Clone, Copy, Debug)]
+struct Cancelled {
+    id: i64,
+    since: Instant,
+    /// The work on it that the app still does, if it says.
+    work: Option<Key>,
+}
+
 /// How often a request was taken, cancelled and answered.
 #[derive(Debug, Default)]
 pub(super) struct Count {
@@ -154,9 +163,17 @@ pub(super) struct Model {
     handshake: Handshake,
     inbound: VecDeque<(String, usize)>,
     pub(super) inbound_gate: Gate,
-    pub(super) in_flight: BTreeMap<i64, usize>,
+    /// What each costs, and the work on it.
+    pub(super) in_flight: BTreeMap<i64, (usize, Option<Key>)>,
+    cancelled: Vec<Cancelled>,
+    /// Work that goes on.
+    works: BTreeSet<Key>,
     pub(super) in_flight_gate: Gate,
     pub(super) outbound_gate: Gate,
+    /// What was sent and is not among `sent` yet.
+    pub(super) backlog: VecDeque<(Key, String, Option<i64>)>,
+    /// Sends that came to nothing.
+    lost: BTreeSet<Key>,
     /// Everything that was ever sent, in order; event n is `sent[n - 1]`.
     pub(super) sent: Vec<String>,
     /// What the requests in flight were answered when the session closed; comes after `sent`, in any order.
@@ -192,6 +209,10 @@ impl Model {
                 ..Gate::new(limits.inbound_messages, limits.inbound_bytes)
             },
             in_flight: BTreeMap::new(),
+            cancelled: Vec::new(),
+            works: BTreeSet::new(),
+            backlog: VecDeque::new(),
+            lost: BTreeSet::new(),
             in_flight_gate: Gate::new(limits.in_flight_requests, limits.in_flight_bytes),
             outbound_gate: Gate::new(limits.outbound_messages, limits.outbound_bytes),
             sent: Vec::new(),
@@ -246,18 +267,28 @@ impl Model {
         }
     }
 
-    pub(super) fn admit(&mut self, key: Key, kind: &Kind, cost: usize) -> Step<Refusal> {
+    fn counts(&self, cancelled: &Cancelled, now: Instant) -> bool {
+        match cancelled.work {
+            Some(work) => self.works.contains(&work),
+            None => now < cancelled.since + Duration::from_secs(30),
+        }
+    }
+
+    pub(super) fn admit(&mut self, key: Key, kind: &Kind, cost: usize, now: Instant) -> Step<Refusal> {
         if let Some(refusal) = self.refuses(kind) {
             return Step::Fails(refusal);
         }
         let Kind::Request(id) = kind else { return Step::Goes };
-        let over = self.outbound_gate.items > self.limits.outbound_messages;
+        let cancelled = self.cancelled.iter().filter(|cancelled| self.counts(cancelled, now)).count();
+        let over = cancelled >= self.limits.cancelled_requests
+            || self.backlog.len() >= self.limits.backlog_messages
+            || self.backlog_bytes() >= self.limits.backlog_bytes;
         if over && !self.in_flight_gate.is_queued(key) {
             return Step::Fails(Refusal::Busy);
         }
         let step = self.in_flight_gate.step(key, cost, self.limits.in_flight_requests);
         if step == Step::Goes {
-            self.in_flight.insert(*id, cost);
+            self.in_flight.insert(*id, (cost, None));
             self.counts.entry(*id).or_default().accepted += 1;
         }
         step
@@ -281,7 +312,11 @@ impl Model {
             && self.in_flight.contains_key(id)
         {
             self.counts.entry(*id).or_default().cancelled += 1;
-            self.answered(*id, now);
+            let cancelled = Cancelled { id: *id, since: now, work: self.in_flight[id].1 };
+            if self.counts(&cancelled, now) {
+                self.cancelled.push(cancelled);
+            }
+            self.leaves_flight(*id, now);
         }
         if self.handshake == Handshake::Undecided {
             match hand {
@@ -335,11 +370,17 @@ impl Model {
         true
     }
 
+    pub(super) fn backlog_bytes(&self) -> usize {
+        self.backlog.iter().map(|(_, text, _)| text.len()).sum()
+    }
+
+    /// `tries`: it does not wait.
     pub(super) fn send(
         &mut self,
         key: Key,
         text: &str,
         answers: Option<i64>,
+        tries: bool,
         now: Instant,
     ) -> Step<SendError> {
         if let Some(reason) = self.closed {
@@ -348,49 +389,45 @@ impl Model {
         let limit = self.limits.outbound_message_bytes;
         if text.len() > limit {
             let error = SendError::TooLarge { bytes: text.len(), limit };
-            if let Some(id) = answers.filter(|id| self.in_flight.contains_key(id)) {
-                self.answer_with_error(id, &format!("response not sent: {error}"), now);
-            }
+            self.refuse_answer(answers, &error, now);
             return Step::Fails(error);
         }
-        if self.outbound_gate.queue.is_empty() && self.outbound_gate.fits(text.len()) {
-            self.pass(key, text, answers, now);
-            Step::Goes
-        } else {
-            self.outbound_gate.queue.push_back((key, text.len()));
+        if self.backlog.is_empty() && self.outbound_gate.fits(text.len()) {
+            self.pass(text, answers, now);
+            return Step::Goes;
+        }
+        let error = SendError::Full { messages: self.outbound_gate.items + self.backlog.len() };
+        if tries {
+            return Step::Fails(error);
+        }
+        let has_room = self.backlog.len() < self.limits.backlog_messages
+            && self.backlog_bytes() + text.len() <= self.limits.backlog_bytes;
+        if has_room || self.backlog.is_empty() {
+            self.backlog.push_back((key, text.to_owned(), answers));
             Step::Waits
+        } else {
+            self.refuse_answer(answers, &error, now);
+            Step::Fails(error)
         }
     }
 
-    pub(super) fn poll_send(
-        &mut self,
-        key: Key,
-        text: &str,
-        answers: Option<i64>,
-        now: Instant,
-    ) -> Step<SendError> {
-        if let Some(reason) = self.closed {
-            return Step::Fails(SendError::Closed(reason));
-        }
-        if !self.outbound_gate.can_go(key, text.len()) {
-            return Step::Waits;
-        }
-        self.pass(key, text, answers, now);
-        Step::Goes
-    }
-
-    pub(super) fn cancel_send(&mut self, key: Key, answers: Option<i64>, now: Instant) {
-        if self.closed.is_some() {
-            return;
-        }
-        self.outbound_gate.queue.retain(|(queued, _)| *queued != key);
-        if let Some(id) = answers.filter(|id| self.in_flight.contains_key(id)) {
-            self.answer_with_error(id, "the server gave up its response", now);
+    /// What became of a send that had to wait.
+    pub(super) fn sent(&self, key: Key) -> Step<SendError> {
+        if self.backlog.iter().any(|(waiting, ..)| *waiting == key) {
+            Step::Waits
+        } else if let Some(reason) = self.closed.filter(|_| self.lost.contains(&key)) {
+            Step::Fails(SendError::Closed(reason))
+        } else {
+            Step::Goes
         }
     }
 
-    fn pass(&mut self, key: Key, text: &str, answers: Option<i64>, now: Instant) {
-        self.outbound_gate.enter(key, text.len());
+    fn pass(&mut self, text: &str, answers: Option<i64>, now: Instant) {
+        self.outbound_gate.enter(Key::MAX, text.len());
+        self.appended(text, answers, now);
+    }
+
+    fn appended(&mut self, text: &str, answers: Option<i64>, now: Instant) {
         self.sent.push(text.to_owned());
         if let Some(id) = answers {
             self.answered(id, now);
@@ -398,19 +435,60 @@ impl Model {
         self.notice(now);
     }
 
-    /// The few bytes of an error may pass whatever the bound says.
-    fn answer_with_error(&mut self, id: i64, text: &str, now: Instant) {
-        let error = Message::error(&RequestId::from(id), -32603, text);
-        self.pass(Key::MAX, error.as_str(), Some(id), now);
+    fn move_up(&mut self, now: Instant) {
+        while self.closed.is_none()
+            && self.backlog.front().is_some_and(|(_, text, _)| self.outbound_gate.fits(text.len()))
+        {
+            let (_, text, answers) = self.backlog.pop_front().unwrap();
+            self.pass(&text, answers, now);
+        }
+    }
+
+    /// The client gets an error in place of an answer.
+    fn refuse_answer(&mut self, answers: Option<i64>, error: &SendError, now: Instant) {
+        let Some(id) = answers.filter(|id| self.in_flight.contains_key(id)) else { return };
+        let text = format!("response not sent: {error}");
+        let error = Message::error(&RequestId::from(id), -32603, &text);
+        if self.backlog.is_empty() && self.outbound_gate.fits(error.as_bytes().len()) {
+            self.pass(error.as_str(), Some(id), now);
+        } else {
+            self.backlog.push_back((Key::MAX, error.as_str().to_owned(), Some(id)));
+        }
     }
 
     fn answered(&mut self, id: i64, now: Instant) {
-        if let Some(cost) = self.in_flight.remove(&id) {
-            self.in_flight_gate.leave(cost);
-            if self.draining && self.in_flight.is_empty() {
-                self.close(CloseReason::Shutdown, now);
+        if !self.leaves_flight(id, now) {
+            let first = self.cancelled.iter().position(|old| old.id == id && self.counts(old, now));
+            if let Some(at) = first {
+                self.cancelled.remove(at);
             }
         }
+    }
+
+    fn leaves_flight(&mut self, id: i64, now: Instant) -> bool {
+        let Some((cost, _)) = self.in_flight.remove(&id) else { return false };
+        if self.closed.is_none() {
+            self.in_flight_gate.leave(cost);
+        }
+        if self.closed.is_none() && self.draining && self.in_flight.is_empty() {
+            self.close(CloseReason::Shutdown, now);
+        }
+        true
+    }
+
+    /// The app begins to work on a request and will say when it does no longer.
+    pub(super) fn work_on(&mut self, id: i64, work: Key, now: Instant) {
+        self.works.insert(work);
+        if let Some(request) = self.in_flight.get_mut(&id) {
+            request.1 = Some(work);
+        } else if let Some(at) = self.cancelled.iter().rposition(|old| old.id == id && self.counts(old, now))
+        {
+            self.cancelled[at].work = Some(work);
+        }
+    }
+
+    pub(super) fn work_ends(&mut self, work: Key) {
+        self.works.remove(&work);
     }
 
     // ---- the stream ---------------------------------------------------------------------------------
@@ -486,8 +564,34 @@ impl Model {
         expected
     }
 
+    /// A stream was asked to wait for others first.
+    pub(super) fn is_soon(&self) -> bool {
+        self.unsent() > 0 && !self.in_flight.is_empty() && self.outbound_gate.items < 64
+    }
+
+    /// A stream's socket does not take all that the stream has taken; whether the stream is over.
+    pub(super) fn blocked(&mut self, generation: u64, some_left: bool, now: Instant) -> bool {
+        if generation != self.generation {
+            return true;
+        }
+        let Some(attached) = &mut self.attached else { return true };
+        if some_left {
+            attached.waiting_since = Some(now);
+        }
+        attached.waiting_since.get_or_insert(now);
+        false
+    }
+
+    /// A stream came, and there was nothing.
+    pub(super) fn took_nothing(&mut self) {
+        if let Some(attached) = &mut self.attached {
+            attached.waiting_since = None;
+        }
+    }
+
     /// The stream took a chunk, with or without events.
     pub(super) fn took_chunk(&mut self, events: bool, now: Instant) {
+        self.move_up(now);
         let unsent = self.unsent() > 0;
         if events {
             self.last_taken = Some(now);
@@ -562,6 +666,14 @@ impl Model {
             return;
         }
         self.closed = Some(reason);
+        for (key, text, answers) in std::mem::take(&mut self.backlog) {
+            if self.attached.is_some() && reason != CloseReason::Stalled {
+                self.appended(&text, answers, now);
+            } else {
+                self.lost.insert(key);
+            }
+        }
+        self.cancelled.clear();
         for (id, _) in std::mem::take(&mut self.in_flight) {
             let answer = Message::error(&RequestId::from(id), -32000, reason.to_client());
             self.last_answers.push(answer.as_str().to_owned());

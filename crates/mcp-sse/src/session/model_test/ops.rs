@@ -22,15 +22,32 @@ pub(super) enum Op {
     PostEnds(usize),
     /// A POST has waited for its turn for long enough.
     PostIsLate(usize),
-    Recv,
+    /// `works`: the app says how long it works on what it gets.
+    Recv {
+        works: bool,
+    },
+    /// The app does not work on something any more.
+    WorkEnds(usize),
     /// The app answers a request that it has.
     Answer(usize, usize),
     AnswerInitialize(bool),
-    Notify(usize),
+    /// `tries`: only if there is room.
+    Notify {
+        size: usize,
+        tries: bool,
+    },
     SendGoesOn(usize),
     SendEnds(usize),
-    /// The server asks a stream for bytes, and so puts them on the wire.
-    Take(usize),
+    /// The server asks a stream for bytes, and so puts them on the wire. `first`: it may be told to come again.
+    Take {
+        which: usize,
+        first: bool,
+    },
+    /// A stream cannot write what it has taken, or not all of it.
+    Blocked {
+        which: usize,
+        some_left: bool,
+    },
     /// The client reads so many of the bytes on the wire.
     Read(usize),
     /// A stream breaks; what is on the wire is lost.
@@ -82,7 +99,7 @@ pub(super) fn what() -> impl Strategy<Value = What> {
 }
 
 pub(super) fn size() -> impl Strategy<Value = usize> {
-    prop_oneof![30 => 0..30usize, 6 => 30..300usize, 3 => 20_000..40_000usize]
+    prop_oneof![60 => 0..30usize, 12 => 30..300usize, 6 => 20_000..40_000usize, 1 => 60_000..200_000usize]
 }
 
 pub(super) fn op() -> impl Strategy<Value = Op> {
@@ -98,13 +115,17 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         300 => any::<usize>().prop_map(Op::PostGoesOn),
         30 => any::<usize>().prop_map(Op::PostEnds),
         60 => any::<usize>().prop_map(Op::PostIsLate),
-        350 => Just(Op::Recv),
+        350 => any::<bool>().prop_map(|works| Op::Recv { works }),
+        100 => any::<usize>().prop_map(Op::WorkEnds),
         250 => (any::<usize>(), size()).prop_map(|(which, size)| Op::Answer(which, size)),
         80 => prop::bool::weighted(0.9).prop_map(Op::AnswerInitialize),
-        100 => size().prop_map(Op::Notify),
+        100 => (size(), prop::bool::weighted(0.2)).prop_map(|(size, tries)| Op::Notify { size, tries }),
         250 => any::<usize>().prop_map(Op::SendGoesOn),
         30 => any::<usize>().prop_map(Op::SendEnds),
-        500 => prop_oneof![9 => Just(0), 1 => any::<usize>()].prop_map(Op::Take),
+        500 => (prop_oneof![9 => Just(0), 1 => any::<usize>()], any::<bool>())
+            .prop_map(|(which, first)| Op::Take { which, first }),
+        60 => (prop_oneof![9 => Just(0), 1 => any::<usize>()], any::<bool>())
+            .prop_map(|(which, some_left)| Op::Blocked { which, some_left }),
         300 => prop_oneof![0..200usize, Just(usize::MAX)].prop_map(Op::Read),
         30 => prop_oneof![3 => Just(0), 1 => any::<usize>()].prop_map(Op::Break),
         100 => Just(Op::Resume),
@@ -124,22 +145,26 @@ pub(super) fn limits() -> impl Strategy<Value = Limits> {
     let large = 200_000usize;
     let inbound = (1..5usize, 100..900usize, 1..5usize, 60..600usize, 1..5usize);
     let outbound = (1..5usize, 60..500usize, prop_oneof![4 => 90..400usize, 1 => Just(large)]);
+    let backlog = (1..6usize, prop_oneof![2 => 60..900usize, 1 => Just(large)]);
     let replay = (0..6usize, prop_oneof![4 => 0..600usize, 1 => Just(large)]);
     let times = (
         prop_oneof![1 => Just(Duration::ZERO), 9 => millis(1_000..9_000)],
         prop::option::weighted(0.8, millis(1..4_000)),
         prop_oneof![1 => millis(1..1_000), 5 => millis(1_000..20_000)],
     );
-    (inbound, outbound, replay, times, any::<bool>(), prop::bool::weighted(0.15)).prop_map(
-        move |(inbound, outbound, replay, times, made_up_initialize, wide)| Limits {
+    (inbound, outbound, backlog, replay, times, any::<bool>(), prop::bool::weighted(0.15)).prop_map(
+        move |(inbound, outbound, backlog, replay, times, made_up_initialize, wide)| Limits {
             inbound_messages: inbound.0,
             inbound_turn: inbound.4,
             inbound_bytes: inbound.1,
             in_flight_requests: inbound.2,
+            cancelled_requests: inbound.2 + 1,
             in_flight_bytes: inbound.3,
             outbound_messages: if wide { 30 } else { outbound.0 },
             outbound_bytes: if wide { large } else { outbound.1 },
             outbound_message_bytes: if wide { large } else { outbound.2 },
+            backlog_messages: backlog.0,
+            backlog_bytes: backlog.1,
             replay_events: replay.0,
             replay_bytes: replay.1,
             resume_window: times.0,

@@ -25,20 +25,32 @@ impl World {
                     self.post_is_late(at);
                 }
             }
-            Op::Recv => self.recv(),
+            Op::Recv { works } => self.recv(works),
+            Op::WorkEnds(which) => {
+                if let Some(at) = pick(&self.works, which) {
+                    let (key, work) = self.works.swap_remove(at);
+                    drop(work);
+                    self.model.work_ends(key);
+                }
+            }
             Op::Answer(which, size) => {
                 if let Some(at) = pick(&self.unanswered, which) {
                     let id = self.unanswered.swap_remove(at);
                     let pad = "x".repeat(size);
-                    self.send(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"p":"{pad}"}}}}"#), Some(id));
+                    self.send(
+                        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"p":"{pad}"}}}}"#),
+                        Some(id),
+                        false,
+                    );
                 }
             }
             Op::AnswerInitialize(ok) => self.answer_initialize(ok),
-            Op::Notify(size) => {
+            Op::Notify { size, tries } => {
                 let (n, pad) = (self.next(), "x".repeat(size));
                 self.send(
                     format!(r#"{{"jsonrpc":"2.0","method":"n","params":{{"n":{n},"p":"{pad}"}}}}"#),
                     None,
+                    tries,
                 );
             }
             Op::SendGoesOn(which) => {
@@ -48,16 +60,23 @@ impl World {
             }
             Op::SendEnds(which) => {
                 if let Some(at) = pick(&self.sends, which) {
-                    let sending = self.sends.remove(at);
-                    self.core.cancel_send(&sending.outgoing.expect("it waits"), self.now);
-                    self.model.cancel_send(sending.key, sending.answers, self.now);
+                    // Nobody asks what became of it; it goes on.
+                    self.sends.remove(at);
                 }
             }
-            Op::Take(which) => {
+            Op::Take { which, first } => {
                 if let Some(at) = pick(&self.responses, which) {
-                    self.take(at);
+                    self.take(at, first);
                 }
             }
+            #[cfg(feature = "server")]
+            Op::Blocked { which, some_left } => {
+                if let Some(at) = pick(&self.responses, which) {
+                    self.blocked(at, some_left);
+                }
+            }
+            #[cfg(not(feature = "server"))]
+            Op::Blocked { .. } => {}
             Op::Read(bytes) => self.client.read(bytes),
             Op::Break(which) => {
                 if let Some(at) = pick(&self.responses, which) {
@@ -180,7 +199,7 @@ impl World {
         assert_eq!(accepted.is_none(), content.is_some());
         let reserved = self.model.reserve(key, cost);
         let expected = match reserved {
-            Step::Goes => match self.model.admit(key, kind, cost) {
+            Step::Goes => match self.model.admit(key, kind, cost, self.now) {
                 Step::Goes => {
                     self.model.accept(json, kind, hand, cost, cost, self.now);
                     assert_eq!(accepted, Some(Ok(())));
@@ -207,8 +226,8 @@ impl World {
                 self.model.reserve(post.key, post.bytes),
             )
         } else {
-            let polled = self.core.poll_admit(&post.message, post.cost, &mut post.ticket, &waker);
-            (polled, self.model.admit(post.key, &post.kind, post.cost))
+            let polled = self.core.poll_admit(&post.message, post.cost, &mut post.ticket, &waker, self.now);
+            (polled, self.model.admit(post.key, &post.kind, post.cost, self.now))
         };
         let stepped = match polled {
             Poll::Pending => Step::Waits,
@@ -270,7 +289,8 @@ impl World {
 
     // ---- the app ------------------------------------------------------------------------------------
 
-    pub(super) fn recv(&mut self) {
+    /// `works`: the app says how long it works on a request.
+    pub(super) fn recv(&mut self, works: bool) {
         let waker = self.receiver.waker();
         let can_recv = self.model.can_recv();
         let polled = self.core.poll_recv(&waker);
@@ -290,7 +310,16 @@ impl World {
             ForApp::Text(expected) => {
                 assert_eq!(text, expected);
                 if let Some(id) = message.id().filter(|_| message.method().is_some()) {
-                    self.unanswered.push(id.to_string().parse().unwrap());
+                    let number: i64 = id.to_string().parse().unwrap();
+                    self.unanswered.push(number);
+                    #[cfg(feature = "rmcp")]
+                    if works {
+                        let key = self.next();
+                        self.works.push((key, self.core.work_on(id, self.now)));
+                        self.model.work_on(number, key, self.now);
+                    }
+                    #[cfg(not(feature = "rmcp"))]
+                    let _ = works;
                 }
             }
             ForApp::MadeUpInitialize(version) => {
@@ -315,19 +344,24 @@ impl World {
         let result = if ok { r#""result":{}"# } else { r#""error":{"code":1,"message":"no"}"# };
         let json = format!(r#"{{"jsonrpc":"2.0","id":"mcp-sse/made-up-initialize",{result}}}"#);
         let sent = self.core.send(Message::parse(json).unwrap(), self.now);
-        assert!(matches!(sent, Ok(None)), "{sent:?}");
+        assert!(matches!(sent, Ok(Sent::InLog)), "{sent:?}");
     }
 
-    pub(super) fn send(&mut self, text: String, answers: Option<i64>) {
+    pub(super) fn send(&mut self, text: String, answers: Option<i64>, tries: bool) {
         let key = self.next();
-        let expected = self.model.send(key, &text, answers, self.now);
-        let sent = self.core.send(Message::parse(text.clone()).unwrap(), self.now);
+        let expected = self.model.send(key, &text, answers, tries, self.now);
+        let message = Message::parse(text).unwrap();
+        let sent = if tries {
+            self.core.try_send(message, self.now).map(|()| Sent::InLog)
+        } else {
+            self.core.send(message, self.now)
+        };
         match sent {
-            Ok(None) => assert_eq!(expected, Step::Goes),
+            Ok(Sent::InLog) => assert_eq!(expected, Step::Goes),
             Err(error) => assert_eq!(expected, Step::Fails(error)),
-            Ok(outgoing) => {
+            Ok(Sent::Waits(ticket)) => {
                 assert_eq!(expected, Step::Waits);
-                self.sends.push(Sending { key, text, answers, outgoing, waiter: Waiter::default() });
+                self.sends.push(Sending { key, ticket, waiter: Waiter::default() });
             }
         }
     }
@@ -335,23 +369,22 @@ impl World {
     pub(super) fn send_goes_on(&mut self, at: usize) {
         let sending = &mut self.sends[at];
         let waker = sending.waiter.waker();
-        let expected = self.model.poll_send(sending.key, &sending.text, sending.answers, self.now);
-        let polled = match self.core.poll_send(&mut sending.outgoing, &waker, self.now) {
+        let polled = match self.core.poll_sent(sending.ticket, &waker) {
             Poll::Pending => Step::Waits,
             Poll::Ready(Ok(())) => Step::Goes,
             Poll::Ready(Err(error)) => Step::Fails(error),
         };
-        assert_eq!(polled, expected, "{sending:?}");
+        assert_eq!(polled, self.model.sent(sending.key), "{sending:?}");
         sending.waiter.waits = polled == Step::Waits;
         if !sending.waiter.waits {
-            assert!(sending.outgoing.is_none(), "nothing is left to cancel");
             self.sends.remove(at);
         }
     }
 
     // ---- the stream and its client ------------------------------------------------------------------
 
-    pub(super) fn take(&mut self, at: usize) {
+    /// The stream comes for bytes. `first`: as one that has not come since something waits.
+    pub(super) fn take(&mut self, at: usize, first: bool) {
         let response = &mut self.responses[at];
         if response.ended {
             return;
@@ -360,28 +393,55 @@ impl World {
         let preamble = chunk.len();
         let (expected, unsent) = (self.model.for_stream(response.generation), self.model.unsent());
         let waker = response.waiter.waker();
-        let taken = self.core.poll_take(response.generation, &mut chunk, 0, &waker, self.now);
+        #[cfg(feature = "server")]
+        let (soon, taken) = if first && preamble == 0 {
+            let soon = self.model.is_soon();
+            (soon, self.core.poll_first(response.generation, &mut chunk, 0, &waker, self.now))
+        } else {
+            (false, self.core.poll_take(response.generation, &mut chunk, 0, &waker, self.now))
+        };
+        #[cfg(not(feature = "server"))]
+        let taken = {
+            let _ = first;
+            self.core.poll_take(response.generation, &mut chunk, 0, &waker, self.now)
+        };
         response.waiter.waits = matches!(taken, Taken::Nothing | Taken::All);
         response.ended = taken == Taken::End;
+        response.blocked = false;
+        #[cfg(feature = "server")]
+        {
+            assert_eq!(taken == Taken::Soon, soon);
+            if soon {
+                // It comes again by itself.
+                return;
+            }
+        }
         if !matches!(taken, Taken::Chunk | Taken::All) {
             assert!(
                 taken == Taken::Nothing && expected == ForStream::Nothing && preamble == 0
                     || taken == Taken::End && expected == ForStream::End,
                 "{taken:?}, expected {expected:?}"
             );
+            if taken == Taken::Nothing {
+                self.model.took_nothing();
+            }
             return;
         }
-        let blocks = wire::parse(&chunk[preamble..]);
+        // An event may come in parts.
+        response.partial.extend_from_slice(&chunk[preamble..]);
+        let whole = wire::whole_blocks(&response.partial);
+        let blocks = wire::parse(&response.partial.drain(..whole).collect::<Vec<_>>());
+        let rest = response.partial.len();
         match expected {
             ForStream::Events => {
-                assert!(!blocks.is_empty());
+                assert!(chunk.len() > preamble);
                 for block in &blocks {
                     let sequence = self.model.cursor;
                     let Block::Message { id, data } = block else { panic!("expected a message: {block:?}") };
                     assert_eq!(*id, self.limits.resumes().then_some(sequence), "of {block:?}");
                     assert_eq!(*data, self.model.took(data), "event {sequence}");
                 }
-                assert!(chunk.len() - preamble <= CHUNK_BYTES || blocks.len() == 1, "the chunk is bounded");
+                assert!(chunk.len() - preamble <= CHUNK_BYTES, "the chunk is bounded");
                 if self.model.unsent() > 0 {
                     let all = unsent * 64 + self.model.sent.iter().map(String::len).sum::<usize>();
                     assert!(all > CHUNK_BYTES / 2, "all that waits leaves together");
@@ -389,11 +449,11 @@ impl World {
                 self.model.took_chunk(true, self.now);
             }
             ForStream::KeepAlive => {
-                assert_eq!(blocks, [Block::Comment]);
+                assert_eq!((&*blocks, rest), (&[Block::Comment][..], 0), "no comment within an event");
                 self.model.took_chunk(false, self.now);
             }
             ForStream::Nothing => {
-                assert_eq!(blocks, []);
+                assert_eq!((&*blocks, rest), (&[][..], 0));
                 self.model.took_chunk(false, self.now);
             }
             ForStream::End => assert!(blocks.is_empty() && self.model.closed.is_some()),
@@ -401,8 +461,26 @@ impl World {
         // The end comes for itself.
         let all = self.model.unsent() == 0 && self.model.closed.is_none();
         assert_eq!(taken == Taken::All, all);
+        let response = &self.responses[at];
         if response.generation == self.client.generation {
             self.client.wire.extend_from_slice(&chunk);
+        }
+    }
+
+    /// The stream's socket does not take all of what the stream has taken.
+    #[cfg(feature = "server")]
+    fn blocked(&mut self, at: usize, some_left: bool) {
+        let response = &mut self.responses[at];
+        if response.ended {
+            return;
+        }
+        let waker = response.waiter.waker();
+        let over = self.core.poll_over(response.generation, some_left, &waker, self.now);
+        assert_eq!(over, self.model.blocked(response.generation, some_left, self.now));
+        response.waiter.waits = !over;
+        response.blocked = !over;
+        if over {
+            response.ended = true;
         }
     }
 
@@ -412,8 +490,7 @@ impl World {
         if let Some(generation) = resumed {
             let mut preamble = BytesMut::new();
             event::endpoint(&mut preamble, None, 1000, "/messages/");
-            self.responses
-                .insert(0, Response { generation, preamble, ended: false, waiter: Waiter::default() });
+            self.responses.insert(0, Response { preamble, ..Response::new(generation) });
             self.client.resumed(generation, sequence);
         }
     }

@@ -16,6 +16,11 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Block> {
     text.split_terminator("\n\n").map(block).collect()
 }
 
+/// Up to where there are whole blocks.
+pub(super) fn whole_blocks(bytes: &[u8]) -> usize {
+    bytes.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2)
+}
+
 fn block(text: &str) -> Block {
     if text == ": keep-alive" {
         return Block::Comment;
@@ -60,7 +65,7 @@ impl Client {
     pub(super) fn read(&mut self, bytes: usize) {
         let bytes = bytes.min(self.wire.len());
         self.partial.extend(self.wire.drain(..bytes));
-        let whole = self.partial.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2);
+        let whole = whole_blocks(&self.partial);
         for block in parse(&self.partial.drain(..whole).collect::<Vec<_>>()) {
             match block {
                 Block::Endpoint { id } => {
