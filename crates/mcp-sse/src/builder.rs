@@ -393,7 +393,8 @@ impl Builder {
     // ---- sessions -----------------------------------------------------------------------------------
 
     /// How many sessions there may be; beyond, one whose client is away makes room, else a GET gets 503
-    /// with `Retry-After`. Default: 10,000; at least 1.
+    /// with `Retry-After`. Default: 10,000; at least 1. As many apps of sessions that are closed may still be
+    /// at their end (see [`app_grace`](Self::app_grace)); beyond, a GET gets 503 too.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;

@@ -4,7 +4,7 @@
 //! Invariant: the registry never takes a session's lock while it holds its own.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -32,6 +32,8 @@ struct State {
     by_principal: HashMap<Principal, OfPrincipal>,
     /// Places that are taken by sessions of other kinds.
     others: usize,
+    /// Sessions that are closed and whose apps go on.
+    ending: HashSet<SessionId>,
     draining: bool,
 }
 
@@ -43,6 +45,10 @@ impl State {
     /// Whether there is room for one more; else who could make it.
     fn check(&self, limits: &Limits) -> Result<(), (Full, Option<SessionId>)> {
         self.check_draining()?;
+        // Closing a session would not make room here: its app would only be one more.
+        if self.ending.len() >= limits.max_sessions {
+            return Err((Full::Sessions, None));
+        }
         if self.by_id.len() + self.others < limits.max_sessions {
             return Ok(());
         }
@@ -54,6 +60,8 @@ impl State {
 struct Entry {
     session: Arc<Shared>,
     detached: Option<Instant>,
+    /// Its app runs.
+    app: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +76,23 @@ pub(crate) enum Full {
     Sessions,
     SessionsOfPrincipal,
     Draining,
+}
+
+/// A running app, in the count until it is dropped.
+#[derive(Debug)]
+pub(crate) struct AppRuns {
+    registry: Arc<Registry>,
+    id: SessionId,
+}
+
+impl Drop for AppRuns {
+    fn drop(&mut self) {
+        let mut state = self.registry.lock();
+        match state.by_id.get_mut(&self.id) {
+            Some(entry) => entry.app = false,
+            None => drop(state.ending.remove(&self.id)),
+        }
+    }
 }
 
 impl Drop for Registry {
@@ -133,7 +158,7 @@ impl Registry {
         if let Some(principal) = &session.principal {
             state.by_principal.entry(principal.clone()).or_default().sessions += 1;
         }
-        state.by_id.insert(session.id, Entry { session: Arc::clone(session), detached: None });
+        state.by_id.insert(session.id, Entry { session: Arc::clone(session), detached: None, app: false });
         Ok(())
     }
 
@@ -170,8 +195,9 @@ impl Registry {
         self.set_detached(id, principal, None);
         let mut guard = self.lock();
         let state = &mut *guard;
-        if state.by_id.remove(&id).is_none() {
-            return;
+        let Some(entry) = state.by_id.remove(&id) else { return };
+        if entry.app {
+            state.ending.insert(id);
         }
         if let Some(principal) = principal
             && let Some(of) = state.by_principal.get_mut(principal)
@@ -188,9 +214,23 @@ impl Registry {
         }
     }
 
+    /// The app of a session is started; what is returned is for the task that runs it.
+    pub(crate) fn app_runs(self: &Arc<Self>, id: SessionId) -> AppRuns {
+        let mut state = self.lock();
+        match state.by_id.get_mut(&id) {
+            Some(entry) => entry.app = true,
+            // It has closed in the same moment.
+            None => drop(state.ending.insert(id)),
+        }
+        drop(state);
+        AppRuns { registry: Arc::clone(self), id }
+    }
+
     pub(crate) fn has_room(&self, max_sessions: usize) -> bool {
         let state = self.lock();
-        !state.draining && (state.by_id.len() + state.others < max_sessions || !state.detached.is_empty())
+        !state.draining
+            && state.ending.len() < max_sessions
+            && (state.by_id.len() + state.others < max_sessions || !state.detached.is_empty())
     }
 
     /// Opens no more sessions.

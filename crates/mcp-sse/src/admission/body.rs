@@ -8,6 +8,9 @@ use http_body::Body;
 use super::Rejection;
 use crate::clock;
 
+/// Of the memory for a body, as much is taken before it is there.
+const MOST_RESERVED: usize = 16 * 1024 * 1024;
+
 /// A body on its way in.
 pub(crate) struct BodyReader<'a, B> {
     body: Pin<&'a mut B>,
@@ -29,7 +32,7 @@ impl<'a, B: Body> BodyReader<'a, B> {
 
     /// The length that the request declares.
     pub(crate) fn declared(&self) -> Option<usize> {
-        self.body.size_hint().exact().map(|length| length as usize)
+        self.body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX))
     }
 
     /// How much is there.
@@ -56,9 +59,10 @@ impl<'a, B: Body> BodyReader<'a, B> {
 
     /// Reads the rest, and returns it all.
     pub(crate) async fn read(mut self) -> Result<Bytes, Rejection> {
-        // There is room for all of it: growing as it comes would take up to twice as much.
+        // There is room for all of it: growing as it comes would take up to twice as much. But what is declared
+        // need not come.
         let rest = self.declared().unwrap_or(0).min(self.limit).saturating_sub(self.read);
-        self.bytes.reserve(rest);
+        self.bytes.reserve(rest.min(MOST_RESERVED));
         self.read_up_to(usize::MAX).await?;
         Ok(self.bytes.freeze())
     }

@@ -17,7 +17,10 @@ where
     let handle = session.handle();
     // What the app logs shows whose session it is.
     let span = tracing::info_span!("session", id = %session.id());
+    let runs = handle.session.app_runs();
     let run = async move {
+        // Dropped last: until then the app is there.
+        let _runs = runs;
         // Called here, so that a panic is the app's and not that of the POST that started it.
         let app = app(session);
         let overdue = async {

@@ -27,7 +27,13 @@ use super::{
 };
 #[cfg(feature = "rmcp")]
 use crate::message::RequestId;
-use crate::{Principal, clock, endpoint::EndpointPath, limits::Limits, message::Message, sessions::Registry};
+use crate::{
+    Principal, clock,
+    endpoint::EndpointPath,
+    limits::Limits,
+    message::Message,
+    sessions::{AppRuns, Registry},
+};
 
 /// Starts the app of a session; called once, at the session's first message.
 pub(crate) type StartApp = Arc<dyn Fn(Session) + Send + Sync>;
@@ -212,6 +218,11 @@ impl Shared {
         if let (Some(start), Some(this)) = (start, self.this.upgrade()) {
             start(Session::new(this));
         }
+    }
+
+    /// The app is started; what is returned is for the task that runs it.
+    pub(crate) fn app_runs(&self) -> AppRuns {
+        self.registry.app_runs(self.id)
     }
 
     // ---- the app ------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ impl SseServerTransport {
             None => limits.body_bytes,
         };
         let mut wait = limits.post_wait;
-        let room = session.reserve(head + length, &mut wait).await;
+        let room = session.reserve(head.saturating_add(length), &mut wait).await;
         let room = room.map_err(|refusal| refused(&session, refusal))?;
         let json = body.read().await?;
         let cost = head + json.len();

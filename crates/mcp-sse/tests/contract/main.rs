@@ -19,6 +19,7 @@ mod handles;
 mod logs;
 mod mount;
 mod pages;
+mod progress;
 mod resume;
 #[cfg(feature = "rmcp")]
 mod rmcp;

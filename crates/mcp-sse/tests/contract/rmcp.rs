@@ -1,5 +1,7 @@
 //! A real rmcp server on a session.
 
+use std::time::Duration;
+
 use http::request::Parts;
 use mcp_sse::{Session, SseServerTransport};
 use rmcp::{
@@ -12,7 +14,10 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 
-use crate::help::{Events, Server, full, notification, post};
+use crate::help::{Events, Server, full, idle, notification, pass, post};
+
+/// What the tool `stubborn` waits for; one test uses it.
+static STUBBORN: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
 
 /// Some tools, each for one promise.
 struct Tools;
@@ -52,6 +57,11 @@ impl ServerHandler for Tools {
             "wait" => {
                 context.ct.cancelled().await;
                 "cancelled".to_owned()
+            }
+            // Does not heed its cancellation.
+            "stubborn" => {
+                drop(STUBBORN.acquire().await.unwrap());
+                "at last".to_owned()
             }
             "panic" => panic!("as a test"),
             other => return Err(ErrorData::invalid_params(format!("no tool {other}"), None)),
@@ -368,4 +378,28 @@ async fn a_cancelled_call_is_in_flight_no_longer() {
         answer = client.next().await; // rmcp may answer what was cancelled
     }
     assert_eq!(answer["id"], 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_of_cancelled_calls_that_run_on_are_bounded() {
+    const BOUND: i64 = 16; // the least
+    let settings =
+        SseServerTransport::builder("/messages/").requests_in_flight(1, 1 << 20).keep_alive(Duration::ZERO);
+    let server = Server::with_app(settings, app);
+    let mut client = Client::initialized(&server).await;
+    for id in 1..=BOUND {
+        client.call(id, "stubborn").await;
+        idle().await;
+        let params = json!({ "requestId": id });
+        client.post(json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params })).await;
+        idle().await;
+    }
+    // They count for as long as they take, not only for a while.
+    pass(Duration::from_secs(31)).await;
+    let refused = server.post(&client.events, call(100, "stubborn").to_string()).await;
+    refused.assert_busy("Session is busy, try again");
+    STUBBORN.add_permits(1);
+    idle().await;
+    marked(&client, 101, "again").await;
+    assert_eq!(client.text(101).await, "again");
 }

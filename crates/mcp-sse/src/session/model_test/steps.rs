@@ -456,7 +456,10 @@ impl World {
                 assert_eq!((&*blocks, rest), (&[][..], 0));
                 self.model.took_chunk(false, self.now);
             }
-            ForStream::End => assert!(blocks.is_empty() && self.model.closed.is_some()),
+            ForStream::End => {
+                assert!(blocks.is_empty() && self.model.closed.is_some());
+                self.model.took_chunk(false, self.now);
+            }
         }
         // The end comes for itself.
         let all = self.model.unsent() == 0 && self.model.closed.is_none();
