@@ -20,7 +20,7 @@ use report::Report;
 
 const USAGE: &str =
     "usage: cargo xtask test [PART…] | cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
-parts: rust, features, fuzz, interop (all of them if none is named)";
+parts: features, rust, model, fuzz, interop (all of them if none is named)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         return exit(interop::gateways::compare(scenarios));
     }
     let parts: &[&str] = match arguments.as_slice() {
-        ["test"] => &["features", "rust", "fuzz", "interop"],
+        ["test"] => &["features", "rust", "model", "fuzz", "interop"],
         ["test", parts @ ..] => parts,
         _ => {
             eprintln!("{USAGE}");
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
     for part in parts {
         match *part {
             "rust" => rust::tests(&mut report),
+            "model" => rust::model(&mut report),
             "features" => rust::features(&mut report),
             "fuzz" => rust::fuzz(&mut report),
             "interop" => interop::run(&mut report),

@@ -10,6 +10,8 @@ use crate::{
 /// How many inputs each fuzz target gets. From a clean checkout they are the same ones each time, so that a change
 /// is not held up by what chance finds; `CONTRIBUTING.md` has the command for the open-ended search.
 const FUZZ_RUNS: &str = "1000000";
+/// A million operations on the session core.
+const MODEL_CASES: u32 = 5_000;
 const CARGO_FUZZ: &str = "0.13.2";
 
 pub(crate) fn tests(report: &mut Report) {
@@ -19,6 +21,16 @@ pub(crate) fn tests(report: &mut Report) {
     let mut command = cargo();
     command.args(["test", "-p", "mcp-sse", "--no-default-features", "--no-fail-fast"]);
     report.part("rust tests (mcp-sse without features)", counted(&mut command));
+}
+
+/// The session core against its model, at length. The sequences are the same ones each time, as those of the
+/// fuzz targets are; the Rust tests have a few random ones.
+pub(crate) fn model(report: &mut Report) {
+    let mut command = cargo();
+    command.env("PROPTEST_CASES", MODEL_CASES.to_string()).env("PROPTEST_RNG_SEED", "1");
+    command.args(["test", "-p", "mcp-sse", "--all-features", "--release", "--lib", "the_core_does"]);
+    let ran = counted(&mut command).map(|_| format!("{MODEL_CASES} sequences of 200 operations on average"));
+    report.part("the session core against its model", ran);
 }
 
 /// Without the feature, rmcp must not be in the tree; and each set of features must build.

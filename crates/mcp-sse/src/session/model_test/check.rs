@@ -165,7 +165,7 @@ impl World {
         self.check_answers();
     }
 
-    pub(super) fn progress(&self) -> [usize; 6] {
+    pub(super) fn progress(&self) -> [usize; 7] {
         let Self { posts, sends, unanswered, model, .. } = self;
         let reserving = posts.iter().filter(|post| post.state == PostState::Reserving).count();
         let queued = model.inbound_gate.items;
@@ -176,6 +176,8 @@ impl World {
             unanswered.len(),
             queued,
             model.sent.len() + model.cursor as usize,
+            // Of an event that comes in parts.
+            self.responses.first().map_or(0, |response| response.partial.len()),
         ]
     }
 
