@@ -172,8 +172,10 @@ impl State {
         // The first of all says whether there is any.
         first(&self.all, Kind::SilentAndAway).or_else(|| {
             let oldest = first(&self.all, Kind::Silent)?;
-            let largest = self.crowds.iter().rev().take(CROWDS);
-            let mut groups = largest.filter_map(|(_, address)| self.by_address.get(address));
+            let beside_it = self.by_id.get(&oldest).and_then(|entry| self.by_address.get(&entry.address));
+            let of_oldest = beside_it.map_or(0, Group::listening);
+            let larger = self.crowds.iter().rev().take(CROWDS).take_while(|(silent, _)| *silent > of_oldest);
+            let mut groups = larger.filter_map(|(_, address)| self.by_address.get(address));
             Some(groups.find_map(|group| first(group, Kind::Silent)).unwrap_or(oldest))
         })
     }
