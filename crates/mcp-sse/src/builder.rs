@@ -373,8 +373,8 @@ impl Builder {
     /// 1. one whose client has never said anything (no POST brought a message) and has left;
     /// 2. one whose client has never said anything for longer than [`silent_grace`](Self::silent_grace): of
     ///    the address with most of those, the oldest;
-    /// 3. one whose client is away, or a [`SessionPlace`](crate::SessionPlace) that is not in use, the longest
-    ///    so first.
+    /// 3. one whose client is away, the longest away first; a [`SessionPlace`](crate::SessionPlace) counts as
+    ///    that when it was out of use for a [`resume_window`](Self::resume_window).
     ///
     /// A client that has said something and is there never makes room. At the bounds per principal and per
     /// address, sessions of the same principal or address make room in the same order, without regard to

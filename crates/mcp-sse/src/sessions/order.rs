@@ -15,7 +15,7 @@ pub(super) enum Kind {
     SilentAndAway,
     /// Its client is there and has said nothing yet. Gives way only after the grace.
     Silent,
-    /// Its client has said something and is away, or has no request open.
+    /// Its client has said something and is away.
     Away,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Standing {
     pub(super) opened: Instant,
     /// Its client has said nothing yet.
     pub(super) silent: bool,
-    /// Since when its client is away, or has no request open.
+    /// Since when its client is away; a place, from when on it counts as that.
     pub(super) away: Option<Instant>,
 }
 
@@ -81,7 +81,7 @@ impl Group {
 
     pub(super) fn first(&self, kind: Kind, grace: Duration, now: Instant) -> Option<SessionId> {
         let (since, id) = self.by_kind[kind as usize].first()?;
-        let is_due = kind != Kind::Silent || now.saturating_duration_since(*since) >= grace;
-        is_due.then_some(*id)
+        let grace = if kind == Kind::Silent { grace } else { Duration::ZERO };
+        (*since + grace <= now).then_some(*id)
     }
 }

@@ -1,6 +1,6 @@
 //! Places among the sessions for sessions of other kinds.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -19,7 +19,8 @@ use crate::{SessionId, clock, limits::Limits};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sse = mcp_sse::SseServerTransport::builder("/messages/").max_sessions(1).build()?;
+/// # let window = std::time::Duration::ZERO;
+/// let sse = mcp_sse::SseServerTransport::builder("/messages/").max_sessions(1).resume_window(window).build()?;
 /// let place: SessionPlace = sse.take_place().expect("nobody is there");
 ///
 /// place.set_in_use(false);
@@ -33,16 +34,19 @@ use crate::{SessionId, clock, limits::Limits};
 pub struct SessionPlace {
     registry: Arc<Registry>,
     id: SessionId,
+    /// How long it may be out of use before its client counts as away.
+    patience: Duration,
     given_away: watch::Sender<bool>,
 }
 
 impl SessionPlace {
-    /// Says whether the session has a request open. One without gives way when another session needs the
-    /// place, as one whose client is away does, the longest without first.
+    /// Says whether the session has a request open. One that had none for as long as sessions wait for their
+    /// clients ([`Builder::resume_window`](crate::Builder::resume_window)) gives way when another session
+    /// needs the place: from then on its client counts as away.
     ///
     /// `false`: the place was given away already, and the session is to end.
     pub fn set_in_use(&self, in_use: bool) -> bool {
-        self.registry.set_away(self.id, (!in_use).then(clock::now));
+        self.registry.set_away(self.id, (!in_use).then(|| clock::now() + self.patience));
         !*self.given_away.borrow()
     }
 
@@ -78,6 +82,6 @@ impl Registry {
         let given_away = watch::Sender::new(false);
         let standing = Standing { id, opened: clock::now(), silent: false, away: None };
         self.add(&Holder::Place(given_away.clone()), standing, owner, limits)?;
-        Ok(SessionPlace { registry: Arc::clone(self), id, given_away })
+        Ok(SessionPlace { registry: Arc::clone(self), id, patience: limits.resume_window, given_away })
     }
 }

@@ -187,13 +187,17 @@ async fn a_first_message_makes_a_session_give_way_whose_client_is_away() {
 // ---- places for sessions of other kinds -------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_not_in_use_makes_room_the_longest_idle_first() {
-    let sse = builder().max_sessions(3).build().unwrap();
+async fn a_place_that_was_out_of_use_for_a_resume_window_makes_room_the_longest_so_first() {
+    let window = Duration::from_secs(20);
+    let sse = builder().max_sessions(3).resume_window(window).build().unwrap();
     let places: Vec<_> = (0..3).map(|_| sse.take_place().unwrap()).collect();
     assert!(sse.take_place().is_none() && !sse.has_room());
     places[1].set_in_use(false);
     pass(Duration::from_secs(1)).await;
     places[0].set_in_use(false);
+    pass(window - Duration::from_millis(1001)).await;
+    assert!(sse.take_place().is_none() && !sse.has_room());
+    pass(Duration::from_secs(2)).await;
     assert!(sse.has_room());
     let (stream, _session) = sse.connect(&empty(get()));
     assert_eq!(stream.status(), 200);
