@@ -1,5 +1,7 @@
 //! The settings of a transport, each with its unit, range, default and what it can cost.
 
+mod sessions;
+
 use std::time::Duration;
 
 use crate::{
@@ -392,9 +394,23 @@ impl Builder {
 
     // ---- sessions -----------------------------------------------------------------------------------
 
-    /// How many sessions there may be; beyond, one whose client is away makes room, else a GET gets 503
-    /// with `Retry-After`. Default: 10,000; at least 1. As many apps of sessions that are closed may still be
-    /// at their end (see [`app_grace`](Self::app_grace)); beyond, a GET gets 503 too.
+    /// How many sessions there may be. Default: 10,000; at least 1.
+    ///
+    /// Beyond, another session makes room ([`CloseReason::Evicted`](crate::CloseReason)), in this order; if
+    /// none can, the new one gets 503 with `Retry-After`:
+    ///
+    /// 1. one whose client has never said anything (no POST brought a message) and has left;
+    /// 2. one whose client has never said anything for longer than [`silent_grace`](Self::silent_grace): of
+    ///    the address with most of those, the oldest;
+    /// 3. one whose client is away, the longest away first; a [`SessionPlace`](crate::SessionPlace) counts as
+    ///    that when it was out of use for a [`resume_window`](Self::resume_window).
+    ///
+    /// A client that has said something and is there never makes room. At the bounds per principal and per
+    /// address, sessions of the same principal or address make room in the same order, without regard to
+    /// which address has most.
+    ///
+    /// As many apps of sessions that are closed may still be at their end (see
+    /// [`app_grace`](Self::app_grace)); beyond, a GET gets 503 too.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -476,6 +492,9 @@ impl Builder {
         let positive = [
             ("max_sessions", self.limits.max_sessions),
             ("max_sessions_per_principal", self.limits.max_sessions_per_principal),
+            ("max_sessions_per_address", self.limits.max_sessions_per_address),
+            ("sessions_per_second_per_address", self.limits.sessions_per_second_per_address as usize),
+            ("max_silent_sessions", self.limits.max_silent_sessions.unwrap_or(1)),
             ("max_body_bytes", self.limits.body_bytes),
             ("max_outbound_message_bytes", self.limits.outbound_message_bytes),
             ("inbound_queue", self.limits.inbound_messages.min(self.limits.inbound_bytes)),
@@ -494,6 +513,7 @@ impl Builder {
             ("body_timeout", self.limits.body_timeout),
             ("post_wait", self.limits.post_wait),
             ("app_grace", self.limits.app_grace),
+            ("silent_grace", self.limits.silent_grace),
             ("shutdown_spread", self.limits.shutdown_spread),
         ];
         if let Some((setting, _)) = times.into_iter().find(|(_, time)| *time > clock::FAR) {

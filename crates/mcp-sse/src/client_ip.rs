@@ -2,11 +2,14 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use http::Extensions;
+
 /// The address of the client that a request comes from.
 ///
 /// `Server` puts it into the extensions of each request that comes over TCP: the peer of the
 /// connection, or what a trusted proxy says about it. Under another server, a layer of your own may put it
-/// there; then the bounds per address hold there too.
+/// there; then the bounds per address hold there too. With the feature `axum`, axum's
+/// `ConnectInfo<SocketAddr>` is read where there is no `ClientIp`.
 ///
 /// ```
 /// use mcp_sse::ClientIp;
@@ -21,6 +24,16 @@ use std::net::{IpAddr, Ipv6Addr};
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
+    /// Whose request has these extensions, if they say so.
+    pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
+        extensions.get().copied().or_else(|| connected(extensions))
+    }
+
+    /// Whether it is an address of this machine. Those are not bounded: a proxy may stand there.
+    pub(crate) fn is_loopback(self) -> bool {
+        self.0.to_canonical().is_loopback()
+    }
+
     /// What counts as one address where something is bounded per address: an IPv4 address, or the /64
     /// network of an IPv6 address, since one host has all of those. An IPv4 address that is written as an
     /// IPv6 one (`::ffff:192.0.2.7`) is the IPv4 address.
@@ -43,4 +56,15 @@ impl ClientIp {
             address => address,
         }
     }
+}
+
+#[cfg(feature = "axum")]
+fn connected(extensions: &Extensions) -> Option<ClientIp> {
+    let peer = extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()?;
+    Some(ClientIp(peer.0.ip()))
+}
+
+#[cfg(not(feature = "axum"))]
+fn connected(_: &Extensions) -> Option<ClientIp> {
+    None
 }

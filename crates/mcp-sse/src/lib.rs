@@ -98,7 +98,8 @@ pub use self::{
     session::{
         CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver, id::SessionId,
     },
-    transport::{ConfigError, SessionPlace, Shutdown, SseServerTransport},
+    sessions::SessionPlace,
+    transport::{ConfigError, Shutdown, SseServerTransport},
 };
 
 #[cfg(feature = "server")]

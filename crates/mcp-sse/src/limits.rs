@@ -10,6 +10,11 @@ const MIB: usize = 1024 * KIB;
 pub(crate) struct Limits {
     pub(crate) max_sessions: usize,
     pub(crate) max_sessions_per_principal: usize,
+    pub(crate) max_sessions_per_address: usize,
+    pub(crate) sessions_per_second_per_address: u32,
+    /// `None`: they count with the others.
+    pub(crate) max_silent_sessions: Option<usize>,
+    pub(crate) silent_grace: Duration,
     pub(crate) body_bytes: usize,
     pub(crate) body_timeout: Duration,
     pub(crate) post_wait: Duration,
@@ -43,6 +48,10 @@ impl Default for Limits {
         Self {
             max_sessions: 10_000,
             max_sessions_per_principal: 1_000,
+            max_sessions_per_address: 1_000,
+            sessions_per_second_per_address: 50,
+            max_silent_sessions: None,
+            silent_grace: Duration::from_secs(5),
             body_bytes: 4 * MIB,
             body_timeout: Duration::from_secs(30),
             post_wait: Duration::from_secs(1),

@@ -66,6 +66,20 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_sessions: Option<usize>,
 
+    /// Sessions at the most in which the client has said nothing yet, beside --max-sessions [default: 4 times
+    /// --max-sessions if a session may start a program; else they count with the others]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_silent_sessions: Option<usize>,
+
+    /// Sessions of one address at the most (of IPv6, of a /64 network); loopback has no bound
+    /// [default: 1000; 200 if a session may start a program]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    max_sessions_per_address: Option<usize>,
+
+    /// Sessions that one address may open a second, five times as many at once; loopback has no bound
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    sessions_per_second_per_address: u32,
+
     /// Bytes of a client's message at the most
     #[arg(long, value_name = "BYTES", default_value_t = 4 * 1024 * 1024, value_parser = at_least_one)]
     pub(crate) max_body_bytes: usize,
@@ -94,6 +108,11 @@ pub(crate) struct Limits {
 /// Sessions that cost little, and sessions that may be a program each.
 const MANY: usize = 10_000;
 const PROGRAMS: usize = 256;
+/// Of one address: 200 people with five sessions each, or with one program each, which leaves some to others.
+const MANY_OF_ADDRESS: usize = 1_000;
+const PROGRAMS_OF_ADDRESS: usize = 200;
+/// A session in which nothing was said has no program.
+const SILENT_FOR_EACH: usize = 4;
 
 impl Listen {
     pub(crate) fn address(&self) -> SocketAddr {
@@ -120,18 +139,24 @@ impl Listen {
         }
         security.allowed_origins.extend(allowed_origin.iter().cloned());
         let sessions = limits.max_sessions(programs);
+        let silent = limits.max_silent_sessions(programs);
         let mut builder = SseServerTransport::builder(&self.message_path)
             .security(security)
             .cors(self.cors)
             .trust_forwarded_prefix(self.trust_forwarded_prefix)
             .max_sessions(sessions)
-            .max_sessions_per_principal(sessions)
+            .max_sessions_per_principal(sessions.saturating_add(silent.unwrap_or(0)))
+            .max_sessions_per_address(limits.max_sessions_per_address(programs))
+            .sessions_per_second_per_address(limits.sessions_per_second_per_address)
             .max_body_bytes(limits.max_body_bytes)
             .max_outbound_message_bytes(limits.max_message_bytes)
             .requests_in_flight(limits.max_requests_in_flight, 1024 * 1024)
             .keep_alive(limits.keep_alive)
             .resume_window(limits.resume_window)
             .stall_timeout(limits.stall_timeout);
+        if let Some(silent) = silent {
+            builder = builder.max_silent_sessions(silent);
+        }
         if let Some(prefix) = mount_prefix {
             builder = builder.mount_prefix(prefix);
         }
@@ -180,5 +205,15 @@ pub(crate) fn check_path(option: &str, path: &str) -> Result<(), String> {
 impl Limits {
     pub(crate) fn max_sessions(&self, programs: bool) -> usize {
         self.max_sessions.unwrap_or(if programs { PROGRAMS } else { MANY })
+    }
+
+    /// The bound on those in which nothing was said, if it is one of their own.
+    pub(crate) fn max_silent_sessions(&self, programs: bool) -> Option<usize> {
+        let default = || programs.then(|| self.max_sessions(programs).saturating_mul(SILENT_FOR_EACH));
+        self.max_silent_sessions.or_else(default)
+    }
+
+    fn max_sessions_per_address(&self, programs: bool) -> usize {
+        self.max_sessions_per_address.unwrap_or(if programs { PROGRAMS_OF_ADDRESS } else { MANY_OF_ADDRESS })
     }
 }

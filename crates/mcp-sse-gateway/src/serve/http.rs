@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use tower_service::Service;
 
 use super::servers::Table;
-use crate::args::Http;
+use crate::{args::Http, front};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -65,7 +65,10 @@ impl Beside {
         let opens = parts.method == Method::POST && !parts.headers.contains_key("mcp-session-id");
         let mut response = if opens && named.is_retired() {
             text(StatusCode::NOT_FOUND, "there is nothing here any more\n")
-        } else if opens && (self.draining.load(Ordering::Acquire) || !self.table.transport.has_room()) {
+        } else if opens
+            && (self.draining.load(Ordering::Acquire)
+                || !self.table.transport.has_room_for(&parts.extensions))
+        {
             tracing::warn!(
                 "a session over Streamable HTTP was refused: the gateway is full or shutting down"
             );
@@ -74,7 +77,8 @@ impl Beside {
             busy
         } else if let Some(mcp) = &named.mcp {
             let deletes = parts.method == Method::DELETE;
-            let response = mcp.handle(Request::from_parts(parts, body)).await;
+            let client = parts.extensions.clone();
+            let response = front::http::of_client(client, mcp.handle(Request::from_parts(parts, body))).await;
             if deletes && response.status() == StatusCode::ACCEPTED { no_content() } else { response }
         } else {
             text(StatusCode::NOT_FOUND, "there is nothing here\n")
@@ -87,11 +91,11 @@ impl Beside {
     fn ready(&self) -> Answer {
         let draining = self.draining.load(Ordering::Acquire);
         let ready = !draining && self.table.has_room();
-        let (sse, http) = self.table.session_counts();
+        let (sse, silent, http) = self.table.session_counts();
         let body = serde_json::json!({
             "ready": ready,
             "draining": draining,
-            "sessions": { "sse": sse, "streamable_http": http, "max": self.table.max_sessions() },
+            "sessions": { "sse": sse, "silent": silent, "streamable_http": http, "max": self.table.max_sessions() },
         });
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut response = Response::new(Full::from(format!("{body}\n")).boxed());

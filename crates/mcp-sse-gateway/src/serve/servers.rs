@@ -148,17 +148,22 @@ impl Table {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more session would be taken.
+    /// Whether one more session would be taken, and its program started.
     pub(super) fn has_room(&self) -> bool {
-        self.transport.has_room() && self.children.has_room()
+        // Where sessions have all the places for programs, one of them makes room, or the transport says no.
+        let begun =
+            || self.lock().values().map(|named| named.sessions.load(Ordering::Acquire)).sum::<usize>();
+        self.transport.has_room() && (self.children.has_room() || begun() >= self.settings.max_sessions)
     }
 
     pub(super) fn max_sessions(&self) -> usize {
         self.settings.max_sessions
     }
 
-    pub(super) fn session_counts(&self) -> (usize, usize) {
-        (self.transport.session_count(), self.http_sessions.open())
+    /// Over SSE, those of them in which nothing was said, and over Streamable HTTP.
+    pub(super) fn session_counts(&self) -> (usize, usize, usize) {
+        let Self { transport, http_sessions, .. } = self;
+        (transport.session_count(), transport.silent_session_count(), http_sessions.open())
     }
 
     /// The server whose Streamable HTTP stands at this path of a request.

@@ -11,5 +11,6 @@ mod endings;
 mod help;
 mod isolation;
 mod relay;
+mod strangers;
 mod tls;
 mod upstream;

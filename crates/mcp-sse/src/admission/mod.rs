@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 pub(crate) use self::authority::{Authority, Origin, Pattern};
 pub(crate) use self::security::Names;
 pub use self::{cors::Guarded, principal::Principal, security::TransportSecuritySettings};
-use crate::body::Body;
+use crate::{body::Body, sessions::Full};
 
 /// A request whose method, content type, host and origin were checked.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub(crate) enum Rejection {
     DuplicateRequestId,
     SessionBusy,
     TooManySessions,
+    TooManySessionsOfAddress,
     ShuttingDown,
     NoRandomness,
 }
@@ -57,7 +58,10 @@ impl Rejection {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::SessionNotFound => StatusCode::NOT_FOUND,
-            Self::SessionBusy | Self::TooManySessions | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SessionBusy
+            | Self::TooManySessions
+            | Self::TooManySessionsOfAddress
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -78,6 +82,7 @@ impl Rejection {
             Self::DuplicateRequestId => "A request with this id is still in flight",
             Self::SessionBusy => "Session is busy, try again",
             Self::TooManySessions => "Too many sessions, try again later",
+            Self::TooManySessionsOfAddress => "Too many sessions from this address, try again later",
             Self::ShuttingDown => "Server is shutting down",
             Self::NoRandomness => "Could not make a session ID",
         }
@@ -93,6 +98,16 @@ impl Rejection {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
+    }
+}
+
+impl From<Full> for Rejection {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Draining => Self::ShuttingDown,
+            Full::Sessions | Full::SilentSessions | Full::SessionsOfPrincipal => Self::TooManySessions,
+            Full::SessionsOfAddress | Full::RateOfAddress => Self::TooManySessionsOfAddress,
+        }
     }
 }
 

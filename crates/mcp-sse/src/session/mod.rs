@@ -123,7 +123,7 @@ pub enum CloseReason {
     AppEnded,
     /// The client did not read what waited for it until the deadline.
     Stalled,
-    /// The client was away, and a new session needed the place.
+    /// Another session needed the place, and this one's client was away, or had never said anything.
     Evicted,
     /// [`SessionHandle::close`] was called.
     ClosedByServer,
@@ -149,7 +149,7 @@ impl fmt::Display for CloseReason {
             Self::ClientGone => "client gone",
             Self::AppEnded => "app ended",
             Self::Stalled => "client did not read",
-            Self::Evicted => "evicted while the client was away",
+            Self::Evicted => "evicted for another session",
             Self::ClosedByServer => "closed by the server",
             Self::Shutdown => "shutdown",
         })

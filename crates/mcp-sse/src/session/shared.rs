@@ -32,7 +32,7 @@ use crate::{
     endpoint::EndpointPath,
     limits::Limits,
     message::Message,
-    sessions::{AppRuns, Registry},
+    sessions::{AppRuns, Full, Registry},
 };
 
 /// Starts the app of a session; called once, at the session's first message.
@@ -51,6 +51,8 @@ pub(crate) struct Shared {
     start_app: Mutex<Option<StartApp>>,
     /// Whether `start_app` may still hold something; spares a lock for each message.
     app_is_due: AtomicBool,
+    /// Whether its client has said something; spares the registry's lock for each message.
+    spoken: AtomicBool,
     registry: Arc<Registry>,
 }
 
@@ -83,6 +85,7 @@ impl Shared {
             core: Mutex::new(Core::new(id, Arc::clone(limits), opened)),
             closed: Notify::new(),
             app_is_due: AtomicBool::new(start_app.is_some()),
+            spoken: AtomicBool::new(false),
             start_app: Mutex::new(start_app),
             registry: Arc::clone(registry),
         })
@@ -101,7 +104,7 @@ impl Shared {
             let result = operation(&mut core);
             let actions = core.take_actions();
             if let Some(detached) = actions.detached {
-                self.registry.set_detached(self.id, self.principal.as_ref(), detached);
+                self.registry.set_away(self.id, detached);
             }
             self.reschedule(&mut core);
             let closed = actions.closed.map(|reason| (reason, core.figures));
@@ -111,7 +114,7 @@ impl Shared {
             tracing::info!(session = %self.id, "the client has left; its session waits for it");
         }
         if let Some((reason, figures)) = closed {
-            self.registry.remove(self.id, self.principal.as_ref());
+            self.registry.remove(self.id);
             self.closed.notify_waiters();
             tracing::info!(
                 session = %self.id,
@@ -165,7 +168,28 @@ impl Shared {
         });
     }
 
+    /// Makes room for another session, if nothing was said in this one or its client is away.
+    pub(crate) fn give_way(&self) {
+        self.with(|core, now| {
+            if self.spoken.load(Ordering::Acquire) {
+                core.close_if_detached(CloseReason::Evicted, now);
+            } else {
+                core.close(CloseReason::Evicted, now);
+            }
+        });
+    }
+
     // ---- POST ---------------------------------------------------------------------------------------
+
+    /// Notes that the client says something, before it is taken. From then on the session counts with those
+    /// that have said something.
+    pub(crate) fn speak(&self) -> Result<(), Full> {
+        if !self.spoken.load(Ordering::Acquire) {
+            self.registry.speak(self.id, &self.limits)?;
+            self.spoken.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
 
     /// Waits for room in the inbound queue, at most `wait`.
     pub(crate) async fn reserve(

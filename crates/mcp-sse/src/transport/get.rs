@@ -7,15 +7,15 @@ use http::{HeaderValue, Response, header, request::Parts};
 
 use super::{Inner, SseServerTransport};
 use crate::{
-    Principal, SessionId,
+    SessionId,
     admission::{self, Admitted, Rejection},
     body::Body,
-    clock, event,
+    event,
     session::{
         id::EventId,
         shared::{Shared, StartApp},
     },
-    sessions::Full,
+    sessions::Owner,
 };
 
 impl SseServerTransport {
@@ -75,23 +75,9 @@ impl SseServerTransport {
             tracing::error!(%error, "the system gave no random bytes for a session id");
             Rejection::NoRandomness
         })?;
-        let principal = parts.extensions.get::<Principal>().cloned();
-        let session = Shared::new(id, principal, endpoint, limits, registry, start_app);
-        registry.open(&session, limits).map_err(|full| match full {
-            Full::Draining => Rejection::ShuttingDown,
-            Full::Sessions => {
-                if let Some(left_out) = registry.full_lines.line(clock::now()) {
-                    tracing::warn!(limit = limits.max_sessions, left_out, "stream refused: too many sessions; raise max_sessions if this load is expected");
-                }
-                Rejection::TooManySessions
-            }
-            Full::SessionsOfPrincipal => {
-                if let Some(left_out) = registry.full_lines.line(clock::now()) {
-                    tracing::warn!(limit = limits.max_sessions_per_principal, left_out, "stream refused: too many sessions of one principal; raise max_sessions_per_principal if this is expected");
-                }
-                Rejection::TooManySessions
-            }
-        })?;
+        let owner = Owner::of(&parts.extensions);
+        let session = Shared::new(id, owner.principal().cloned(), endpoint, limits, registry, start_app);
+        registry.open(&session, &owner, limits)?;
         tracing::info!(session = %id, endpoint = endpoint.as_str(), "session opened");
         let event_id = limits.resumes().then_some(EventId { session: id, sequence: 0 });
         let response = self.stream(parts, &session, event_id, 0);

@@ -23,7 +23,7 @@ use crate::{
         CloseReason,
         shared::{Shared, StartApp},
     },
-    sessions::Registry,
+    sessions::{Owner, Registry, SessionPlace},
 };
 
 /// Serves MCP clients over HTTP+SSE: `GET` opens a stream, `POST` takes the client's messages.
@@ -59,30 +59,6 @@ struct Inner {
     cors: bool,
     limits: Arc<Limits>,
     sessions: Arc<Sessions>,
-}
-
-/// A place that is taken among a transport's sessions; see [`SseServerTransport::take_place`].
-///
-/// ```
-/// use mcp_sse::{SessionPlace, SseServerTransport};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sse = SseServerTransport::new("/messages/")?;
-/// let place: Option<SessionPlace> = sse.take_place();
-/// # assert!(place.is_some());
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct SessionPlace {
-    registry: Arc<Registry>,
-}
-
-impl Drop for SessionPlace {
-    fn drop(&mut self) {
-        self.registry.give_place();
-    }
 }
 
 /// The sessions of a transport and of those [beside](SseServerTransport::beside) it; dropped with the last.
@@ -389,8 +365,8 @@ impl SseServerTransport {
     }
 
     /// Takes a place among [`max_sessions`](Builder::max_sessions) for a session of another kind, over
-    /// Streamable HTTP say, until it is dropped. `None`: all are taken, or the transport is shut down. A
-    /// session whose client is away makes room, as for a new one of ours.
+    /// Streamable HTTP say, until it is dropped. `None`: all are taken, or the transport is shut down. Others
+    /// make room for it as for a new session of ours; see [`SessionPlace`] for how it makes room itself.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -404,13 +380,33 @@ impl SseServerTransport {
     /// # }
     /// ```
     pub fn take_place(&self) -> Option<SessionPlace> {
-        let registry = &self.inner.sessions.registry;
-        registry.take_place(&self.inner.limits).ok()?;
-        Some(SessionPlace { registry: Arc::clone(registry) })
+        self.take_place_for(&http::Extensions::new())
     }
 
-    /// Whether a new session would be taken now: not shutting down, and not at
-    /// [`max_sessions`](Builder::max_sessions) with every client there.
+    /// The same for the client whose request has these extensions: its [`ClientIp`](crate::ClientIp) and its
+    /// [`Principal`] say whose session it is, for the bounds per address and per principal.
+    ///
+    /// ```
+    /// # use mcp_sse::{ClientIp, SseServerTransport};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::builder("/messages/").max_sessions_per_address(1).build()?;
+    /// let mut request = http::Request::new(());
+    /// request.extensions_mut().insert(ClientIp("192.0.2.7".parse()?));
+    ///
+    /// let place = sse.take_place_for(request.extensions());
+    /// assert!(place.is_some() && sse.take_place_for(request.extensions()).is_none());
+    /// assert!(sse.has_room() && !sse.has_room_for(request.extensions()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_place_for(&self, client: &http::Extensions) -> Option<SessionPlace> {
+        let Inner { limits, sessions, .. } = &*self.inner;
+        sessions.registry.take_place(&Owner::of(client), limits).ok()
+    }
+
+    /// Whether a new session would be taken now: the transport is not shut down, and at no cap, or another
+    /// session would make room.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -423,7 +419,20 @@ impl SseServerTransport {
     /// # }
     /// ```
     pub fn has_room(&self) -> bool {
-        self.inner.sessions.registry.has_room(self.inner.limits.max_sessions)
+        self.has_room_for(&http::Extensions::new())
+    }
+
+    /// The same for the client whose request has these extensions, with the bounds that are its own; see
+    /// [`take_place_for`](Self::take_place_for).
+    ///
+    /// ```
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// assert!(sse.has_room_for(&http::Extensions::new()));
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    pub fn has_room_for(&self, client: &http::Extensions) -> bool {
+        let Inner { limits, sessions, .. } = &*self.inner;
+        sessions.registry.has_room(&Owner::of(client), limits)
     }
 
     /// The open sessions.
@@ -482,6 +491,22 @@ impl SseServerTransport {
     /// ```
     pub fn session_count(&self) -> usize {
         self.inner.sessions.registry.len()
+    }
+
+    /// How many sessions are open in which nothing was said: no POST has brought a message yet.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let (_stream, _session) = sse.connect(&get);
+    /// assert_eq!((sse.session_count(), sse.silent_session_count()), (1, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn silent_session_count(&self) -> usize {
+        self.inner.sessions.registry.silent()
     }
 
     /// The open session with this id; `None` if there is none, or it is closed.

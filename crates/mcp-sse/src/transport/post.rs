@@ -109,6 +109,7 @@ impl SseServerTransport {
         {
             return Err(Rejection::ShuttingDown);
         }
+        session.speak()?;
         Ok(message)
     }
 }

@@ -12,6 +12,7 @@
 
 mod help;
 
+mod addresses;
 mod admission;
 mod bounds;
 mod endings;

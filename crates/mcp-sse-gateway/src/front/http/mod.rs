@@ -8,6 +8,7 @@ mod usage;
 use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, sync::Arc, time::Duration};
 
 use futures_core::Stream;
+use http::Extensions;
 use mcp_sse::SseServerTransport;
 use rmcp::{
     RoleServer, ServerHandler,
@@ -26,6 +27,16 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::session::{HttpReceiver, HttpReply};
 use self::usage::Usages;
 use crate::clock;
+
+tokio::task_local! {
+    /// Whose request is being served. rmcp's service does not tell its sessions.
+    static CLIENT: Extensions;
+}
+
+/// Serves a request whose extensions say whose it is.
+pub(crate) async fn of_client<F: Future>(client: Extensions, served: F) -> F::Output {
+    CLIENT.scope(client, served).await
+}
 
 /// What runs a session, and says why it ended.
 type Run =
@@ -162,7 +173,8 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, Silent), Self::Error> {
         // Looked at before, where a better answer can be given.
-        let place = self.transport.take_place().ok_or(SessionError::SessionServiceTerminated)?;
+        let client = CLIENT.try_with(Clone::clone).unwrap_or_default();
+        let place = self.transport.take_place_for(&client).ok_or(SessionError::SessionServiceTerminated)?;
         let (id, transport) = self.inner.create_session().await?;
         self.figures.open.send_modify(|open| *open += 1);
         let counted = Counted(Arc::clone(&self.figures));
@@ -170,7 +182,8 @@ impl SessionManager for Sessions {
         let (receiver, reply) = session::open(transport, self.bounds, Arc::clone(&self.figures));
         let traffic = reply.traffic();
         let mut run = (self.run)(receiver, reply);
-        let (usage, idle_timeout) = (self.usages.list(Arc::clone(&id)), self.idle_timeout);
+        let (evicted, idle_timeout) = (place.evicted(), self.idle_timeout);
+        let usage = self.usages.list(Arc::clone(&id), place);
         let at_end = over.clone().drop_guard();
         // Enough of it to find it again, and too little to use it.
         let short: String = id.chars().take(8).collect();
@@ -185,6 +198,11 @@ impl SessionManager for Sessions {
                     run.await;
                     "idle"
                 }
+                () = evicted => {
+                    traffic.end();
+                    run.await;
+                    "evicted for another session"
+                }
             };
             let reason = match reason {
                 _ if counted.0.end.is_cancelled() => "shutdown",
@@ -194,7 +212,7 @@ impl SessionManager for Sessions {
             let (messages_in, messages_out) = traffic.so_far();
             let seconds = start.elapsed().as_secs_f64();
             tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
-            drop((at_end, counted, place, usage));
+            drop((at_end, counted, usage));
         };
         tokio::spawn(tracing::Instrument::instrument(session, span));
         Ok((id, Silent(over)))

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
+use mcp_sse::SessionPlace;
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::time::{Instant, sleep_until};
 
@@ -33,14 +34,18 @@ struct State {
     last: Instant,
     /// The client has ended it.
     deleted: bool,
+    /// Among all sessions, until this one is over.
+    place: Option<SessionPlace>,
 }
 
 /// Something that makes a session used, until it is dropped.
 pub(super) struct InUse(Option<Arc<Usage>>);
 
 impl Usages {
-    pub(super) fn list(&self, id: SessionId) -> Listed {
-        let state = State { open: 0, last: clock::now(), deleted: false };
+    pub(super) fn list(&self, id: SessionId, place: SessionPlace) -> Listed {
+        // Most likely the next request uses it; if none comes, it makes room.
+        place.set_in_use(false);
+        let state = State { open: 0, last: clock::now(), deleted: false, place: Some(place) };
         let usage = Arc::new(Usage(Mutex::new(state)));
         self.lock().insert(Arc::clone(&id), Arc::clone(&usage));
         Listed { all: self.clone(), id, usage }
@@ -50,7 +55,9 @@ impl Usages {
     pub(super) fn use_it(&self, id: &SessionId) -> InUse {
         let usage = self.lock().get(id).cloned();
         if let Some(usage) = &usage {
-            usage.lock().open += 1;
+            let mut state = usage.lock();
+            state.open += 1;
+            state.tell_place();
         }
         InUse(usage)
     }
@@ -63,6 +70,14 @@ impl Usages {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Usage>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn tell_place(&self) {
+        if let Some(place) = &self.place {
+            place.set_in_use(self.open > 0);
+        }
     }
 }
 
@@ -101,6 +116,8 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.all.lock().remove(&self.id);
+        // Streams that are still open hold the usage, not the place.
+        self.usage.lock().place = None;
     }
 }
 
@@ -120,6 +137,7 @@ impl Drop for InUse {
             let mut state = usage.lock();
             state.open -= 1;
             state.last = clock::now();
+            state.tell_place();
         }
     }
 }

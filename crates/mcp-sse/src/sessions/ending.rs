@@ -1,0 +1,37 @@
+//! Apps that go on after their sessions.
+
+use std::sync::Arc;
+
+use super::Registry;
+use crate::SessionId;
+
+/// A running app, in the count until it is dropped.
+#[derive(Debug)]
+pub(crate) struct AppRuns {
+    registry: Arc<Registry>,
+    id: SessionId,
+}
+
+impl Registry {
+    /// The app of a session is started; what is returned is for the task that runs it.
+    pub(crate) fn app_runs(self: &Arc<Self>, id: SessionId) -> AppRuns {
+        let mut state = self.lock();
+        match state.by_id.get_mut(&id) {
+            Some(entry) => entry.app = true,
+            // It has closed in the same moment.
+            None => drop(state.ending.insert(id)),
+        }
+        drop(state);
+        AppRuns { registry: Arc::clone(self), id }
+    }
+}
+
+impl Drop for AppRuns {
+    fn drop(&mut self) {
+        let mut state = self.registry.lock();
+        match state.by_id.get_mut(&self.id) {
+            Some(entry) => entry.app = false,
+            None => drop(state.ending.remove(&self.id)),
+        }
+    }
+}
