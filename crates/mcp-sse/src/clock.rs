@@ -13,6 +13,13 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// `now` and this time; of a time that is too long for that, an instant that nobody lives to see.
+#[cfg(feature = "server")]
+pub(crate) fn after(now: Instant, time: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    now + time.min(FAR)
+}
+
 /// Sleeps until `deadline`. Only the driver calls it.
 pub(crate) async fn sleep_until(deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;

@@ -26,4 +26,6 @@ mod rmcp;
 mod server;
 mod shutdown;
 mod sockets;
+#[cfg(feature = "server")]
+mod strangers;
 mod stream;
