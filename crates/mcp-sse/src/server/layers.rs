@@ -31,7 +31,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// [`Server::layer`](super::Server::layer) puts layers in front of.
 ///
 /// ```
-/// use mcp_sse::{Endpoints, RequestBody, Server};
+/// use mcp_sse::{Endpoints, Server};
 /// use tower::{Layer, layer::layer_fn};
 ///
 /// // A layer is anything that makes a service of this one.

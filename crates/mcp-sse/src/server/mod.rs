@@ -304,29 +304,36 @@ impl<F, L> Server<F, L> {
     /// long as without, and an open stream holds a few KiB more.
     ///
     /// ```
-    /// use http::{Request, StatusCode};
-    /// use mcp_sse::{Principal, RequestBody, Server, Session, SseServerTransport};
-    /// use tower::ServiceBuilder;
-    /// use tower_http::{
-    ///     set_header::SetResponseHeaderLayer, validate_request::ValidateRequestHeaderLayer,
-    /// };
+    /// use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+    /// use mcp_sse::{Principal, RequestBody, ResponseBody, Server, Session, SseServerTransport};
+    /// use tower_http::auth::AsyncRequireAuthorizationLayer;
+    ///
+    /// async fn authenticate(
+    ///     mut request: Request<RequestBody>,
+    /// ) -> Result<Request<RequestBody>, Response<ResponseBody>> {
+    ///     let user = match request.headers().get(AUTHORIZATION).map(|value| value.as_bytes()) {
+    ///         Some(b"Bearer alices-secret") => "alice",
+    ///         _ => {
+    ///             let mut refusal = Response::new(ResponseBody::from("Unauthorized"));
+    ///             *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+    ///             return Err(refusal);
+    ///         }
+    ///     };
+    ///     request.extensions_mut().insert(Principal::new(user));
+    ///     Ok(request)
+    /// }
     ///
     /// # async fn app(_: Session) {}
-    /// // Who this is: looked up in a table, say.
-    /// let tell_who = |mut request: Request<RequestBody>| {
-    ///     if let Some(user) = request.headers().get("x-user").cloned() {
-    ///         request.extensions_mut().insert(Principal::new(user));
-    ///     }
-    ///     request
-    /// };
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let sse = SseServerTransport::new("/messages/")?;
-    /// let server = Server::new().mount("/sse", &sse, app).layer(
-    ///     ServiceBuilder::new()
-    ///         .layer(ValidateRequestHeaderLayer::accept("*/*"))
-    ///         .map_request(tell_who),
-    /// );
-    /// # drop(server);
-    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// let server = Server::new()
+    ///     .mount("/sse", &sse, app)
+    ///     .layer(AsyncRequireAuthorizationLayer::new(authenticate));
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # server.serve(listener, async {}, std::time::Duration::ZERO).await;
+    /// # Ok(())
+    /// # }
     /// ```
     #[must_use]
     pub fn layer<M>(self, layer: M) -> Server<F, Stack<L, M>> {

@@ -16,6 +16,8 @@ mod admission;
 mod bounds;
 mod endings;
 mod handles;
+#[cfg(feature = "server")]
+mod layers;
 mod logs;
 mod mount;
 mod pages;

@@ -10,15 +10,15 @@ use tokio::{
 
 use crate::help::Server;
 
-pub(super) const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Serves both endpoints and `/health`.
-pub(super) async fn serve(server: &Server) -> SocketAddr {
+pub(crate) async fn serve(server: &Server) -> SocketAddr {
     serve_as(server, |server| server).await
 }
 
-pub(super) async fn serve_as(
+pub(crate) async fn serve_as(
     server: &Server,
     set: impl FnOnce(mcp_sse::Server<axum::Router>) -> mcp_sse::Server<axum::Router>,
 ) -> SocketAddr {
@@ -33,7 +33,7 @@ pub(super) async fn serve_as(
 }
 
 /// Time that moves only when it is told to. What waits for a socket then waits for as long as it takes.
-pub(super) struct Clock {
+pub(crate) struct Clock {
     address: SocketAddr,
     /// While a blocking task runs, tokio's clock does not move by itself.
     _held: std::sync::mpsc::Sender<()>,
@@ -41,7 +41,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// Stops the clock. Whatever the server was told before, it has read.
-    pub(super) async fn stop(address: SocketAddr) -> Self {
+    pub(crate) async fn stop(address: SocketAddr) -> Self {
         let (held, release) = std::sync::mpsc::channel();
         tokio::task::spawn_blocking(move || release.recv());
         let clock = Self { address, _held: held };
@@ -51,7 +51,7 @@ impl Clock {
     }
 
     /// A few requests of somebody else: what was sent before them has arrived and was looked at.
-    pub(super) async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         for _ in 0..3 {
             let mut socket = TcpStream::connect(self.address).await.unwrap();
             socket.write_all(b"GET /health HTTP/1.0\r\n\r\n").await.unwrap();
@@ -61,12 +61,12 @@ impl Clock {
         }
     }
 
-    pub(super) async fn step(&self) {
+    pub(crate) async fn step(&self) {
         tokio::time::advance(SECOND).await;
         self.settle().await;
     }
 
-    pub(super) async fn pass(&self, seconds: u32) {
+    pub(crate) async fn pass(&self, seconds: u32) {
         for _ in 0..seconds {
             self.step().await;
         }
@@ -74,7 +74,7 @@ impl Clock {
 
     /// How many seconds it takes until the server closes this connection, and what it says meanwhile.
     /// `each` is what the stranger does in every second.
-    pub(super) async fn until_closed(
+    pub(crate) async fn until_closed(
         &self,
         raw: &mut Raw,
         mut each: impl AsyncFnMut(&mut Raw, u32),
@@ -90,25 +90,25 @@ impl Clock {
         panic!("it is still open; it said {:?}", String::from_utf8_lossy(&heard));
     }
 
-    pub(super) async fn until_silent_one_is_closed(&self, raw: &mut Raw) -> (u32, String) {
+    pub(crate) async fn until_silent_one_is_closed(&self, raw: &mut Raw) -> (u32, String) {
         let (seconds, heard) = self.until_closed(raw, async |_, _| ()).await;
         (seconds, String::from_utf8(heard).unwrap())
     }
 }
 
-pub(super) struct Raw(pub(super) TcpStream);
+pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
-    pub(super) async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
-    pub(super) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// What comes, up to and with this text.
-    pub(super) async fn hear(&mut self, until: &str) -> String {
+    pub(crate) async fn hear(&mut self, until: &str) -> String {
         let mut heard = Vec::new();
         while !heard.ends_with(until.as_bytes()) {
             heard.push(self.0.read_u8().await.unwrap());
@@ -117,7 +117,7 @@ impl Raw {
     }
 
     /// Whether the server has closed it; what it said before is `heard`.
-    pub(super) fn is_closed(&self, heard: &mut Vec<u8>) -> bool {
+    pub(crate) fn is_closed(&self, heard: &mut Vec<u8>) -> bool {
         loop {
             let mut room = [0; 4096];
             match self.0.try_read(&mut room) {
@@ -132,18 +132,18 @@ impl Raw {
 
 // ---- HTTP/2 ---------------------------------------------------------------------------------------------
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const CONTINUATION: u8 = 9;
-pub(super) const ACK: u8 = 1;
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     frame.extend_from_slice(&[kind, flags]);
     frame.extend_from_slice(&stream.to_be_bytes());
@@ -152,14 +152,14 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 }
 
 /// `INITIAL_WINDOW_SIZE`: what the server may send on a stream unasked.
-pub(super) fn settings_with_window(window: u32) -> Vec<u8> {
+pub(crate) fn settings_with_window(window: u32) -> Vec<u8> {
     let mut payload = vec![0, 4];
     payload.extend_from_slice(&window.to_be_bytes());
     frame(SETTINGS, 0, 0, &payload)
 }
 
 /// The head of a GET, as HPACK.
-pub(super) fn get_block(path: &str) -> Vec<u8> {
+pub(crate) fn get_block(path: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
     block.extend_from_slice(path.as_bytes());
     block.extend_from_slice(&[0x01, 9]);
@@ -167,27 +167,27 @@ pub(super) fn get_block(path: &str) -> Vec<u8> {
     block
 }
 
-pub(super) fn get(stream: u32, path: &str) -> Vec<u8> {
+pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &get_block(path))
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Frame {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A client that answers pings and takes the server's settings, and else says only what it is told to.
-pub(super) struct Http2 {
-    pub(super) write: tokio::sync::mpsc::Sender<Vec<u8>>,
+pub(crate) struct Http2 {
+    pub(crate) write: tokio::sync::mpsc::Sender<Vec<u8>>,
     frames: tokio::sync::mpsc::Receiver<Frame>,
     reading: JoinHandle<()>,
 }
 
 impl Http2 {
-    pub(super) async fn connect(address: SocketAddr, window: u32) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, window: u32) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         let (mut read, mut socket) = socket.into_split();
         let (write, mut to_write) = tokio::sync::mpsc::channel::<Vec<u8>>(1000);
@@ -223,12 +223,12 @@ impl Http2 {
         this
     }
 
-    pub(super) async fn say(&self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn say(&self, bytes: impl AsRef<[u8]>) {
         self.write.send(bytes.as_ref().to_vec()).await.unwrap();
     }
 
     /// The next frame of this kind on this stream.
-    pub(super) async fn frame(&mut self, kind: u8, stream: u32) -> Frame {
+    pub(crate) async fn frame(&mut self, kind: u8, stream: u32) -> Frame {
         loop {
             let frame = self.frames.recv().await.expect("an open connection");
             if (frame.kind, frame.stream) == (kind, stream) {
@@ -238,16 +238,16 @@ impl Http2 {
     }
 
     /// What has come by now.
-    pub(super) fn heard(&mut self) -> Vec<Frame> {
+    pub(crate) fn heard(&mut self) -> Vec<Frame> {
         std::iter::from_fn(|| self.frames.try_recv().ok()).collect()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.reading.is_finished()
     }
 
     /// How many seconds it takes until the server closes the connection.
-    pub(super) async fn until_closed(&mut self, clock: &Clock, mut each: impl AsyncFnMut(&Self)) -> u32 {
+    pub(crate) async fn until_closed(&mut self, clock: &Clock, mut each: impl AsyncFnMut(&Self)) -> u32 {
         for second in 0..400 {
             if self.is_closed() {
                 return second;

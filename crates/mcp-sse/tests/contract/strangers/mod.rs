@@ -5,5 +5,7 @@
 
 mod bodies;
 mod heads;
-mod help;
+pub(crate) mod help;
 mod http2;
+mod settings;
+mod slow;
