@@ -70,6 +70,15 @@ impl Body {
         Self(Kind::Text(text))
     }
 
+    /// The session of a stream.
+    #[cfg(feature = "server")]
+    pub(crate) fn session(&self) -> Option<Arc<Shared>> {
+        match &self.0 {
+            Kind::Stream(stream) => Some(Arc::clone(&stream.session)),
+            Kind::Text(_) => None,
+        }
+    }
+
     /// The stream, or the text.
     #[cfg(feature = "server")]
     pub(crate) fn into_stream(self) -> Result<Stream, &'static str> {

@@ -16,6 +16,11 @@ pub(crate) fn now() -> Instant {
 /// As far as deadlines go: sums of an instant and a longer time might not exist.
 pub(crate) const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// `now` and this time, a year at the most.
+pub(crate) fn after(now: Instant, time: Duration) -> Instant {
+    now + time.min(FAR)
+}
+
 /// Sleeps until `deadline`. Only the driver calls it.
 pub(crate) async fn sleep_until(deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;

@@ -61,18 +61,21 @@ fn describe(parts: &http::request::Parts) -> Vec<String> {
 pub fn plain(bytes: &[u8]) -> Plain {
     match head::read(bytes) {
         head::Read::Partial => Plain::Partial,
-        head::Read::Other => Plain::Other,
-        head::Read::Request(request) => {
-            Plain::Request { head: describe(&request.parts), body: request.body, length: request.length }
+        head::Read::Other | head::Read::Http2 => Plain::Other,
+        head::Read::Request(head::Plain { parts, body: Some(body), length, .. }) => {
+            Plain::Request { head: describe(&parts), body, length }
         }
+        // Its body is not there whole.
+        head::Read::Request(_) => Plain::Partial,
     }
 }
 
 /// What is read of `second` behind the request `first`, if its head is known from there.
 pub fn plain_after(first: &[u8], second: &[u8]) -> Option<Plain> {
     let head::Read::Request(request) = head::read(first) else { return None };
-    let (body, other, length) = request.known?.read(second)?;
+    let head::Again { body, other_length, length } = request.known?.read(second)?;
+    let Some(body) = body else { return Some(Plain::Partial) };
     let head = Head::new(request.parts);
-    let head = other.map_or_else(|| head.clone(), |length| head.with_length(length));
+    let head = other_length.map_or_else(|| head.clone(), |length| head.with_length(length));
     Some(Plain::Request { head: describe(head.parts()), body, length })
 }

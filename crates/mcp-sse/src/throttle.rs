@@ -11,7 +11,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// One kind of line. May be a `static`.
 #[derive(Debug)]
-pub(crate) struct Throttle(Mutex<State>);
+pub(crate) struct Throttle {
+    lines: u32,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -22,17 +25,22 @@ struct State {
 
 impl Throttle {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(State { window: None, lines: 0, left_out: 0 }))
+        Self::of(LINES)
+    }
+
+    /// For a line that says the same each time: fewer will do.
+    pub(crate) const fn of(lines: u32) -> Self {
+        Self { lines, state: Mutex::new(State { window: None, lines: 0, left_out: 0 }) }
     }
 
     /// Whether a line may be written now; if so, how many were left out since the last one.
     pub(crate) fn line(&self, now: Instant) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.window.is_none_or(|start| now.saturating_duration_since(start) >= WINDOW) {
             state.window = Some(now);
             state.lines = 0;
         }
-        if state.lines < LINES {
+        if state.lines < self.lines {
             state.lines += 1;
             Some(std::mem::take(&mut state.left_out))
         } else {

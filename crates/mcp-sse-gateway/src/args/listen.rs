@@ -54,6 +54,10 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = at_least_one)]
     pub(crate) max_connections: usize,
 
+    /// How long the head of a request may take from its first byte; 1s at the least
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) header_timeout: Duration,
+
     /// How long requests in flight may take to finish at a shutdown
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) shutdown_timeout: Duration,

@@ -53,6 +53,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     Server::new()
         .mount(&listen.sse_path, &transport, app)
         .max_connections(listen.max_connections)
+        .header_timeout(listen.header_timeout)
         .max_unacknowledged(limits.stall_timeout + STALL_MARGIN)
         .serve(listener, end, LAST_PATIENCE)
         .await;

@@ -88,6 +88,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     };
     server
         .max_connections(args.listen.max_connections)
+        .header_timeout(args.listen.header_timeout)
         .max_unacknowledged(args.limits.stall_timeout + STALL_MARGIN)
         .fallback(beside.clone())
         .serve(listener, end, LAST_PATIENCE)

@@ -132,3 +132,22 @@ fn an_address_that_is_not_loopback_serves_the_names_it_is_told_and_loopback_ones
     assert!(status("localhost:1").contains("200"));
     assert!(status("evil.example.com").contains("421"));
 }
+
+#[test]
+fn strangers_who_say_half_of_something_give_their_places_back() {
+    let program = Program::demo(&["--max-connections", "8", "--header-timeout", "1s"]);
+    let strangers: Vec<_> = (0..8)
+        .map(|number| {
+            let mut stream = TcpStream::connect(&program.address).unwrap();
+            // Of HTTP/2's beginning and of HTTP/1.1's; or the whole of HTTP/2's, and nothing more.
+            let half =
+                ["PRI * HTTP/2.0\r\n", "GET /sse HTTP/1.1\r\nhost: lo", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"];
+            stream.write_all(half[number % 3].as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    // It waits, and is served.
+    let client = program.connect();
+    client.accepted(PING);
+    drop(strangers);
+}

@@ -9,46 +9,42 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
-    time::Duration,
+    time::Instant,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, request::Parts};
+use http::{Request, Response, StatusCode, request::Parts};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     net::TcpStream,
     sync::futures::Notified,
-    time::{Instant, Sleep, sleep_until},
+    time::{Sleep, sleep_until},
 };
 use tower_service::Service;
 
 use super::{
-    Endpoint, Inner, Routes, handover,
-    head::{self, Known, MAX_REQUEST, Read},
+    IDLE, Inner,
+    handover::{self, Begun},
+    head::{self, Again, Known, MAX_REQUEST, Read},
+    layers::RequestBody,
+    lingering::Lingering,
     parked::Parked,
+    routes::{Endpoint, Routes},
 };
 use crate::{
     Body, ConnectSse, SseServerTransport,
-    admission::Rejection,
+    admission::{self, Rejection},
     clock,
     session::head::Head,
     transport::post::{self, CheckedPost},
 };
-
-/// A connection on which no request was answered for this long (twice that at most) is closed.
-const IDLE: Duration = Duration::from_secs(60);
 
 thread_local! {
     /// What is being read. Each thread reads one thing at a time.
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_REQUEST].into());
     /// What is being written, the same.
     static WRITE: RefCell<Vec<u8>> = RefCell::default();
-}
-
-fn idle_until() -> Instant {
-    (clock::now() + IDLE).into()
 }
 
 /// A connection's task. What the requests need is boxed and goes when the connection becomes a stream.
@@ -58,14 +54,11 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    pub(super) fn new<F, B>(socket: TcpStream, inner: Arc<Inner<F>>) -> Self
+    pub(super) fn new<S, B>(socket: TcpStream, inner: Arc<Inner<S>>) -> Self
     where
-        F: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        F::Future: Send,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<Infallible>,
+        S::Future: Send,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -73,8 +66,15 @@ impl Connection {
             match Plain::new(socket).run(&inner).await {
                 End::Closed => None,
                 End::Stream(parked) => Some(parked),
-                End::Other(socket, pending) => {
-                    Box::pin(handover::run(socket, pending, inner)).await;
+                End::Other(begun) => {
+                    Box::pin(handover::run(begun, inner)).await;
+                    None
+                }
+                End::Late(socket) => {
+                    // Its rest may still come.
+                    Lingering::new(socket, Vec::new(), inner.max_unacknowledged, Arc::default())
+                        .close()
+                        .await;
                     None
                 }
             }
@@ -102,8 +102,10 @@ impl Future for Connection {
 enum End {
     Closed,
     Stream(Parked),
-    /// With a request that hyper is to read, and its beginning.
-    Other(TcpStream, Vec<u8>),
+    /// With something that hyper is to read.
+    Other(Begun),
+    /// With the answer to a request that did not come whole in its time.
+    Late(TcpStream),
 }
 
 /// What comes next on a connection.
@@ -113,8 +115,35 @@ enum Next {
     /// A message; what is known of its head stands in `last`.
     Post(Head, Bytes),
     Refused(Rejection),
-    Other,
+    Other {
+        http2: bool,
+    },
+    Late,
     Closed,
+}
+
+/// What has come of the next request, and until when the rest may take.
+#[derive(Clone, Copy)]
+enum Waits {
+    Nothing,
+    /// Part of its head.
+    Head {
+        until: Instant,
+    },
+    /// Its head, which was checked; with its body it takes `length` bytes.
+    Body {
+        length: usize,
+        until: Instant,
+    },
+}
+
+impl Waits {
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Nothing => None,
+            Self::Head { until } | Self::Body { until, .. } => Some(until),
+        }
+    }
 }
 
 /// The last message's head. The next one has the same, most of the time: then it needs no checks of its
@@ -123,6 +152,24 @@ struct LastPost {
     head: Option<Known>,
     checked: CheckedPost,
     transport: SseServerTransport,
+    valid: Valid,
+}
+
+/// How long what was found about a head may be used for the next one that is the same. A function of the head
+/// alone is so for ever; the route that it takes is one of the routes as well, and who it comes from would be
+/// one of time and of keys.
+#[derive(Clone, Copy)]
+struct Valid {
+    /// Of the routes when they were asked.
+    generation: u64,
+    /// For checks whose result has an end, a token's say. `None`: there is no such check here yet.
+    until: Option<Instant>,
+}
+
+impl Valid {
+    fn is_still(self, routes: &Routes) -> bool {
+        self.generation == routes.generation() && self.until.is_none_or(|until| clock::now() < until)
+    }
 }
 
 /// A connection on which only plain requests have come.
@@ -131,32 +178,57 @@ struct Plain {
     last: Option<Box<LastPost>>,
     /// What has come of the next request.
     pending: Vec<u8>,
-    /// A request was answered since the timer was set.
+    waits: Waits,
+    /// A request was answered since this was looked at.
     active: bool,
 }
 
 impl Plain {
     fn new(socket: TcpStream) -> Self {
-        Self { socket, last: None, pending: Vec::new(), active: false }
+        Self { socket, last: None, pending: Vec::new(), waits: Waits::Nothing, active: false }
     }
 
-    async fn run<F>(mut self, inner: &Inner<F>) -> End {
+    async fn run<S>(mut self, inner: &Inner<S>) -> End {
         let drained = pin!(inner.drained.notified());
-        let idle = pin!(sleep_until(idle_until()));
-        let mut watch = Watch { drained, idle, registered: false };
+        let idle_until = clock::now() + IDLE;
+        let timer = pin!(sleep_until(idle_until.into()));
+        let mut watch = Watch { drained, timer, idle_until, registered: false };
         loop {
-            let next = poll_fn(|cx| match self.poll_next(&inner.routes, cx) {
-                Poll::Pending if watch.is_over(inner, &mut self.active, cx) => Poll::Ready(Next::Closed),
-                polled => polled,
+            let next = poll_fn(|cx| {
+                if let Poll::Ready(next) = self.poll_next(inner, cx) {
+                    return Poll::Ready(next);
+                }
+                match watch.over(inner, &mut self.active, self.waits.until(), cx) {
+                    None => Poll::Pending,
+                    Some(Over::Late) => Poll::Ready(Next::Late),
+                    Some(Over::Closed) => Poll::Ready(Next::Closed),
+                }
             });
+            let mut late = false;
             let response = match next.await {
                 Next::Get(service, parts) => Some(service.connect(&parts)),
                 Next::Post(head, body) => self.post(head, body).await,
                 Next::Refused(rejection) => Some(post::answer(Err(rejection))),
-                Next::Other => return End::Other(self.socket, self.pending),
+                Next::Other { http2 } => {
+                    let Self { socket, pending, waits, .. } = self;
+                    let since = match waits {
+                        Waits::Head { until } => until.checked_sub(inner.header_timeout),
+                        Waits::Nothing | Waits::Body { .. } => None,
+                    };
+                    let since = since.unwrap_or_else(clock::now);
+                    return End::Other(Begun { socket, pending, since, http2 });
+                }
+                Next::Late => {
+                    late = true;
+                    Some(match self.waits {
+                        Waits::Body { .. } => post::answer(Err(Rejection::BodyTimeout)),
+                        _ => admission::text(StatusCode::REQUEST_TIMEOUT, "Request head took too long"),
+                    })
+                }
                 Next::Closed => return End::Closed,
             };
-            let closes = inner.draining.load(Ordering::Acquire);
+            self.waits = Waits::Nothing;
+            let closes = late || inner.draining.load(Ordering::Acquire);
             let mut rest = if let Some(response) = response {
                 let (parts, body) = response.into_parts();
                 let mut head = Vec::new();
@@ -175,7 +247,7 @@ impl Plain {
             };
             while !rest.is_empty() {
                 let written = poll_fn(|cx| match Pin::new(&mut self.socket).poll_write(cx, &rest) {
-                    Poll::Pending if watch.is_over(inner, &mut self.active, cx) => {
+                    Poll::Pending if watch.over(inner, &mut self.active, None, cx).is_some() => {
                         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
                     }
                     polled => polled,
@@ -188,6 +260,9 @@ impl Plain {
             self.active = true;
             if self.last.as_ref().is_some_and(|last| last.head.is_none()) {
                 self.last = None;
+            }
+            if late {
+                return End::Late(self.socket);
             }
             if closes {
                 return End::Closed;
@@ -228,9 +303,9 @@ impl Plain {
     }
 
     /// Reads until a request is there whole.
-    fn poll_next(&mut self, routes: &Routes, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_next<S>(&mut self, inner: &Inner<S>, cx: &mut Context<'_>) -> Poll<Next> {
         // Several requests may have come at once.
-        if let Some(next) = self.take_pending(routes) {
+        if let Some(next) = self.take_pending(inner) {
             return Poll::Ready(next);
         }
         READ.with_borrow_mut(|room| {
@@ -243,12 +318,12 @@ impl Plain {
                 }
                 let next = if self.pending.is_empty() {
                     // The rule: one whole request, which is never kept here.
-                    let (next, taken) = self.last_or_new(bytes, routes);
+                    let (next, taken) = self.last_or_new(bytes, inner);
                     self.pending.extend_from_slice(&bytes[taken..]);
                     next
                 } else {
                     self.pending.extend_from_slice(bytes);
-                    self.take_pending(routes)
+                    self.take_pending(inner)
                 };
                 if let Some(next) = next {
                     return Poll::Ready(next);
@@ -257,12 +332,13 @@ impl Plain {
         })
     }
 
-    fn take_pending(&mut self, routes: &Routes) -> Option<Next> {
-        if self.pending.is_empty() {
+    fn take_pending<S>(&mut self, inner: &Inner<S>) -> Option<Next> {
+        let enough = if let Waits::Body { length, .. } = self.waits { length } else { 1 };
+        if self.pending.len() < enough {
             return None;
         }
         let mut pending = std::mem::take(&mut self.pending);
-        let (next, taken) = self.last_or_new(&pending, routes);
+        let (next, taken) = self.last_or_new(&pending, inner);
         if taken < pending.len() {
             pending.drain(..taken);
             self.pending = pending;
@@ -270,66 +346,146 @@ impl Plain {
         next
     }
 
-    /// What stands at the start of these bytes, if it is known yet, and how many of them it takes.
-    fn last_or_new(&mut self, bytes: &[u8], routes: &Routes) -> (Option<Next>, usize) {
+    /// What stands at the start of these bytes, if it is known yet, and how many of them it takes. What is
+    /// waited for, if it is not, stands in `waits`.
+    fn last_or_new<S>(&mut self, bytes: &[u8], inner: &Inner<S>) -> (Option<Next>, usize) {
         if let Some(last) = &self.last
-            && let Some((body, other_length, length)) = last.head.as_ref().and_then(|head| head.read(bytes))
+            && let Some(Again { body, other_length, length }) =
+                last.head.as_ref().and_then(|head| head.read(bytes))
+            && last.valid.is_still(&inner.routes)
         {
+            let Some(body) = body else {
+                let until = clock::after(clock::now(), last.transport.body_timeout());
+                return self.wait_for_body(length, until);
+            };
             let head = &last.checked.head;
             let head = other_length.map_or_else(|| head.clone(), |length| head.with_length(length));
             return (Some(Next::Post(head, body)), length);
         }
+        let other = |http2| (Some(Next::Other { http2 }), 0);
         let request = match head::read(bytes) {
-            Read::Request(request) => request,
-            Read::Partial => return (None, 0),
-            Read::Other => return (Some(Next::Other), 0),
-        };
-        let next = match routes.find(request.parts.uri.path()) {
-            None => return (Some(Next::Other), 0),
-            Some(Endpoint::Connect(service)) => Next::Get(service, request.parts),
-            // Its answer has headers of its own; pages are few.
-            Some(Endpoint::Post(service)) if service.transport().wants_cors(&request.parts) => {
-                return (Some(Next::Other), 0);
+            Read::Request(request) if !inner.layered => request,
+            Read::Partial => {
+                if matches!(self.waits, Waits::Nothing) {
+                    self.waits = Waits::Head { until: clock::after(clock::now(), inner.header_timeout) };
+                }
+                return (None, 0);
             }
-            Some(Endpoint::Post(service)) => {
+            Read::Http2 => return other(true),
+            Read::Request(_) | Read::Other => return other(false),
+        };
+        // Before the routes are asked: see there.
+        let valid = Valid { generation: inner.routes.generation(), until: None };
+        let next = match (inner.routes.find(request.parts.uri.path()), request.body) {
+            (None, _) | (Some(Endpoint::Connect(_)), None) => return other(false),
+            (Some(Endpoint::Connect(service)), Some(_)) => Next::Get(service, request.parts),
+            // Its answer has headers of its own; pages are few.
+            (Some(Endpoint::Post(service)), _) if service.transport().wants_cors(&request.parts) => {
+                return other(false);
+            }
+            (Some(Endpoint::Post(service)), body) => {
                 let transport = service.transport();
-                match transport.check_post(request.parts, request.body.len()) {
-                    Ok(checked) => {
+                match (transport.check_post(request.parts, request.body_length), body) {
+                    (Ok(checked), body) => {
                         let (head, transport) = (checked.head.clone(), transport.clone());
-                        self.last = Some(Box::new(LastPost { head: request.known, checked, transport }));
-                        Next::Post(head, request.body)
+                        let until = clock::after(clock::now(), transport.body_timeout());
+                        self.last =
+                            Some(Box::new(LastPost { head: request.known, checked, transport, valid }));
+                        let Some(body) = body else { return self.wait_for_body(request.length, until) };
+                        Next::Post(head, body)
                     }
-                    Err(rejection) => Next::Refused(rejection),
+                    (Err(rejection), Some(_)) => Next::Refused(rejection),
+                    // The answer may come before the body, which is then read and dropped: hyper's.
+                    (Err(_), None) => return other(false),
                 }
             }
         };
         (Some(next), request.length)
     }
+
+    fn wait_for_body(&mut self, length: usize, until: Instant) -> (Option<Next>, usize) {
+        if !matches!(self.waits, Waits::Body { .. }) {
+            self.waits = Waits::Body { length, until };
+        }
+        (None, 0)
+    }
 }
 
-/// What ends a connection from this side: the server ends, or nothing happens on it.
+/// What ends a connection from this side: the server ends, nothing happens on it, or what began does not
+/// come whole.
 struct Watch<'a, 'n> {
     drained: Pin<&'a mut Notified<'n>>,
-    idle: Pin<&'a mut Sleep>,
+    /// Never later than whatever is due; when it fires, that is looked at.
+    timer: Pin<&'a mut Sleep>,
+    idle_until: Instant,
     /// Both have the task's waker; it does not change.
     registered: bool,
 }
 
+enum Over {
+    Closed,
+    Late,
+}
+
 impl Watch<'_, '_> {
-    fn is_over<F>(&mut self, inner: &Inner<F>, active: &mut bool, cx: &mut Context<'_>) -> bool {
+    /// `due`: until when what began may take. The timer is only set anew where it would come too late, not
+    /// with each request.
+    fn over<S>(
+        &mut self,
+        inner: &Inner<S>,
+        active: &mut bool,
+        due: Option<Instant>,
+        cx: &mut Context<'_>,
+    ) -> Option<Over> {
         if !self.registered {
             self.registered = true;
             let _ = self.drained.as_mut().poll(cx);
-            let _ = self.idle.as_mut().poll(cx);
+            let _ = self.timer.as_mut().poll(cx);
         }
-        if self.idle.is_elapsed() {
-            if !std::mem::take(active) {
-                return true;
+        if let Some(due) = due
+            && due < self.timer.deadline().into_std()
+        {
+            self.timer.as_mut().reset(due.into());
+            let _ = self.timer.as_mut().poll(cx);
+        }
+        if self.timer.is_elapsed() {
+            let now = clock::now();
+            if due.is_some_and(|due| due <= now) {
+                return Some(Over::Late);
             }
-            self.idle.as_mut().reset(idle_until());
-            let _ = self.idle.as_mut().poll(cx);
+            if std::mem::take(active) || due.is_some() {
+                self.idle_until = now + IDLE;
+            } else if self.idle_until <= now {
+                return Some(Over::Closed);
+            }
+            let next = due.map_or(self.idle_until, |due| due.min(self.idle_until));
+            self.timer.as_mut().reset(next.into());
+            let _ = self.timer.as_mut().poll(cx);
         }
         // Looked at behind the registration: it is set before the waiters are woken.
-        inner.draining.load(Ordering::Acquire)
+        inner.draining.load(Ordering::Acquire).then_some(Over::Closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_found_about_a_head_is_valid_until_the_routes_change_or_its_time_is_over() {
+        let server = super::super::Server::new();
+        let routes = server.routes();
+        let valid = Valid { generation: routes.generation(), until: None };
+        tokio::time::advance(Duration::from_secs(1_000_000)).await;
+        assert!(valid.is_still(&routes));
+        let short = Valid { until: Some(clock::now() + Duration::from_secs(1)), ..valid };
+        assert!(short.is_still(&routes));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!short.is_still(&routes) && valid.is_still(&routes));
+        // Even if nothing was there.
+        assert!(!routes.remove("/messages/"));
+        assert!(!valid.is_still(&routes));
     }
 }

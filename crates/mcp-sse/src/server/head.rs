@@ -1,7 +1,8 @@
 //! One HTTP/1.1 request at the start of some bytes, and the bytes of a response.
 //!
 //! Only plain requests are read here: GET, or POST with a declared length, nothing that asks for more.
-//! All else is [`Read::Other`], for hyper to read or refuse. So nothing here guesses.
+//! All else is [`Read::Other`], for hyper to read or refuse. So nothing here guesses; but whether a connection
+//! is HTTP/2 is decided here, so that hyper never has to find out.
 
 use std::{cell::RefCell, io::Write as _, time::SystemTime};
 
@@ -11,16 +12,22 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, req
 /// The longest request that is read here, head and body.
 pub(crate) const MAX_REQUEST: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
-const MAX_HEAD: usize = 16 * 1024;
+/// The longest head, here and behind the handover.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
 /// The longest head that is kept, for as long as its connection.
 const MAX_KNOWN_HEAD: usize = 4 * 1024;
+
+/// What a client says first on HTTP/2 (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What stands at the start of some bytes.
 #[allow(clippy::large_enum_variant, reason = "taken apart at once")]
 pub(crate) enum Read {
-    /// The beginning of a request, so far a plain one.
+    /// The beginning of a head, so far a plain one, or of HTTP/2.
     Partial,
     Request(Plain),
+    /// The whole beginning of HTTP/2.
+    Http2,
     /// Something else.
     Other,
 }
@@ -28,8 +35,10 @@ pub(crate) enum Read {
 /// A plain request.
 pub(crate) struct Plain {
     pub(crate) parts: Parts,
-    pub(crate) body: Bytes,
-    /// How many bytes it takes.
+    /// `None`: it is not there whole.
+    pub(crate) body: Option<Bytes>,
+    pub(crate) body_length: usize,
+    /// How many bytes it takes, with its body.
     pub(crate) length: usize,
     /// What later requests on the connection are compared with.
     pub(crate) known: Option<Known>,
@@ -42,29 +51,48 @@ pub(crate) struct Known {
     length: usize,
 }
 
+/// A request whose head is known.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Again {
+    /// `None`: it is not there whole.
+    pub(crate) body: Option<Bytes>,
+    /// The body's length, if it is another one than the first's.
+    pub(crate) other_length: Option<usize>,
+    /// How many bytes it takes, with its body.
+    pub(crate) length: usize,
+}
+
 impl Known {
-    /// A request with this head at the start of `bytes`: its body, its length if that is another one than
-    /// the first, and how many bytes it takes. `None` if it is another head, or not there whole.
-    pub(crate) fn read(&self, bytes: &[u8]) -> Option<(Bytes, Option<usize>, usize)> {
+    /// A request with this head at the start of `bytes`. `None` if it is another head, or not there whole.
+    pub(crate) fn read(&self, bytes: &[u8]) -> Option<Again> {
         let rest = bytes.strip_prefix(&*self.before_length)?;
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let length = content_length(&rest[..digits])?;
         let rest = rest[digits..].strip_prefix(&*self.after_length)?;
-        let body = rest.get(..length)?;
         let taken = bytes.len() - rest.len() + length;
-        let other = (length != self.length).then_some(length);
-        (taken <= MAX_REQUEST).then(|| (Bytes::copy_from_slice(body), other, taken))
+        let other_length = (length != self.length).then_some(length);
+        (taken <= MAX_REQUEST).then(|| Again {
+            body: rest.get(..length).map(Bytes::copy_from_slice),
+            other_length,
+            length: taken,
+        })
     }
 }
 
 /// Reads a request.
 pub(crate) fn read(bytes: &[u8]) -> Read {
+    if bytes.starts_with(PREFACE) {
+        return Read::Http2;
+    }
+    if PREFACE.starts_with(bytes) {
+        return Read::Partial;
+    }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     let head_length = match head.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if bytes.len() <= MAX_HEAD => return Read::Partial,
-        Ok(httparse::Status::Partial) | Err(_) => return Read::Other,
+        Ok(_) | Err(_) => return Read::Other,
     };
     let (Some(method), Some(path), Some(1)) = (head.method, head.path, head.version) else {
         return Read::Other;
@@ -79,9 +107,8 @@ pub(crate) fn read(bytes: &[u8]) -> Read {
     if length > MAX_REQUEST || !path.starts_with('/') {
         return Read::Other;
     }
-    let Some(request) = bytes.get(..length) else { return Read::Partial };
     // One copy of the head; the parts share it.
-    let owned = Bytes::copy_from_slice(&request[..head_length]);
+    let owned = Bytes::copy_from_slice(&bytes[..head_length]);
     let place = |part: &[u8]| {
         let start = part.as_ptr().addr() - bytes.as_ptr().addr();
         start..start + part.len()
@@ -99,13 +126,13 @@ pub(crate) fn read(bytes: &[u8]) -> Read {
     (parts.method, parts.uri, parts.headers) = (method, uri, map);
     let digits = digits.filter(|_| head_length <= MAX_KNOWN_HEAD);
     let known = digits.map(place).map(|digits| Known {
-        before_length: request[..digits.start].into(),
-        after_length: request[digits.end..head_length].into(),
+        before_length: bytes[..digits.start].into(),
+        after_length: bytes[digits.end..head_length].into(),
         length: body_length,
     });
     // A copy of its own: the head may be kept for longer than the message.
-    let body = Bytes::copy_from_slice(&request[head_length..]);
-    Read::Request(Plain { parts, body, length, known })
+    let body = bytes.get(head_length..length).map(Bytes::copy_from_slice);
+    Read::Request(Plain { parts, body, body_length, length, known })
 }
 
 /// The number; each has one way to be written.
@@ -208,11 +235,11 @@ mod tests {
         };
         assert_eq!((parts.method, parts.uri.to_string()), (Method::POST, "/messages/?session_id=1".into()));
         assert_eq!((parts.headers["host"].as_bytes(), parts.headers.len()), (&b"a"[..], 2));
-        assert_eq!((&body[..], length), (&b"{}"[..], POST.len()));
+        assert_eq!((body, length), (Some(Bytes::from("{}")), POST.len()));
         let Read::Request(Plain { parts, body, known, .. }) = read(&text.as_bytes()[length..]) else {
             panic!("not read")
         };
-        assert_eq!((parts.method, body.len(), known.is_none()), (Method::GET, 0, true));
+        assert_eq!((parts.method, body, known.is_none()), (Method::GET, Some(Bytes::new()), true));
     }
 
     #[test]
@@ -221,11 +248,15 @@ mod tests {
             panic!("not read")
         };
         let other = |from: &str, to: &str| known.read(POST.replace(from, to).as_bytes());
-        assert_eq!(known.read(POST.as_bytes()), Some((Bytes::from("{}"), None, POST.len())));
+        let again = |body: Option<&'static str>, other_length, length| {
+            Some(Again { body: body.map(Bytes::from), other_length, length })
+        };
+        assert_eq!(known.read(POST.as_bytes()), again(Some("{}"), None, POST.len()));
         let longer = other("2\r\n\r\n{}", "10\r\n\r\n0123456789next");
-        assert_eq!(longer, Some((Bytes::from("0123456789"), Some(10), POST.len() + 9)));
+        assert_eq!(longer, again(Some("0123456789"), Some(10), POST.len() + 9));
+        let not_whole = other("2\r\n\r\n{}", "3\r\n\r\n{}");
+        assert_eq!(not_whole, again(None, Some(3), POST.len() + 1));
         for (from, to) in [
-            ("2\r\n\r\n{}", "3\r\n\r\n{}"),
             ("Length: 2", "Length: "),
             ("Length: 2", "Length: +2"),
             ("Length: 2", "Length: 2 "),
@@ -238,7 +269,7 @@ mod tests {
             assert!(POST.contains(from));
             assert_eq!(other(from, to), None, "{to}");
         }
-        for end in 0..POST.len() {
+        for end in 0..POST.len() - 2 {
             assert_eq!(known.read(&POST.as_bytes()[..end]), None, "{end}");
         }
         let long = format!("{MAX_REQUEST}\r\n\r\n{}", "x".repeat(MAX_REQUEST));
@@ -246,10 +277,24 @@ mod tests {
     }
 
     #[test]
-    fn every_beginning_of_a_plain_request_is_partial() {
-        for end in 0..POST.len() {
+    fn every_beginning_of_a_plain_head_is_partial() {
+        let head = POST.len() - 2;
+        for end in 0..head {
             assert!(matches!(read(&POST.as_bytes()[..end]), Read::Partial), "{end}");
         }
+        for end in head..POST.len() {
+            let Read::Request(request) = read(&POST.as_bytes()[..end]) else { panic!("not read") };
+            assert_eq!((request.body, request.body_length, request.length), (None, 2, POST.len()));
+        }
+    }
+
+    #[test]
+    fn every_beginning_of_http2_is_partial_and_the_whole_is_told_apart() {
+        for end in 0..PREFACE.len() {
+            assert!(matches!(read(&PREFACE[..end]), Read::Partial), "{end}");
+        }
+        assert!(matches!(read(&[PREFACE, b"more"].concat()), Read::Http2));
+        assert!(is_other("PRI * HTTP/2.0\r\n\r\nSX"));
     }
 
     #[test]
@@ -281,8 +326,8 @@ mod tests {
             assert!(POST.contains(from));
             assert!(is_other(&POST.replace(from, to)), "{to}");
         }
-        assert!(is_other("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
         assert!(is_other(&format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(MAX_HEADERS + 1))));
         assert!(is_other(&format!("GET /{}", "a".repeat(MAX_HEAD))));
+        assert!(is_other(&format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(MAX_HEAD))));
     }
 }

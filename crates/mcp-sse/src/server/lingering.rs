@@ -21,6 +21,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::deadlines::Activity;
 use crate::clock;
 
 /// How long the client may be silent.
@@ -28,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// How long it may go on sending.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// A socket of which something was read already.
+/// A socket of which something was read already. A write that waits for longer than `stall` fails.
 pub(super) struct Lingering {
     socket: TcpStream,
     pending: Cursor<Vec<u8>>,
@@ -37,6 +38,11 @@ pub(super) struct Lingering {
     /// The client has closed its side.
     client_closed: bool,
     lingers: Option<Lingers>,
+    /// Who is told that bytes came.
+    activity: Option<Arc<Activity>>,
+    stall: Duration,
+    /// Since the socket takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 /// Nothing is written any more.
@@ -46,8 +52,40 @@ struct Lingers {
 }
 
 impl Lingering {
-    pub(super) fn new(socket: TcpStream, pending: Vec<u8>, hurry: Arc<AtomicBool>) -> Self {
-        Self { socket, pending: Cursor::new(pending), hurry, client_closed: false, lingers: None }
+    pub(super) fn new(socket: TcpStream, pending: Vec<u8>, stall: Duration, hurry: Arc<AtomicBool>) -> Self {
+        Self {
+            socket,
+            pending: Cursor::new(pending),
+            hurry,
+            client_closed: false,
+            lingers: None,
+            activity: None,
+            stall,
+            stalled: None,
+        }
+    }
+
+    pub(super) fn telling(mut self, activity: Arc<Activity>) -> Self {
+        self.activity = Some(activity);
+        self
+    }
+
+    /// Closes it.
+    pub(super) async fn close(mut self) {
+        let _ = std::future::poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
+    }
+
+    /// What a write gave, or that it has waited for too long.
+    fn or_stalled<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stall = self.stall;
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep_until(clock::after(clock::now(), stall).into())));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -69,13 +107,19 @@ impl AsyncRead for Lingering {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
         self.client_closed = buffer.remaining() > 0 && buffer.filled().len() == before;
+        if let Some(activity) = &self.activity
+            && buffer.filled().len() > before
+        {
+            activity.read();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Lingering {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.or_stalled(written, cx)
     }
 
     fn poll_write_vectored(
@@ -83,7 +127,8 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, parts);
+        self.or_stalled(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,26 +3,36 @@
 //! | room | what lives there |
 //! |---|---|
 //! | here | `Server`: what users see; accepting, the bounds, the end |
+//! | `routes` | which path is which endpoint |
+//! | `layers` | endpoints and fallback as one service, for layers to stand in front of |
 //! | `connection` | one connection: plain HTTP/1.1 requests to the transport's endpoints |
 //! | `head` | such a request as bytes, and a response |
 //! | `parked` | an open stream on its socket |
 //! | `handover` | everything else, by hyper |
+//! | `deadlines` | what hyper does not end itself |
 //! | `lingering` | the socket that hyper gets, which it may close without a loss |
 
 mod connection;
+mod deadlines;
 mod handover;
 pub(crate) mod head;
+mod layers;
 mod lingering;
 mod parked;
+mod routes;
+
+pub use self::{
+    layers::{Endpoints, RequestBody, ResponseBody},
+    routes::Routes,
+};
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     fmt,
     future::{Ready, ready},
     io,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -31,22 +41,27 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore},
     task::JoinSet,
 };
+use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
 
 use self::connection::Connection;
 use crate::{
-    Body, ConnectSse, HandlePostMessage, Session, SseServerTransport, endpoint::canonical, transport,
+    Body, ConnectSse, HandlePostMessage, Session, SseServerTransport, clock, throttle::Throttle, transport,
 };
 
 /// Over the stall timeout's default, so that the session ends first.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(35);
 const MAX_CONNECTIONS: usize = 20_000;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection on which no request was answered for this long (twice that at most) is closed.
+const IDLE: Duration = Duration::from_secs(60);
+/// The least and the most of a time that is set: what the kernel takes, in milliseconds of 31 bits.
+const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(i32::MAX as u64));
 
 /// An HTTP server for the transport, for those who have no other: an open stream costs no more than its
 /// socket and its session, and a message no more than it must.
@@ -57,9 +72,41 @@ const MAX_CONNECTIONS: usize = 20_000;
 /// | setting | default | |
 /// |---|---|---|
 /// | [`max_connections`](Self::max_connections) | 20,000 | over it, clients wait in the kernel's queue |
-/// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off (Linux) |
+/// | [`header_timeout`](Self::header_timeout) | 30 s | a request's head that is not there whole by then ends the connection |
+/// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off |
 ///
-/// A connection on which no request was answered for 60 s (120 s at most) is closed, streams aside.
+/// # Deadlines
+///
+/// Nobody can hold a connection by doing nothing, or half of something:
+///
+/// | what a client does | what ends it |
+/// |---|---|
+/// | it says nothing, or no more | 60 s after the last answer (120 s at most); on HTTP/2 also if it answers pings |
+/// | half a head, or half of HTTP/2's preface | [`header_timeout`](Self::header_timeout) after its first byte; 408 where HTTP/1.1 was spoken |
+/// | half a body, to a transport's endpoint | [`Builder::body_timeout`](crate::Builder::body_timeout), with 408 |
+/// | half a body, elsewhere | 60 s without any of it: the [`RequestBody`] ends with an error |
+/// | it takes nothing of an answer or a stream | [`max_unacknowledged`](Self::max_unacknowledged); so does taking less than 16 KiB of what waits on an HTTP/2 stream, be its window open or not. The rest of a closed session's stream has twice that |
+/// | it does not answer HTTP/2's pings (every 30 s), or leaves a frame half sent | 20 s after the ping |
+///
+/// # What one connection can hold
+///
+/// Beside what its sessions hold (see [`Builder`](crate::Builder)), and what a fallback or a layer keeps, a
+/// connection can make the server hold, at the most:
+///
+/// | connection | bytes | of which |
+/// |---|---|---|
+/// | HTTP/1.1, here | 150 KiB | a head of 16 KiB and a message of 64 KiB in all, and what came behind it |
+/// | HTTP/1.1, by hyper | 350 KiB | the same, and 64 KiB each way, in buffers that grow to twice that |
+/// | HTTP/2 | 1 MiB | 256 KiB of bodies, 16 KiB of head, buffers; and for each of 100 streams some 5 KiB |
+/// | an HTTP/2 stream that is not taken | 112 KiB | a chunk of 64 KiB, and 48 KiB of it on its way |
+///
+/// In the kernel, what is not sent yet is bounded by 128 KiB (`TCP_NOTSENT_LOWAT`, Linux).
+///
+/// # Layers
+///
+/// See [`layer`](Self::layer).
+///
+/// # Example
 ///
 /// ```
 /// use mcp_sse::{Server, Session, SseServerTransport};
@@ -83,10 +130,14 @@ const MAX_CONNECTIONS: usize = 20_000;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Server<F = NotFound> {
+pub struct Server<F = NotFound, L = Identity> {
     routes: Routes,
     fallback: F,
+    layers: L,
+    /// `layers` are not none.
+    layered: bool,
     max_connections: usize,
+    header_timeout: Duration,
     max_unacknowledged: Duration,
 }
 
@@ -117,82 +168,15 @@ impl<B> Service<Request<B>> for NotFound {
     }
 }
 
-/// Which path is which endpoint of a [`Server`]; can be changed while it serves. Clones are the same table.
-///
-/// What is taken out is gone for new requests; open streams stay. `/@a` and `/%40a` are the same path here,
-/// since clients write either; a path may also be given as plain text, `/my server/sse` say.
-///
-/// ```
-/// use mcp_sse::{Server, SseServerTransport};
-///
-/// let server = Server::new();
-/// let routes = server.routes();
-/// // Later, while it serves:
-/// let sse = SseServerTransport::new("/messages/")?;
-/// routes.sse("/sse", sse.connect_sse(|_session| async {}));
-/// routes.messages("/messages/", sse.handle_post_message());
-/// assert!(routes.remove("/sse") && !routes.remove("/sse"));
-/// # Ok::<(), mcp_sse::ConfigError>(())
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Routes(Arc<RwLock<HashMap<Box<str>, Endpoint>>>);
-
-#[derive(Clone, Debug)]
-enum Endpoint {
-    Connect(ConnectSse),
-    Post(HandlePostMessage),
-}
-
-impl Routes {
-    /// Opens streams at `path`, exactly this one.
-    ///
-    /// ```
-    /// # use mcp_sse::{Server, SseServerTransport};
-    /// # let sse = SseServerTransport::new("/messages/")?;
-    /// Server::new().routes().sse("/sse", sse.connect_sse(|_session| async {}));
-    /// # Ok::<(), mcp_sse::ConfigError>(())
-    /// ```
-    pub fn sse(&self, path: &str, service: ConnectSse) {
-        self.insert(path, Endpoint::Connect(service));
-    }
-
-    /// Takes messages at `path`, exactly this one.
-    ///
-    /// ```
-    /// # use mcp_sse::{Server, SseServerTransport};
-    /// # let sse = SseServerTransport::new("/messages/")?;
-    /// Server::new().routes().messages("/messages/", sse.handle_post_message());
-    /// # Ok::<(), mcp_sse::ConfigError>(())
-    /// ```
-    pub fn messages(&self, path: &str, service: HandlePostMessage) {
-        self.insert(path, Endpoint::Post(service));
-    }
-
-    /// Takes a path out; whether it was there.
-    ///
-    /// ```
-    /// assert!(!mcp_sse::Server::new().routes().remove("/sse"));
-    /// ```
-    #[must_use = "it says whether the path was there"]
-    pub fn remove(&self, path: &str) -> bool {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&*canonical(path)).is_some()
-    }
-
-    fn insert(&self, path: &str, endpoint: Endpoint) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(canonical(path).into(), endpoint);
-    }
-
-    fn find(&self, path: &str) -> Option<Endpoint> {
-        let routes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        // Most paths are the same in either way, and those that are not ours may cost a little.
-        routes.get(path).or_else(|| routes.get(&*canonical(path))).cloned()
-    }
-}
-
 /// What all connections share.
-struct Inner<F> {
+struct Inner<S> {
     routes: Routes,
-    fallback: F,
+    /// What hyper serves: the layers, the endpoints and the fallback.
+    service: S,
+    /// All requests go that way.
+    layered: bool,
+    header_timeout: Duration,
+    max_unacknowledged: Duration,
     /// The head and the text of the answer to a POST that was taken; it is the same each time.
     accepted: (Vec<u8>, &'static str),
     /// No more requests on connections that are open; set before `drained` is notified.
@@ -200,7 +184,7 @@ struct Inner<F> {
     drained: Notify,
 }
 
-impl<F> fmt::Debug for Inner<F> {
+impl<S> fmt::Debug for Inner<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner").field("routes", &self.routes).finish_non_exhaustive()
     }
@@ -223,13 +207,16 @@ impl Server {
         Self {
             routes: Routes::default(),
             fallback: NotFound,
+            layers: Identity::new(),
+            layered: false,
             max_connections: MAX_CONNECTIONS,
+            header_timeout: HEADER_TIMEOUT,
             max_unacknowledged: UNACKNOWLEDGED,
         }
     }
 }
 
-impl<F> Server<F> {
+impl<F, L> Server<F, L> {
     /// Both endpoints of a transport: the stream at `sse_path`, messages at its endpoint.
     ///
     /// ```
@@ -300,12 +287,63 @@ impl<F> Server<F> {
     /// # drop(server);
     /// ```
     #[must_use]
-    pub fn fallback<G>(self, fallback: G) -> Server<G> {
-        let Self { routes, max_connections, max_unacknowledged, .. } = self;
-        Server { routes, fallback, max_connections, max_unacknowledged }
+    pub fn fallback<G>(self, fallback: G) -> Server<G, L> {
+        let Self { routes, layers, layered, max_connections, header_timeout, max_unacknowledged, .. } = self;
+        Server { routes, fallback, layers, layered, max_connections, header_timeout, max_unacknowledged }
     }
 
-    /// Bound on open connections, 1 to 2^29; default 20,000. Over it, clients wait in the kernel's queue.
+    /// Puts a tower layer in front of all endpoints and the fallback: authentication, say. One that is added
+    /// later stands outside of those before. Its service must not fail (`Infallible`), as with axum: a refusal
+    /// is a response.
+    ///
+    /// It gets a `Request<RequestBody>` (see [`RequestBody`]) and answers with a response of any body;
+    /// behind it stand the [`Endpoints`], which take any body and answer with a [`ResponseBody`]. What it puts
+    /// into the request's extensions, a [`Principal`](crate::Principal) above all, is what the transport sees.
+    ///
+    /// It costs: with a layer every request goes through hyper and is checked anew, which takes about twice as
+    /// long as without, and an open stream holds a few KiB more.
+    ///
+    /// ```
+    /// use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+    /// use mcp_sse::{Principal, RequestBody, ResponseBody, Server, Session, SseServerTransport};
+    /// use tower_http::auth::AsyncRequireAuthorizationLayer;
+    ///
+    /// async fn authenticate(
+    ///     mut request: Request<RequestBody>,
+    /// ) -> Result<Request<RequestBody>, Response<ResponseBody>> {
+    ///     let user = match request.headers().get(AUTHORIZATION).map(|value| value.as_bytes()) {
+    ///         Some(b"Bearer alices-secret") => "alice",
+    ///         _ => {
+    ///             let mut refusal = Response::new(ResponseBody::from("Unauthorized"));
+    ///             *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+    ///             return Err(refusal);
+    ///         }
+    ///     };
+    ///     request.extensions_mut().insert(Principal::new(user));
+    ///     Ok(request)
+    /// }
+    ///
+    /// # async fn app(_: Session) {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let server = Server::new()
+    ///     .mount("/sse", &sse, app)
+    ///     .layer(AsyncRequireAuthorizationLayer::new(authenticate));
+    /// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    /// # server.serve(listener, async {}, std::time::Duration::ZERO).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer<M>(self, layer: M) -> Server<F, Stack<L, M>> {
+        let Self { routes, fallback, layers, max_connections, header_timeout, max_unacknowledged, .. } = self;
+        let (layers, layered) = (Stack::new(layers, layer), true);
+        Server { routes, fallback, layers, layered, max_connections, header_timeout, max_unacknowledged }
+    }
+
+    /// Bound on open connections, 1 to 2^29 - 1 (what is outside is taken as the nearest); default 20,000.
+    /// Over it, clients wait in the kernel's queue, and the log says so.
     ///
     /// ```
     /// let server = mcp_sse::Server::new().max_connections(500);
@@ -313,13 +351,28 @@ impl<F> Server<F> {
     /// ```
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections.clamp(1, 1 << 29);
+        self.max_connections = connections.clamp(1, (1 << 29) - 1);
         self
     }
 
-    /// How long a client may take nothing of what was sent to it before the kernel cuts it off; default 35 s.
-    /// Should be longer than the stall timeout. Works on Linux only; elsewhere the system's own timeout ends
-    /// such a connection.
+    /// How long the head of a request may take from its first byte, and on HTTP/2 the first request from the
+    /// connection's first byte; 1 s to 24 days (what is outside is taken as the nearest); default 30 s.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().header_timeout(std::time::Duration::from_secs(10));
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn header_timeout(mut self, time: Duration) -> Self {
+        self.header_timeout = time.clamp(TIMES.0, TIMES.1);
+        self
+    }
+
+    /// How long a client may take nothing of what was sent to it before it is cut off; 1 s to 24 days (what
+    /// is outside is taken as the nearest); default 35 s. Should be longer than the stall timeout.
+    ///
+    /// Where a stream is served without hyper (HTTP/1.1, no layer) the kernel does it, on Linux only; elsewhere
+    /// the system's own timeout ends such a connection.
     ///
     /// ```
     /// let server = mcp_sse::Server::new().max_unacknowledged(std::time::Duration::from_secs(65));
@@ -327,12 +380,12 @@ impl<F> Server<F> {
     /// ```
     #[must_use]
     pub fn max_unacknowledged(mut self, time: Duration) -> Self {
-        self.max_unacknowledged = time;
+        self.max_unacknowledged = time.clamp(TIMES.0, TIMES.1);
         self
     }
 
     /// Serves until `end`, then accepts no more, lets the requests that run and the streams that are open
-    /// finish, at most `patience`, and cuts off what is left. Requests are served while `end` runs, so
+    /// finish, at most `patience` (of any length), and cuts off what is left. Requests are served while `end` runs, so
     /// that is the place for [`SseServerTransport::shutdown`](crate::SseServerTransport::shutdown), which
     /// ends the streams.
     ///
@@ -350,19 +403,21 @@ impl<F> Server<F> {
     /// ```
     pub async fn serve<B>(self, listener: TcpListener, end: impl Future<Output = ()>, patience: Duration)
     where
-        F: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        F::Future: Send,
+        L: Layer<Endpoints<F>>,
+        L::Service: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request<RequestBody>>>::Error: Into<Infallible>,
+        <L::Service as Service<Request<RequestBody>>>::Future: Send,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { routes, fallback, max_connections, max_unacknowledged } = self;
+        let Self { routes, fallback, layers, layered, max_connections, header_timeout, max_unacknowledged } =
+            self;
         let inner = Arc::new(Inner {
+            service: layers.layer(Endpoints::new(routes.clone(), fallback)),
+            layered,
             routes,
-            fallback,
+            header_timeout,
+            max_unacknowledged,
             accepted: accepted(),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
@@ -371,10 +426,22 @@ impl<F> Server<F> {
         let mut connections = JoinSet::new();
         let mut end = std::pin::pin!(end);
         let mut failures = 0_u64;
+        let full = Throttle::of(1);
         loop {
             let accepted = async {
                 // Before the accept: over the bound, clients wait in the kernel's queue.
-                let permit = Arc::clone(&room).acquire_owned().await;
+                let permit = if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
+                    Ok(permit)
+                } else {
+                    if let Some(left_out) = full.line(clock::now()) {
+                        tracing::warn!(
+                            limit = max_connections,
+                            left_out,
+                            "all connections are taken, and clients wait until one ends; raise max_connections (--max-connections) if this load is expected"
+                        );
+                    }
+                    Arc::clone(&room).acquire_owned().await
+                };
                 (listener.accept().await, permit)
             };
             let (accepted, permit) = tokio::select! {
@@ -423,12 +490,21 @@ fn accepted() -> (Vec<u8>, &'static str) {
     (head, body.into_stream().err().unwrap_or_default())
 }
 
+/// What may wait in the kernel without having been sent. So what a slow client has not taken is the session's
+/// to count, and its progress shows; what is on its way is bounded by the kernel's own window.
+#[cfg(target_os = "linux")]
+const NOT_SENT: u32 = 128 * 1024;
+
 /// Answers leave at once, and a client that does not read is cut off by the kernel: once a stream's
 /// buffers are full, nobody else would notice that it is over.
 fn prepare(socket: &TcpStream, max_unacknowledged: Duration) -> io::Result<()> {
     socket.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
-    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(max_unacknowledged))?;
+    {
+        let socket = socket2::SockRef::from(socket);
+        socket.set_tcp_user_timeout(Some(max_unacknowledged))?;
+        socket.set_tcp_notsent_lowat(NOT_SENT)?;
+    }
     #[cfg(not(target_os = "linux"))]
     let _ = max_unacknowledged;
     Ok(())

@@ -259,6 +259,11 @@ impl SseServerTransport {
         self.inner.endpoint.as_str()
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn body_timeout(&self) -> std::time::Duration {
+        self.inner.limits.body_timeout
+    }
+
     /// What [`connect_sse`](Self::connect_sse) is made of, for those without a closure: answers a request
     /// for a stream and, if it opened a session, gives the session to run. (A request that resumes gives
     /// none: its session runs already.)

@@ -71,8 +71,7 @@ impl SseServerTransport {
         let registry = &self.inner.sessions.registry;
         registry.refuse_new();
         let start = clock::now();
-        let deadline = deadline.min(clock::FAR);
-        let end = start + deadline;
+        let end = clock::after(start, deadline);
         let sessions = registry.all();
         let spread = self.inner.limits.shutdown_spread.min(deadline);
         tracing::info!(sessions = sessions.len(), ?deadline, "shutting down");

@@ -17,7 +17,7 @@ use crate::help::{
 const SECRET: &str = "the-secret-of-the-message";
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -40,7 +40,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 impl Log {
     /// Takes what this thread logs, until the guard is dropped.
-    fn begin(level: LevelFilter) -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn begin(level: LevelFilter) -> (Self, tracing::subscriber::DefaultGuard) {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_writer(log.clone())
@@ -50,12 +50,12 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 
     /// The one line that has all these words.
-    fn line(&self, words: &[&str]) -> String {
+    pub(crate) fn line(&self, words: &[&str]) -> String {
         let text = self.text();
         let lines: Vec<_> =
             text.lines().filter(|line| words.iter().all(|word| line.contains(word))).collect();

@@ -17,6 +17,8 @@ mod admission;
 mod bounds;
 mod endings;
 mod handles;
+#[cfg(feature = "server")]
+mod layers;
 mod logs;
 mod mount;
 mod pages;
@@ -28,4 +30,6 @@ mod rmcp;
 mod server;
 mod shutdown;
 mod sockets;
+#[cfg(feature = "server")]
+mod strangers;
 mod stream;

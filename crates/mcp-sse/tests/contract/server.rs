@@ -246,7 +246,7 @@ async fn a_request_that_is_not_plain_is_read_by_hyper() {
         ("OPTIONS /sse HTTP/1.1\r\nHost: localhost\r\n\r\n".into(), "405"),
         ("rubbish\r\n\r\n".into(), "400"),
         ("GET /sse HTTP/1.1\r\n\r\n".into(), "421"),
-        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000)), "414"),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000)), "431"),
     ] {
         let mut raw = Raw::connect(address).await;
         // A server that refuses may close before it has read all.
