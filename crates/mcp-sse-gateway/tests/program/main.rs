@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by failing")]
 
+#[cfg(target_os = "linux")]
+mod apart;
+#[cfg(target_os = "linux")]
+mod attacker;
 mod beside;
 mod cli;
 mod config;
@@ -11,5 +15,9 @@ mod endings;
 mod help;
 mod isolation;
 mod relay;
+#[cfg(target_os = "linux")]
+mod sandbox;
 mod tls;
 mod upstream;
+#[cfg(target_os = "linux")]
+mod users;
