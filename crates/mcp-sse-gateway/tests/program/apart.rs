@@ -8,9 +8,9 @@ use crate::{
 };
 
 /// What one process may try against another, `PID`.
-const ATTACKS: [&str; 7] = [
+const ATTACKS: [&str; 9] = [
     r#"write("/proc/PID/fd/1", '{"jsonrpc":"2.0","method":"notifications/forged"}\n')"#,
-    r#"read("/proc/PID/environ"); os.listdir("/proc/PID/fd")"#,
+    r#"read("/proc/PID/environ")"#,
     r#"os.kill(PID, signal.SIGURG)"#,
     // PTRACE_SEIZE, PTRACE_DETACH.
     "check(libc.ptrace(0x4206, PID, 0, 0)); libc.ptrace(17, PID, 0, 0)",
@@ -18,6 +18,8 @@ const ATTACKS: [&str; 7] = [
     // pidfd_open, pidfd_getfd.
     "os.close(check(libc.syscall(438, check(libc.syscall(434, PID, 0)), 1, 0)))",
     r#"os.listdir("/proc/PID/cwd")"#,
+    r#"os.readlink("/proc/PID/fd/0")"#,
+    r#"read("/proc/PID/maps")"#,
 ];
 
 fn against(attack: &str, pid: impl std::fmt::Display) -> String {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::{
     fs::{Gid, Uid, fchown},
     process::{Resource, Rlimit, getrlimit, setrlimit},
-    thread,
+    thread::{self, CapabilitySet},
 };
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,7 @@ impl Confinement {
     pub(in super::super) fn enter(&self) -> Result<(), String> {
         if self.own_domain {
             thread::set_no_new_privs(true).map_err(|error| format!("no no_new_privs: {error}"))?;
+            drop_capabilities().map_err(|error| format!("it keeps capabilities: {error}"))?;
             domain::enter(self.sandbox.as_ref())?;
         }
         self.limit().map_err(|error| format!("cannot set its limits: {error}"))
@@ -90,6 +91,25 @@ impl Confinement {
         }
         Ok(())
     }
+}
+
+/// Drops what lets root look past a domain: with these the system shows the environment and the memory's layout
+/// of every process.
+fn drop_capabilities() -> std::io::Result<()> {
+    let dropped = CapabilitySet::SYS_ADMIN | CapabilitySet::PERFMON;
+    let mut sets = thread::capabilities(None)?;
+    if !sets.permitted.intersects(dropped) {
+        return Ok(());
+    }
+    for capability in dropped.iter() {
+        // Who may not do this, may not gain them either: there are no new privileges.
+        let _ = thread::remove_capability_from_bounding_set(capability);
+    }
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(dropped);
+    }
+    thread::set_capabilities(None, sets)?;
+    Ok(())
 }
 
 /// Becomes a user with a group of the same number and no others. It cannot go back.
