@@ -14,7 +14,7 @@ pub(super) struct IsolationOptions {
     no_isolation: bool,
 
     /// Let COMMAND use no files but its own, the system's programs and libraries, what is below --cwd, and a temporary folder of
-    /// its session; and no TCP
+    /// its session; and no network
     #[arg(long)]
     sandbox: bool,
 
@@ -22,7 +22,7 @@ pub(super) struct IsolationOptions {
     #[arg(long, value_name = "PATH[:ro|:rw]", requires = "sandbox", value_parser = parse::allowed_path)]
     allow_path: Vec<Allowed>,
 
-    /// TCP port that --sandbox lets COMMAND connect to, on any host. Repeatable
+    /// TCP port that --sandbox lets COMMAND connect to, on any host; it may then use UDP, too, to look up names. Repeatable
     #[arg(long, value_name = "PORT", requires = "sandbox", value_parser = clap::value_parser!(u16).range(1..))]
     allow_connect: Vec<u16>,
 

@@ -131,12 +131,31 @@ fn a_sandbox_connects_only_to_the_ports_it_may() {
     let alone = gateway(python, &["--sandbox"]);
     let mut a = Attacker::new(&alone);
     a.is_refused(&format!("connect({})", port(&open)));
+    a.is_refused("socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)");
+    a.does("socket.socketpair(); socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)");
     let some = gateway(python, &["--sandbox", "--allow-connect", &port(&open).to_string()]);
     let mut b = Attacker::new(&some);
     b.does(&format!("connect({})", port(&open)));
     b.is_refused(&format!("connect({})", port(&closed)));
     b.is_refused(&format!("connect({})", some.address.rsplit(':').next().unwrap()));
     b.is_refused("s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()");
+    // The rules for ports know plain TCP only.
+    for others in [
+        // MPTCP, SCTP, ICMP, a raw one, one of packets, one to the host of a virtual machine.
+        "socket.AF_INET, socket.SOCK_STREAM, 262",
+        "socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 262",
+        "socket.AF_INET, socket.SOCK_SEQPACKET, 132",
+        "socket.AF_INET, socket.SOCK_DGRAM, 1",
+        "socket.AF_INET, socket.SOCK_RAW, 255",
+        "socket.AF_PACKET, socket.SOCK_RAW, 0",
+        "40, socket.SOCK_STREAM, 0",
+    ] {
+        assert_eq!(b.runs(&format!("socket.socket({others})")), "refused EACCES", "{others}");
+    }
+    // io_uring_setup, by which a socket could be made without asking.
+    assert_eq!(b.runs("check(libc.syscall(425, 1, ctypes.create_string_buffer(120)))"), "refused EACCES");
+    // For names.
+    b.does("socket.socket(socket.AF_INET, socket.SOCK_DGRAM); socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 6)");
 }
 
 #[test]

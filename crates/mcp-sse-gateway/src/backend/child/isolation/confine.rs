@@ -10,7 +10,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, domain};
+use super::{Limits, domain, network};
 
 /// All of it, for one child.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,10 @@ impl Confinement {
             thread::set_no_new_privs(true).map_err(|error| format!("no no_new_privs: {error}"))?;
             drop_capabilities().map_err(|error| format!("it keeps capabilities: {error}"))?;
             domain::enter(self.sandbox.as_ref())?;
+            if let Some(rules) = &self.sandbox {
+                network::restrict(!rules.connect.is_empty())
+                    .map_err(|error| format!("no sandbox for the network: {error}"))?;
+            }
         }
         self.limit().map_err(|error| format!("cannot set its limits: {error}"))
     }

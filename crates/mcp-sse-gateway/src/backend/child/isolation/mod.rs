@@ -6,6 +6,7 @@
 //! | `apart` | what all children have in common: their users and folders; what one start takes of them |
 //! | `confine` | what a child does to itself before it becomes its program |
 //! | `domain` | Landlock: signals and ptrace, files, ports |
+//! | `network` | which sockets a sandboxed program may make |
 //! | `paths` | which files a program needs |
 //! | `users` | a user for each session |
 //! | `folder` | a temporary folder for each session |
@@ -24,6 +25,8 @@ mod domain;
 mod elsewhere;
 #[cfg(target_os = "linux")]
 mod folder;
+#[cfg(target_os = "linux")]
+mod network;
 pub(crate) mod parse;
 #[cfg(target_os = "linux")]
 mod paths;
@@ -100,44 +103,32 @@ pub(crate) fn close_to_others() {
 
 /// Says what is missing of what children get where the system has it; once, whatever is asked later.
 pub(crate) fn warn_of_missing(isolation: &Isolation) {
-    static APART: Once = Once::new();
-    static NETWORK: Once = Once::new();
-    if isolation.own_domain {
-        APART.call_once(warn_of_missing_scopes);
-    }
-    if isolation.sandbox.is_some() {
-        NETWORK.call_once(warn_of_open_network);
-    }
-}
-
-fn warn_of_missing_scopes() {
+    static SAID: Once = Once::new();
     #[cfg(target_os = "linux")]
     let missing = !domain::has_scopes();
     #[cfg(not(target_os = "linux"))]
     let missing = true;
-    if missing {
-        tracing::warn!(
-            "children are not kept apart: this system has no Landlock scopes (Linux 6.12 or later, with \"landlock\" among its security modules); a program can signal other sessions' programs, read their environment and write into their output, where they run as the same user (see docs/security.md)"
-        );
-    }
-}
-
-fn warn_of_open_network() {
-    #[cfg(target_os = "linux")]
-    if domain::has_files() && !domain::has_ports() {
-        tracing::warn!(
-            "sandboxes do not close the network: this kernel's Landlock has no rules for TCP ports (Linux 6.7 or later)"
-        );
+    if isolation.own_domain && missing {
+        SAID.call_once(|| {
+            tracing::warn!(
+                "children are not kept apart: this system has no Landlock scopes (Linux 6.12 or later, with \"landlock\" among its security modules); a program can signal other sessions' programs, read their environment and write into their output, where they run as the same user (see docs/security.md)"
+            );
+        });
     }
 }
 
 /// Whether this system has a sandbox for files.
 pub(crate) fn check_sandbox() -> Result<(), String> {
     #[cfg(target_os = "linux")]
-    return domain::has_files().then_some(()).ok_or_else(|| {
-        "this kernel has no Landlock rules for files; expected Linux 6.2 or later, with \"landlock\" among its security modules"
-            .to_owned()
-    });
+    {
+        if !domain::has_files() {
+            return Err("this kernel has no Landlock rules for files; expected Linux 6.2 or later, with \"landlock\" among its security modules".to_owned());
+        }
+        if !network::is_known() {
+            return Err(format!("it is not known for processors of the kind {}", std::env::consts::ARCH));
+        }
+        Ok(())
+    }
     #[cfg(not(target_os = "linux"))]
     Err(ELSEWHERE.to_owned())
 }
