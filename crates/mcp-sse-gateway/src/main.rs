@@ -29,10 +29,11 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use crate::{
     args::{Args, Command, Exit},
-    backend::child::{guard, launch},
+    backend::child::{guard, isolation, launch},
 };
 
 fn main() -> ExitCode {
+    isolation::close_to_others();
     // Steps of this program that are processes of their own.
     let mut args: Vec<OsString> = std::env::args_os().collect();
     let word = args.get(1).cloned().unwrap_or_default();
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
         #[cfg(target_os = "linux")]
         Some(launch::WORD) => return launch::run(rest),
         Some(guard::WORD) => return guard::run(),
+        #[cfg(target_os = "linux")]
+        Some(isolation::users::WORD) => return isolation::users::run(rest),
         Some(init::WORD) => return init::run(rest),
         Some(init::SECOND) => drop(args.remove(1)),
         _ if init::is_first() => return init::run(args.into_iter().skip(1)),

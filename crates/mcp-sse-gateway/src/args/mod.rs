@@ -1,6 +1,7 @@
 //! What stands on the command line, and what it resolves to.
 
 mod connect;
+mod isolation;
 mod listen;
 mod serve;
 

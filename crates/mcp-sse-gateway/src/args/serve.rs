@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{Limits, Listen, Log, at_least_one, connect::headers, duration, listen::check_path};
+use super::{
+    Limits, Listen, Log, at_least_one, connect::headers, duration, isolation::IsolationOptions,
+    listen::check_path,
+};
 use crate::{
     backend::{
         child::{self, Command},
@@ -37,6 +40,8 @@ pub(crate) struct Serve {
 
     #[command(flatten)]
     program: Program,
+    #[command(flatten)]
+    isolation: IsolationOptions,
     #[command(flatten)]
     remote: RemoteOptions,
     #[command(flatten)]
@@ -172,6 +177,7 @@ impl Serve {
                     }
                     command.cwd = Some(cwd.clone());
                 }
+                command.isolation = self.isolation.isolation()?;
                 if command.find().is_none() {
                     return Err(format!(
                         "cannot find the program {:?}; expected one in PATH, or a path (no shell is used: give a script as `sh -c '…'`)",
@@ -209,6 +215,9 @@ impl Serve {
         {
             return Err("--env, --clean-env, --env-from-header and --cwd are for a program; in a configuration file each server has its own".to_owned());
         }
+        if !matches!(main, Some(Server::Command(_))) && self.isolation.is_asked_for() {
+            return Err("--no-isolation, --sandbox and the limits are for a program; in a configuration file each server has its own".to_owned());
+        }
         let RemoteOptions { transport, header, header_from_client, .. } = &self.remote;
         if self.upstream.is_none()
             && (!header.is_empty() || !header_from_client.is_empty() || *transport != Kind::Auto)
@@ -233,16 +242,18 @@ impl Serve {
         self.check_paths()?;
         let programs = self.config.is_some() || matches!(main, Some(Server::Command(_)));
         let RemoteOptions { ca_file, insecure, .. } = &self.remote;
+        let children = self.limits.max_sessions(programs);
         Ok(Plan {
             main,
             config: self.config.clone(),
             tls: Tls { ca_file: ca_file.clone(), insecure: *insecure },
             bounds: child::Bounds {
-                children: self.limits.max_sessions(programs),
+                children,
                 starts_per_second: u32::try_from(*start_rate).unwrap_or(u32::MAX),
                 start_timeout: *start_timeout,
                 stop_timeout: *stop_timeout,
                 message_bytes: self.limits.max_message_bytes,
+                users: self.isolation.users(children, programs)?,
             },
             programs,
         })

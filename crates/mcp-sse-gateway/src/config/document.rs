@@ -89,6 +89,19 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self.value, Value::NumberLit(_))
+    }
+
+    /// A whole number, 1 or more.
+    pub(super) fn number(&self, what: &str) -> Result<u64, String> {
+        match self.value {
+            Value::NumberLit(number) => number.value.parse().ok().filter(|&number| number > 0),
+            _ => return Err(self.expected(what)),
+        }
+        .ok_or_else(|| self.wrong(&format!("expected {what}, whole and 1 or more")))
+    }
+
     pub(super) fn array(&self) -> Result<Vec<Node<'a>>, String> {
         let Value::Array(array) = self.value else { return Err(self.expected("a list")) };
         let elements = array.elements.iter().enumerate();

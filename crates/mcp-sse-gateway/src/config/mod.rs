@@ -3,6 +3,7 @@
 
 mod document;
 pub(crate) mod expand;
+mod isolation;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -102,9 +103,10 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Server>, String> {
+    let known = || KEYS.iter().chain(&isolation::KEYS);
     for (key, node) in object.entries() {
-        if !KEYS.contains(&key)
-            && let Some(meant) = KEYS.iter().find(|known| is_slip(key, known))
+        if !known().any(|known| *known == key)
+            && let Some(meant) = known().find(|known| is_slip(key, known))
         {
             return Err(node.wrong(&format!("there is no such key; did you mean {meant:?}?")));
         }
@@ -150,10 +152,11 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
                 }
                 server.cwd = Some(cwd);
             }
+            server.isolation = isolation::read(object, &text)?;
             Ok(Some(Server::Command(server)))
         }
         (None, Some(url)) => {
-            for key in ["args", "env", "cwd", "cleanEnv", "envFromHeader"] {
+            for key in ["args", "env", "cwd", "cleanEnv", "envFromHeader"].iter().chain(&isolation::KEYS) {
                 if let Some(node) = object.get(key) {
                     return Err(node.wrong("only a server with \"command\" has this"));
                 }

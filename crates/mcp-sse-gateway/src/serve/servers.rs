@@ -22,7 +22,7 @@ use super::session;
 use crate::{
     args::Serve,
     backend::{
-        child::{Bounds, Children},
+        child::{Bounds, Children, isolation},
         remote::Remote,
     },
     config::{RemoteServer, Server, Servers},
@@ -196,7 +196,13 @@ impl Table {
     pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
         // Whatever can be wrong is found before anything is changed.
         let mut taken = BTreeMap::new();
-        for name in servers.keys() {
+        for (name, server) in &servers {
+            if let Server::Command(command) = server
+                && command.isolation.limits.processes.is_some()
+            {
+                isolation::check_processes(self.bounds.users)
+                    .map_err(|why| format!("mcpServers.{name}.limits.processes: {why}"))?;
+            }
             let paths = self.settings.paths(name);
             self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
             for path in [paths.sse, paths.messages, paths.mcp] {
@@ -252,6 +258,9 @@ impl Table {
             && command.find().is_none()
         {
             tracing::warn!(server = name, program = command.name(), "the program is not there now");
+        }
+        if let Server::Command(command) = &server {
+            isolation::warn_of_missing(&command.isolation);
         }
         // Held to the end: a server that is being taken out must not come back half.
         let mut servers = self.lock();

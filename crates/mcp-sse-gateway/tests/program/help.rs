@@ -153,6 +153,12 @@ impl Program {
         Prepared(prepared).piped()
     }
 
+    /// Starts it by a command that becomes it, whole but for the pipes.
+    pub(crate) fn prepare_command(mut command: Command) -> Prepared {
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Prepared(command)
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 use http::{HeaderName, request::Parts};
 
+use super::isolation::Isolation;
+
 /// What a child gets of our environment when it is to be clean: without these hardly any program runs. The
 /// same that the official SDKs pass.
 const KEPT: [&str; 6] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
@@ -23,6 +25,7 @@ pub(crate) struct Command {
     pub(crate) cwd: Option<PathBuf>,
     /// Headers of the client's first request, and the variables that they become.
     pub(crate) env_from_header: Vec<(HeaderName, String)>,
+    pub(crate) isolation: Isolation,
 }
 
 impl Command {
@@ -34,7 +37,13 @@ impl Command {
             clean_env: false,
             cwd: None,
             env_from_header: Vec::new(),
+            isolation: Isolation::default(),
         }
+    }
+
+    /// Whether a variable is set for it by name, and not only inherited.
+    pub(super) fn sets(&self, variable: &str) -> bool {
+        self.env.contains_key(variable) || self.env_from_header.iter().any(|(_, name)| name == variable)
     }
 
     /// The program's name, for people.

@@ -107,6 +107,8 @@ impl Running {
             tokio::process::Command::new(exe)
                 .arg0("mcp-sse")
                 .arg(WORD)
+                // It would only be there for others to read.
+                .env_clear()
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

@@ -9,6 +9,7 @@
 pub(crate) mod command;
 mod group;
 pub(crate) mod guard;
+pub(crate) mod isolation;
 pub(crate) mod launch;
 pub(crate) mod lines;
 mod process;
@@ -31,6 +32,7 @@ pub(crate) use self::command::Command;
 use self::{
     group::Group,
     guard::Guard,
+    isolation::Apart,
     lines::{End, Lines},
     process::Process,
     rate::Rate,
@@ -55,6 +57,8 @@ pub(crate) struct Bounds {
     pub(crate) stop_timeout: Duration,
     /// Bytes of a line on stdout.
     pub(crate) message_bytes: usize,
+    /// Each has a user of its own from these.
+    pub(crate) users: Option<isolation::Range>,
 }
 
 /// All children of this program.
@@ -68,6 +72,7 @@ struct Inner {
     rate: Rate,
     starter: mpsc::Sender<Start>,
     guard: Guard,
+    apart: Arc<Apart>,
     /// What is still being done for children that nobody holds any more.
     ending: TaskTracker,
     /// No more patience with any of them.
@@ -105,6 +110,7 @@ impl Children {
             rate: Rate::new(bounds.starts_per_second),
             starter,
             guard: Guard::start(),
+            apart: Apart::new(bounds.users),
             ending: TaskTracker::new(),
             hurry: CancellationToken::new(),
         })))
@@ -123,6 +129,7 @@ impl Children {
         }
         let all = u32::try_from(self.0.bounds.children).unwrap_or(u32::MAX);
         let _ = self.0.places.acquire_many(all).await;
+        self.0.apart.close();
     }
 
     /// Kills those that are ending; to be followed by [`ended`](Self::ended).
@@ -151,8 +158,15 @@ impl Children {
             );
             return Err(Failure::new("too many servers are being started; try again later"));
         }
-        let mut prepared = launch::command(&command.program, &command.args);
+        let cannot = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start {name:?}: {error}"));
+        let lease = self.0.apart.lease(command, deadline).await.map_err(|error| {
+            tracing::warn!("no server was started: {error}");
+            cannot(&error)
+        })?;
+        let prepared = launch::command(&command.program, &command.args, &lease);
+        let mut prepared = prepared.map_err(|error| cannot(&error))?;
         command.apply(&mut prepared, parts);
+        lease.apply(command, &mut prepared);
         prepared
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -160,7 +174,6 @@ impl Children {
             .process_group(0)
             .kill_on_drop(true);
         let (reply, started) = oneshot::channel();
-        let cannot = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start {name:?}: {error}"));
         let sent = self.0.starter.send(Start { command: prepared, reply }).await;
         let child = match sent {
             Ok(()) => started.await.map_err(|error| cannot(&error))?,
@@ -173,7 +186,7 @@ impl Children {
                 None => cannot(&error),
             }
         })?;
-        let (process, pipes) = Process::new(child, &command.label(), Arc::clone(&self.0), place)
+        let (process, pipes) = Process::new(child, &command.label(), Arc::clone(&self.0), place, lease)
             .map_err(|error| cannot(&error))?;
         let process::Pipes { mut stdin, stdout, stderr } = pipes;
         process.announce().await;

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::Instrument as _;
 
-use super::{Bounds, Inner, Stderr, group::Group};
+use super::{Bounds, Inner, Stderr, group::Group, isolation::Lease};
 use crate::clock;
 
 /// A running child. Dropping it ends it.
@@ -28,6 +28,7 @@ struct State {
     all: Arc<Inner>,
     /// Until the child is gone.
     _place: OwnedSemaphorePermit,
+    lease: Lease,
     span: tracing::Span,
     runtime: tokio::runtime::Handle,
 }
@@ -44,6 +45,7 @@ impl Process {
         name: &str,
         all: Arc<Inner>,
         place: OwnedSemaphorePermit,
+        lease: Lease,
     ) -> io::Result<(Self, Pipes)> {
         let group = Group::of_child(&child);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -58,6 +60,7 @@ impl Process {
             started: clock::now(),
             all,
             _place: place,
+            lease,
             span: tracing::Span::current(),
             runtime: tokio::runtime::Handle::current(),
         };
@@ -159,5 +162,6 @@ impl State {
             seconds = self.started.elapsed().as_secs_f64(),
             "server ended"
         );
+        self.lease.give_back().await;
     }
 }

@@ -1,0 +1,31 @@
+//! Where there is no launch step, children have nothing of this. What is asked for was refused at the start.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{super::Command, Range};
+
+#[derive(Debug)]
+pub(in super::super) struct Apart;
+
+#[derive(Debug)]
+pub(in super::super) struct Lease;
+
+impl Apart {
+    pub(in super::super) fn new(_: Option<Range>) -> Arc<Self> {
+        Arc::new(Self)
+    }
+
+    pub(in super::super) fn close(&self) {}
+
+    pub(in super::super) async fn lease(self: &Arc<Self>, _: &Command, _: Instant) -> Result<Lease, String> {
+        Ok(Lease)
+    }
+}
+
+impl Lease {
+    pub(in super::super) fn apply(&self, _: &Command, _: &mut tokio::process::Command) {}
+
+    pub(in super::super) async fn give_back(self) {}
+}

@@ -1,0 +1,187 @@
+//! A temporary folder for each session, which nobody else may use, and which is removed with the session.
+//!
+//! They stand in one folder for each run of the program, with a file in it that is locked while the program runs: by that a
+//! later run knows which folders were left behind by one that was killed, and removes them.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Mutex, PoisonError},
+};
+
+use rustix::fs::{FlockOperation, flock};
+
+const PREFIX: &str = "mcp-sse-";
+const LOCK: &str = "lock";
+
+#[derive(Debug, Default)]
+pub(super) struct Folders(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    base: Option<Base>,
+    made: u64,
+}
+
+#[derive(Debug)]
+struct Base {
+    path: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Folders {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes one for a user, or for this program's.
+    pub(super) fn make(&self, user: Option<u32>) -> io::Result<PathBuf> {
+        let mut state = self.state();
+        if state.base.is_none() {
+            state.base = Some(base()?);
+        }
+        state.made += 1;
+        let number = state.made.to_string();
+        let path = state.base.as_ref().map(|base| base.path.join(number)).ok_or(io::ErrorKind::NotFound)?;
+        drop(state);
+        DirBuilder::new().mode(0o700).create(&path)?;
+        if user.is_some() {
+            std::os::unix::fs::chown(&path, user, user)?;
+        }
+        Ok(path)
+    }
+
+    /// Removes what all of them stood in. To be called when the last is gone.
+    pub(super) fn close(&self) {
+        if let Some(base) = self.state().base.take() {
+            let _ = fs::remove_file(base.path.join(LOCK));
+            let _ = fs::remove_dir(&base.path);
+        }
+    }
+}
+
+fn base() -> io::Result<Base> {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let temporary = std::env::temp_dir();
+    clear_left_behind(&temporary);
+    // A number that others cannot guess; who did would only make us take another.
+    let number = std::hash::RandomState::new().build_hasher().finish();
+    let path = temporary.join(format!("{PREFIX}{number:016x}"));
+    // Users of sessions pass through it, and see no names in it.
+    DirBuilder::new().mode(0o711).create(&path)?;
+    let lock = File::create_new(path.join(LOCK))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(Base { path, _lock: lock })
+}
+
+/// Removes the folders of runs that were killed.
+fn clear_left_behind(temporary: &Path) {
+    let ours = rustix::process::geteuid().as_raw();
+    for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_one = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && fs::symlink_metadata(&path).is_ok_and(|data| data.is_dir() && data.uid() == ours);
+        if !is_one {
+            continue;
+        }
+        let lock = path.join(LOCK);
+        let is_file = fs::symlink_metadata(&lock).is_ok_and(|data| data.is_file() && data.uid() == ours);
+        let Some(lock) = is_file.then(|| File::open(&lock).ok()).flatten() else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
+            && command(None, Some(&path)).status().is_ok_and(|status| status.success())
+        {
+            let _ = fs::remove_dir(&path);
+        }
+    }
+}
+
+/// The process that ends what a session has left: all that its user runs, and what is in its folder. It is one of its own
+/// since what it finds was made by strangers: whatever they have thought of, it is not we who fall for it.
+fn command(user: Option<u32>, folder: Option<&Path>) -> std::process::Command {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    let user = user.map(|user| user.to_string()).unwrap_or_default();
+    command.args([super::users::WORD, "clear", &user]).arg(folder.unwrap_or(Path::new("")));
+    command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Runs it; an error is what it says.
+pub(super) async fn helper(user: Option<u32>, folder: Option<&Path>) -> Result<(), String> {
+    let mut command = tokio::process::Command::from(command(user, folder));
+    let output = command.kill_on_drop(true).stderr(Stdio::piped()).output().await;
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(300).collect();
+        Err(format!("{} {}", output.status, said.escape_debug()))
+    }
+}
+
+/// Removes one folder, whose processes are gone.
+pub(super) async fn remove(user: Option<u32>, folder: &Path) {
+    if let Err(error) = helper(user, Some(folder)).await {
+        tracing::warn!("the temporary folder of a session stays: {error}");
+    }
+    let _ = tokio::fs::remove_dir(folder).await;
+}
+
+/// Removes what is in a folder, however deep it is: folders in folders are moved up, not gone into.
+pub(super) fn empty(top: &Path) -> io::Result<()> {
+    // Whoever is still there and puts a link in our way must not have us remove what it points to.
+    super::domain::enter_only(top);
+    let mut moved: u64 = 0;
+    loop {
+        let mut was_empty = true;
+        for entry in fs::read_dir(top)? {
+            was_empty = false;
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                fs::remove_file(entry.path())?;
+                continue;
+            }
+            open_up(&entry.path())?;
+            for inner in fs::read_dir(entry.path())? {
+                let inner = inner?;
+                if inner.file_type()?.is_dir() {
+                    open_up(&inner.path())?;
+                    moved += 1;
+                    fs::rename(inner.path(), top.join(format!(".{}-{moved}", std::process::id())))?;
+                } else {
+                    fs::remove_file(inner.path())?;
+                }
+            }
+            fs::remove_dir(entry.path())?;
+        }
+        if was_empty {
+            return Ok(());
+        }
+    }
+}
+
+/// Lets us read and change it, if it is ours.
+fn open_up(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_there_for_one_and_goes_with_what_is_in_it() {
+        let folders = Folders::default();
+        let (a, b) = (folders.make(None).unwrap(), folders.make(None).unwrap());
+        assert_ne!(a, b);
+        assert_eq!(fs::metadata(&a).unwrap().mode() & 0o777, 0o700);
+        fs::remove_dir(&a).unwrap();
+        fs::remove_dir(&b).unwrap();
+        let base = a.parent().unwrap().to_owned();
+        folders.close();
+        assert!(!base.exists());
+    }
+}

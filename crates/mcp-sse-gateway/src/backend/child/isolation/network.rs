@@ -1,0 +1,76 @@
+//! Which sockets a sandboxed program may make. Landlock's rules know plain TCP only, so all other ways out are closed here,
+//! by a filter of system calls.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, Error, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
+
+#[cfg(target_arch = "x86_64")]
+const SOCKET: i64 = 41;
+#[cfg(not(target_arch = "x86_64"))]
+const SOCKET: i64 = 198;
+/// It could make sockets without the system call for that.
+const IO_URING_SETUP: i64 = 425;
+
+const EACCES: u32 = 13;
+
+const UNIX: u64 = 1;
+const INET: u64 = 2;
+const INET6: u64 = 10;
+/// For questions to the kernel, as which addresses the machine has.
+const NETLINK: u64 = 16;
+
+/// Of the second argument; the rest of it are flags.
+const KIND: u64 = 0xf;
+const STREAM: u64 = 1;
+const DATAGRAM: u64 = 2;
+/// All kinds but those two.
+const OTHER_KINDS: [u64; 6] = [0, 3, 4, 5, 6, 10];
+
+const ANY: u64 = 0;
+const TCP: u64 = 6;
+const UDP: u64 = 17;
+
+/// Lets the program make no sockets but those within the machine and, if it may connect to ports, those for TCP, and for UDP, by
+/// which names are looked up.
+pub(super) fn restrict(may_connect: bool) -> Result<(), Error> {
+    apply_filter(&filter(may_connect)?)
+}
+
+/// Whether this machine's processor is one that filters are known for.
+pub(super) fn is_known() -> bool {
+    filter(true).is_ok()
+}
+
+fn filter(may_connect: bool) -> Result<BpfProgram, Error> {
+    let is = |argument, value| SeccompCondition::new(argument, Dword, SeccompCmpOp::Eq, value);
+    let is_not = |argument, value| SeccompCondition::new(argument, Dword, SeccompCmpOp::Ne, value);
+    let kind = |value| SeccompCondition::new(1, Dword, SeccompCmpOp::MaskedEq(KIND), value);
+    let mut refused = vec![SeccompRule::new(vec![
+        is_not(0, UNIX)?,
+        is_not(0, INET)?,
+        is_not(0, INET6)?,
+        is_not(0, NETLINK)?,
+    ])?];
+    for family in [INET, INET6] {
+        if !may_connect {
+            refused.push(SeccompRule::new(vec![is(0, family)?])?);
+            continue;
+        }
+        // MPTCP and others, which the rules for TCP ports do not know.
+        for (usual, protocol) in [(STREAM, TCP), (DATAGRAM, UDP)] {
+            let other = vec![is(0, family)?, kind(usual)?, is_not(2, ANY)?, is_not(2, protocol)?];
+            refused.push(SeccompRule::new(other)?);
+        }
+        for other in OTHER_KINDS {
+            refused.push(SeccompRule::new(vec![is(0, family)?, kind(other)?])?);
+        }
+    }
+    let calls = BTreeMap::from([(SOCKET, refused), (IO_URING_SETUP, Vec::new())]);
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, SeccompAction::Errno(EACCES), arch)?;
+    Ok(filter.try_into()?)
+}

@@ -1,0 +1,220 @@
+//! A user for each session: a number of its own from a range that nobody else uses.
+//!
+//! Invariants:
+//! - A user is given to one session at a time, and to none while a process of that user lives, whoever started it.
+//! - The numbers are taken in turns, so that what a session leaves in a public folder is not soon another's.
+
+use std::{collections::HashSet, ffi::OsString, fs, io, process::ExitCode, sync::Mutex, time::Duration};
+
+use rustix::process::{Pid, Signal, geteuid, getuid, kill_process_group};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use super::{Range, confine::become_user, folder};
+
+/// The word for a process that ends what a session has left behind.
+pub(crate) const WORD: &str = "__clear";
+/// How long it is waited before its processes are counted again; doubled each time, up to [`LONGEST_LOOK`].
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Users {
+    range: Range,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Where the search for the next begins.
+    next: u32,
+    taken: HashSet<u32>,
+}
+
+impl Users {
+    pub(super) fn new(range: Range) -> Self {
+        let state = State { next: range.from, taken: HashSet::new() };
+        Self { range, state: Mutex::new(state), freed: Notify::new() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A user that nobody is.
+    pub(super) async fn take(&self, deadline: Instant) -> Result<u32, String> {
+        let Range { from, to } = self.range;
+        loop {
+            let freed = self.freed.notified();
+            let range = self.range;
+            let living = tokio::task::spawn_blocking(move || living(range)).await;
+            let living = living.unwrap_or_else(|error| Err(io::Error::other(error)));
+            let living = living.map_err(|error| format!("cannot see which users have processes: {error}"))?;
+            if let Some(user) = self.state().take(range, &living) {
+                return Ok(user);
+            }
+            if timeout_at(deadline, freed).await.is_err() {
+                return Err(format!("no user of --user-range {from}-{to} is free"));
+            }
+        }
+    }
+
+    /// Makes a user's number free, when its last process is gone. Ends them all, wherever they went.
+    pub(super) async fn give_back(&self, user: u32) {
+        let only = Range { from: user, to: user };
+        let (mut look, mut said) = (FIRST_LOOK, false);
+        loop {
+            let living = tokio::task::spawn_blocking(move || living(only)).await;
+            if matches!(living, Ok(Ok(living)) if living.is_empty()) {
+                break;
+            }
+            if let Err(error) = folder::helper(Some(user), None).await {
+                tracing::warn!(user, "cannot end the user's processes: {error}");
+            }
+            if look == LONGEST_LOOK && !said {
+                said = true;
+                tracing::warn!(user, "processes of a session do not end; its user stays taken");
+            }
+            tokio::time::sleep(look).await;
+            look = (look * 2).min(LONGEST_LOOK);
+        }
+        self.state().taken.remove(&user);
+        self.freed.notify_one();
+    }
+}
+
+impl State {
+    fn take(&mut self, range: Range, living: &HashSet<u32>) -> Option<u32> {
+        // As many as may be in the way, and one.
+        for _ in 0..range.len().min(self.taken.len() + living.len() + 1) {
+            let user = self.next;
+            self.next = if user == range.to { range.from } else { user + 1 };
+            if !living.contains(&user) && self.taken.insert(user) {
+                return Some(user);
+            }
+        }
+        None
+    }
+}
+
+/// The users of a range that have a process.
+fn living(range: Range) -> io::Result<HashSet<u32>> {
+    let mut users = HashSet::new();
+    for entry in fs::read_dir("/proc")? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
+            continue;
+        }
+        // It may be gone meanwhile.
+        let Ok(status) = fs::read(entry.path().join("status")) else { continue };
+        let status = String::from_utf8_lossy(&status);
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        // What has ended and waits to be cleared away does nothing any more.
+        if field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X'])) {
+            continue;
+        }
+        let ids = field("Uid:").unwrap_or_default().split_whitespace();
+        users.extend(ids.filter_map(|id| id.parse().ok()).filter(|&user| range.contains(user)));
+    }
+    Ok(users)
+}
+
+/// Whether sessions can have users of this range, each.
+pub(crate) fn check(range: Range, sessions: usize) -> Result<(), String> {
+    if !geteuid().is_root() {
+        return Err(
+            "only root can start programs as other users; run it as root, or leave the option out".to_owned()
+        );
+    }
+    if range.len() < sessions {
+        return Err(format!(
+            "these are {} users for up to {sessions} sessions; give more, or a smaller --max-sessions",
+            range.len()
+        ));
+    }
+    for (file, kind) in [("/etc/passwd", "user"), ("/etc/group", "group")] {
+        let text = fs::read(file).unwrap_or_default();
+        for line in String::from_utf8_lossy(&text).lines() {
+            let mut fields = line.split(':');
+            let (name, number) = (fields.next().unwrap_or_default(), fields.nth(1));
+            if let Some(number) = number.and_then(|id| id.parse().ok()).filter(|&id| range.contains(id)) {
+                return Err(format!(
+                    "{number} is the {kind} {name:?} of {file}; expected numbers that nobody has"
+                ));
+            }
+        }
+    }
+    for user in [range.from, range.to] {
+        let tried = std::process::Command::new("/proc/self/exe")
+            .args([WORD, "try", &user.to_string(), ""])
+            .env_clear()
+            .output();
+        let tried = tried.map_err(|error| format!("cannot try it: {error}"))?;
+        if !tried.status.success() {
+            return Err(String::from_utf8_lossy(&tried.stderr).trim().escape_debug().to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The process that [`folder::helper`] starts: becomes the user, ends all of the user's processes, empties the folder.
+pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let (what, user, folder) =
+        (args.next(), args.next().unwrap_or_default(), args.next().unwrap_or_default());
+    let user = match user.to_str().map(|user| (user, user.parse::<u32>())) {
+        Some(("", _)) => None,
+        Some((_, Ok(user))) if user > 0 => Some(user),
+        _ => return ExitCode::from(2),
+    };
+    if let Some(user) = user {
+        if let Err(error) = become_user(user) {
+            eprintln!("cannot become user {user}: {error}");
+            return ExitCode::FAILURE;
+        }
+        // As anyone else it would end what is not ours.
+        if getuid().as_raw() != user || geteuid().as_raw() != user {
+            return ExitCode::FAILURE;
+        }
+    }
+    if what.is_some_and(|what| what == "try") {
+        return ExitCode::SUCCESS;
+    }
+    if user.is_some() {
+        // The group of process 1 stands for all processes that this user may signal, but for the caller.
+        let _ = kill_process_group(Pid::INIT, Signal::KILL);
+    }
+    if !folder.is_empty()
+        && let Err(error) = folder::empty(folder.as_ref())
+    {
+        eprintln!("cannot empty {}: {error}", folder.to_string_lossy().escape_debug());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_taken_in_turns_and_never_twice() {
+        let range = Range { from: 10, to: 13 };
+        let mut state = State { next: 10, taken: HashSet::new() };
+        let living = HashSet::from([11]);
+        assert_eq!(state.take(range, &living), Some(10));
+        assert_eq!(state.take(range, &living), Some(12));
+        state.taken.remove(&10);
+        assert_eq!(state.take(range, &living), Some(13));
+        assert_eq!(state.take(range, &living), Some(10));
+        assert_eq!(state.take(range, &living), None);
+    }
+
+    #[test]
+    fn this_process_lives() {
+        let user = getuid().as_raw();
+        assert!(living(Range { from: user, to: user }).unwrap().contains(&user));
+    }
+}
