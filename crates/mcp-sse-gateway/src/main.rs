@@ -21,6 +21,7 @@ mod init;
 mod limits;
 mod listening;
 mod log;
+mod oversized;
 mod relay;
 mod serve;
 mod signals;

@@ -10,6 +10,7 @@ mod demo;
 mod endings;
 mod help;
 mod isolation;
+mod large;
 mod relay;
 mod tls;
 mod upstream;

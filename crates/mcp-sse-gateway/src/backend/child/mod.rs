@@ -15,14 +15,15 @@ mod process;
 mod rate;
 mod stderr;
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{collections::VecDeque, process::Stdio, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use mcp_sse::{Incoming, Message};
 use tokio::{
     io::AsyncWriteExt as _,
     process::{ChildStdin, ChildStdout},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Mutex, Semaphore, mpsc, oneshot},
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,14 +32,19 @@ pub(crate) use self::command::Command;
 use self::{
     group::Group,
     guard::Guard,
-    lines::{End, Lines},
+    lines::{End, Lines, Read},
     process::Process,
     rate::Rate,
     stderr::Tail,
 };
 use super::{Failure, Sink, Source};
-use crate::clock;
+use crate::{
+    clock,
+    oversized::{self, Instead},
+};
 
+/// Answers to a child's requests over the limit that wait for it to read; further ones are not answered.
+const REFUSALS: usize = 8;
 /// What may still come from a child that has ended, if something that it started holds its pipes open.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -187,10 +193,14 @@ impl Children {
         });
         let stderr = Stderr { reading, tail };
         let stdout = Lines::new("server", stdout, message_bytes);
+        let stdin = Arc::new(Mutex::new(stdin));
         Ok(Running {
-            sink: Stdin { stdin },
+            sink: Stdin { stdin: Arc::clone(&stdin) },
             source: Stdout {
                 stdout,
+                instead: VecDeque::new(),
+                stdin,
+                refusals: JoinSet::new(),
                 stderr,
                 process,
                 answers_by: Some(deadline),
@@ -203,29 +213,38 @@ impl Children {
 
 /// The client's messages, one a line.
 pub(crate) struct Stdin {
-    stdin: ChildStdin,
+    /// Shared with those who refuse the child's messages. A line is written whole.
+    stdin: Arc<Mutex<ChildStdin>>,
 }
 
 impl Sink for Stdin {
     async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
-        let json = incoming.message.into_bytes();
-        let closed =
-            |error: std::io::Error| Failure::new(format!("the server takes no more input ({error})"));
-        // Between the tokens of JSON a line end is a space like others, and inside them there is none.
-        if memchr::memchr2(b'\n', b'\r', &json).is_some() {
-            let line: Vec<u8> =
-                json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }).collect();
-            self.stdin.write_all(&line).await.map_err(closed)?;
-        } else {
-            self.stdin.write_all(&json).await.map_err(closed)?;
-        }
-        self.stdin.write_all(b"\n").await.map_err(closed)
+        let written = write(&self.stdin, incoming.message).await;
+        written.map_err(|error| Failure::new(format!("the server takes no more input ({error})")))
     }
+}
+
+async fn write(stdin: &Mutex<ChildStdin>, message: Message) -> std::io::Result<()> {
+    let json = message.into_bytes();
+    let mut stdin = stdin.lock().await;
+    // Between the tokens of JSON a line end is a space like others, and inside them there is none.
+    if memchr::memchr2(b'\n', b'\r', &json).is_some() {
+        let line: Vec<u8> = json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }).collect();
+        stdin.write_all(&line).await?;
+    } else {
+        stdin.write_all(&json).await?;
+    }
+    stdin.write_all(b"\n").await
 }
 
 /// The child's messages, and the child.
 pub(crate) struct Stdout {
     stdout: Lines<ChildStdout>,
+    /// What stands in the place of messages over the limit.
+    instead: VecDeque<Message>,
+    stdin: Arc<Mutex<ChildStdin>>,
+    /// Answers to requests over the limit. They end with the source, so that the child's input does.
+    refusals: JoinSet<()>,
     stderr: Stderr,
     process: Process,
     /// Until its first message came.
@@ -256,19 +275,31 @@ impl Drop for Stderr {
 
 impl Source for Stdout {
     async fn recv(&mut self) -> Result<Message, Failure> {
-        let next = match self.answers_by {
-            None => self.next().await,
-            Some(deadline) => match timeout_at(deadline, self.next()).await {
-                Ok(next) => next,
-                Err(_) => return Err(self.too_slow()),
-            },
-        };
-        match next {
-            Ok(message) => {
-                self.answers_by = None;
-                Ok(message)
+        loop {
+            if let Some(message) = self.instead.pop_front() {
+                return Ok(message);
             }
-            Err(end) => Err(self.ended(&end).await),
+            let next = match self.answers_by {
+                None => self.next().await,
+                Some(deadline) => match timeout_at(deadline, self.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return Err(self.too_slow()),
+                },
+            };
+            match next {
+                Ok(Read::Message(message)) => {
+                    self.answers_by = None;
+                    return Ok(message);
+                }
+                Ok(Read::Oversized(message)) => {
+                    let Instead { forward, back } =
+                        message.instead("server", self.process.bounds().message_bytes);
+                    self.answers_by = self.answers_by.filter(|_| forward.is_empty());
+                    self.instead = forward.into();
+                    self.refuse(back);
+                }
+                Err(end) => return Err(self.ended(&end).await),
+            }
         }
     }
 }
@@ -279,7 +310,19 @@ impl Stdout {
         self.stdout.skipped()
     }
 
-    async fn next(&mut self) -> Result<Message, End> {
+    fn refuse(&mut self, answers: Vec<Message>) {
+        while self.refusals.try_join_next().is_some() {}
+        for answer in answers {
+            if self.refusals.len() >= REFUSALS {
+                return;
+            }
+            let stdin = Arc::clone(&self.stdin);
+            // One that does not read must not stop what it writes.
+            self.refusals.spawn(async move { drop(write(&stdin, answer).await) });
+        }
+    }
+
+    async fn next(&mut self) -> Result<Read, End> {
         tokio::select! {
             biased;
             next = self.stdout.next() => next,
@@ -302,13 +345,9 @@ impl Stdout {
     }
 
     async fn ended(&mut self, end: &End) -> Failure {
-        if *end == End::TooLong {
-            let text = format!(
-                "the server wrote a message of more than {} bytes; raise --max-message-bytes if it should",
-                self.process.bounds().message_bytes
-            );
-            tracing::warn!("{text}");
-            return Failure(text);
+        if *end == End::Endless {
+            let bytes = oversized::endless(self.process.bounds().message_bytes);
+            return Failure(format!("the server wrote more than {bytes} bytes without the end of a line"));
         }
         // It closed its output, which most do by ending.
         let exited = timeout(LAST_WORDS, self.process.exited()).await.is_ok();
