@@ -16,7 +16,7 @@ const ENDLESS_TIMES: u64 = 16;
 /// But at least as long as this.
 const ENDLESS_BYTES: u64 = 64 * 1024 * 1024;
 /// JSON-RPC's "internal error".
-const INTERNAL_ERROR: i32 = -32603;
+pub(crate) const INTERNAL_ERROR: i32 = -32603;
 
 /// Reads the top-level members of a JSON text that comes in pieces.
 #[derive(Clone, Debug)]

@@ -160,7 +160,12 @@ fn an_answer_of_a_streamable_http_server_over_the_limit_costs_that_call() {
         client.initialize();
         client.accepted(&echo(1, "big"));
         let answer = client.answer(1);
-        assert!(answer.contains("\"error\"") && answer.contains("100000"), "events {events}: {answer}");
+        assert!(
+            answer.contains("\"error\"")
+                && answer.contains("size of 100000 bytes") != events
+                && answer.contains(OVER) == events,
+            "events {events}: {answer}"
+        );
         client.accepted(&echo(2, "small"));
         let answer = client.answer(2);
         assert!(answer.contains("small"), "events {events}: {answer}");
