@@ -30,7 +30,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use crate::{
     args::{Args, Command, Exit},
-    backend::child::{guard, launch},
+    backend::child::{keeper, launch},
 };
 
 fn main() -> ExitCode {
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     match word.to_str() {
         #[cfg(target_os = "linux")]
         Some(launch::WORD) => return launch::run(rest),
-        Some(guard::WORD) => return guard::run(),
+        Some(keeper::WORD) => return keeper::run(launch::WORD, rest),
         Some(init::WORD) => return init::run(rest),
         Some(init::SECOND) => drop(args.remove(1)),
         _ if init::is_first() => return init::run(args.into_iter().skip(1)),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::help::{Folder, INITIALIZE, Program, Witness, count, long_task, pids, until};
+use crate::help::{Folder, INITIALIZE, Program, Witness, count, long_task, until};
 
 #[test]
 fn a_child_that_exits_at_once_answers_initialize_with_its_status_and_stderr() {
@@ -129,33 +129,6 @@ fn sigkill_of_the_gateway_leaves_no_process() {
     let client = gateway.connect();
     client.accepted(INITIALIZE);
     witness.until_says("up");
-    gateway.signal("-KILL");
-    witness.gone("up");
-}
-
-/// As `pkill -9 mcp-sse` does.
-#[cfg(target_os = "linux")]
-#[test]
-fn sigkill_of_the_gateway_and_its_guard_leaves_no_child() {
-    let folder = Folder::new();
-    let (pipe, witness) = Witness::new(&folder, "alive");
-    let gateway = Program::script(
-        &[],
-        &format!("exec 9>{pipe}; echo up >&9; trap '' TERM; while :; do read -r x; done"),
-    );
-    let client = gateway.connect();
-    client.accepted(INITIALIZE);
-    witness.until_says("up");
-    let server = pids(&gateway.log.until_says("server started"));
-    let all = fs::read_to_string(format!("/proc/{0}/task/{0}/children", gateway.pid())).unwrap_or_default();
-    let mut children: Vec<u32> = Vec::new();
-    for task in fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap() {
-        let text = fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
-        children.extend(text.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
-    }
-    let guards: Vec<u32> = children.into_iter().filter(|pid| !server.contains(pid)).collect();
-    assert_eq!(guards.len(), 1, "{all}");
-    crate::help::signal_to(guards[0], "-KILL");
     gateway.signal("-KILL");
     witness.gone("up");
 }

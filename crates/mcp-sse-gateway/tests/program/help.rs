@@ -454,6 +454,10 @@ impl Witness {
     pub(crate) fn until_says(&self, text: &str) {
         self.said.until_says(text);
     }
+
+    pub(crate) fn until(&self, what: &str, enough: impl Fn(&str) -> bool) {
+        self.said.until(what, enough);
+    }
 }
 
 struct Opens(PathBuf, Option<fs::File>);

@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod connect;
 mod demo;
+mod descendants;
 mod endings;
 mod help;
 mod isolation;

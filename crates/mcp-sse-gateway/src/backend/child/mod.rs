@@ -3,19 +3,18 @@
 //! Invariants:
 //! - Whoever holds a [`Process`] holds a running child. Dropping it ends the child and whatever the child
 //!   started: end of input, then SIGTERM, then SIGKILL, each with its deadline.
-//! - All children are started by one thread that lives as long as we do, because the parent-death signal
-//!   comes when the thread dies that started the child.
+//! - Between us and each child stands its keeper, which outlives us if need be. We have no other children.
 
 pub(crate) mod command;
-mod group;
-pub(crate) mod guard;
+mod descendants;
+pub(crate) mod keeper;
 pub(crate) mod launch;
 pub(crate) mod lines;
 mod process;
 mod rate;
 mod stderr;
 
-use std::{collections::VecDeque, process::Stdio, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use mcp_sse::{Incoming, Message};
@@ -30,10 +29,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::command::Command;
 use self::{
-    group::Group,
-    guard::Guard,
     lines::{End, Lines, Read},
-    process::Process,
+    process::{Process, Strays},
     rate::Rate,
     stderr::Tail,
 };
@@ -73,14 +70,14 @@ struct Inner {
     places: Arc<Semaphore>,
     rate: Rate,
     starter: mpsc::Sender<Start>,
-    guard: Guard,
+    strays: Arc<Strays>,
     /// What is still being done for children that nobody holds any more.
     ending: TaskTracker,
     /// No more patience with any of them.
     hurry: CancellationToken,
 }
 
-/// A child to be started, and where to put it.
+/// A keeper to be started, and where to put it.
 struct Start {
     command: tokio::process::Command,
     reply: oneshot::Sender<std::io::Result<tokio::process::Child>>,
@@ -96,13 +93,14 @@ impl Children {
     pub(crate) fn new(bounds: Bounds) -> std::io::Result<Self> {
         let (starter, mut starts) = mpsc::channel::<Start>(64);
         let runtime = tokio::runtime::Handle::current();
+        let strays = Arc::new(Strays::take_in());
+        let known = Arc::clone(&strays);
         std::thread::Builder::new().name("starter".into()).spawn(move || {
             let _inside = runtime.enter();
-            while let Some(Start { mut command, reply }) = starts.blocking_recv() {
-                // If nobody waits for it any more, it goes.
-                if let Err(Ok(child)) = reply.send(command.spawn()) {
-                    Group::of_child(&child).inspect(|group| group.kill());
-                }
+            while let Some(Start { command, reply }) = starts.blocking_recv() {
+                let keeper = known.start(command);
+                // If nobody waits for it any more, it goes by the end of its socket.
+                let _ = reply.send(keeper);
             }
         })?;
         Ok(Self(Arc::new(Inner {
@@ -110,7 +108,7 @@ impl Children {
             places: Arc::new(Semaphore::new(bounds.children.min(Semaphore::MAX_PERMITS))),
             rate: Rate::new(bounds.starts_per_second),
             starter,
-            guard: Guard::start(),
+            strays,
             ending: TaskTracker::new(),
             hurry: CancellationToken::new(),
         })))
@@ -157,34 +155,30 @@ impl Children {
             );
             return Err(Failure::new("too many servers are being started; try again later"));
         }
-        let mut prepared = launch::command(&command.program, &command.args);
-        command.apply(&mut prepared, parts);
-        prepared
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        let (reply, started) = oneshot::channel();
         let cannot = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start {name:?}: {error}"));
+        let mut prepared =
+            launch::command(&command.program, &command.args).map_err(|error| cannot(&error))?;
+        command.apply(&mut prepared, parts);
+        // The terminal's Ctrl-C is for us.
+        prepared.process_group(0);
+        let ends = process::connect(&mut prepared).map_err(|error| cannot(&error))?;
+        let (reply, started) = oneshot::channel();
         let sent = self.0.starter.send(Start { command: prepared, reply }).await;
-        let child = match sent {
+        let keeper = match sent {
             Ok(()) => started.await.map_err(|error| cannot(&error))?,
             Err(error) => return Err(cannot(&error)),
         };
-        let child = child.map_err(|error| {
+        let keeper = keeper.map_err(|error| {
             // Of a working directory that is not there it says no more than "not found".
             match command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
                 Some(cwd) => cannot(&format_args!("the working directory {cwd:?} is not there")),
                 None => cannot(&error),
             }
         })?;
-        let (process, pipes) = Process::new(child, &command.label(), Arc::clone(&self.0), place)
-            .map_err(|error| cannot(&error))?;
-        let process::Pipes { mut stdin, stdout, stderr } = pipes;
-        process.announce().await;
-        // If it is gone already, its end says more than this error.
-        let _ = launch::go(&mut stdin).await;
+        let label = command.label();
+        let process = Process::new(keeper, ends, &label, Arc::clone(&self.0), place, deadline).await;
+        let (process, pipes) = process.map_err(|error| cannot(&error))?;
+        let process::Pipes { stdin, stdout, stderr } = pipes;
         let tail = Tail::default();
         let reading = tokio::spawn({
             let span = tracing::Span::current();
