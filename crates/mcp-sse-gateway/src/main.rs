@@ -22,6 +22,7 @@ mod limits;
 mod listening;
 mod log;
 mod oversized;
+mod pace;
 mod relay;
 mod serve;
 mod signals;

@@ -87,10 +87,14 @@ impl Receive for StdioReceiver {
                     continue;
                 }
                 Err(end) => {
-                    if end == End::Endless {
-                        self.failed = true;
-                        tracing::error!("a line on stdin does not end; nothing more is read");
+                    match end {
+                        End::Closed => {}
+                        End::Endless => tracing::error!("a line on stdin does not end; nothing more is read"),
+                        End::Flood => {
+                            tracing::error!("what comes on stdin is no messages; nothing more is read")
+                        }
                     }
+                    self.failed = end != End::Closed;
                     return None;
                 }
             };

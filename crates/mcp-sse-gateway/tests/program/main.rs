@@ -9,6 +9,7 @@ mod connect;
 mod demo;
 mod descendants;
 mod endings;
+mod floods;
 mod help;
 mod isolation;
 mod large;

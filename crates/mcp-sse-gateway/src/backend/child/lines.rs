@@ -10,14 +10,16 @@ use mcp_sse::Message;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::oversized::{self, Oversized, Scan};
+use crate::{
+    clock,
+    oversized::{self, Oversized, Scan},
+    pace::Garbage,
+};
 
 /// How much is read at once.
 const CHUNK: usize = 16 * 1024;
 /// How much of a line that is no message is shown.
 const SHOWN: usize = 200;
-/// How many of those lines are shown; the others are counted.
-const SHOWN_LINES: u64 = 3;
 
 pub(crate) struct Lines<R> {
     reader: R,
@@ -30,6 +32,7 @@ pub(crate) struct Lines<R> {
     /// The rest of a batch.
     batch: VecDeque<Message>,
     skipped: u64,
+    garbage: Garbage,
     /// Who writes them.
     who: &'static str,
 }
@@ -49,6 +52,8 @@ pub(crate) enum End {
     Closed,
     /// A line does not end.
     Endless,
+    /// What comes is no messages, and much of it.
+    Flood,
 }
 
 enum Line {
@@ -66,6 +71,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             long: None,
             batch: VecDeque::new(),
             skipped: 0,
+            garbage: Garbage::default(),
             who,
         }
     }
@@ -88,19 +94,29 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
             match self.line().await? {
                 Line::Bytes(line) => {
+                    let skipped = self.skipped;
                     if let Some(message) = self.parse(&line) {
+                        self.garbage.message();
                         return Ok(Read::Message(message));
+                    }
+                    if self.skipped > skipped {
+                        self.bear(line.len() as u64)?;
                     }
                 }
                 Line::Long(scan) => {
                     let oversized = scan.finish();
                     if oversized.kinds.is_empty() {
                         self.skipped += 1;
+                        self.bear(oversized.bytes)?;
                     }
                     return Ok(Read::Oversized(oversized));
                 }
             }
         }
+    }
+
+    fn bear(&mut self, bytes: u64) -> Result<(), End> {
+        if self.garbage.is_flood(clock::now(), bytes) { Err(End::Flood) } else { Ok(()) }
     }
 
     async fn line(&mut self) -> Result<Line, End> {
@@ -177,14 +193,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     fn skip(&mut self, line: &[u8], error: &mcp_sse::ParseMessageError) {
         self.skipped += 1;
-        if self.skipped > SHOWN_LINES {
-            return;
-        }
-        let more = if self.skipped == SHOWN_LINES { "; further ones are only counted" } else { "" };
         tracing::warn!(
             line = %shorten(line),
             %error,
-            "the {} wrote a line that is no message; it was skipped{more}", self.who
+            "the {} wrote a line that is no message; it was skipped", self.who
         );
     }
 }

@@ -343,6 +343,11 @@ impl Stdout {
             let bytes = oversized::endless(self.process.bounds().message_bytes);
             return Failure(format!("the server wrote more than {bytes} bytes without the end of a line"));
         }
+        if *end == End::Flood {
+            return Failure::new(
+                "the server writes lines that are no messages to stdout, very many of them, and nothing else; what is not for the client belongs on stderr",
+            );
+        }
         // It closed its output, which most do by ending.
         let exited = timeout(LAST_WORDS, self.process.exited()).await.is_ok();
         let until = *self.last_words.get_or_insert_with(|| clock::now() + LAST_WORDS);

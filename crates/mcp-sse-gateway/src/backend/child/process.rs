@@ -353,7 +353,8 @@ impl Strays {
     /// Whether there was any.
     fn kill(&self) -> bool {
         let own = self.own();
-        let strays = descendants::kill_children(|pid| own.contains(&pid));
+        let strays =
+            descendants::kill_children(|pid| own.contains(&pid) || descendants::is_step_of_ours(pid));
         for stray in &strays {
             let _ = rustix::process::waitpid(Some(*stray), rustix::process::WaitOptions::NOHANG);
         }

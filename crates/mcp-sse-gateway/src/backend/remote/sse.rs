@@ -15,7 +15,7 @@ use super::{
     events::{Event, Events},
     transport::chain,
 };
-use crate::oversized::Instead;
+use crate::{clock, oversized::Instead, pace::Garbage};
 
 /// How often a message that the server is too busy for is posted, and how long it waits between.
 const TRIES: u32 = 5;
@@ -163,6 +163,7 @@ pub(super) async fn open(remote: &Remote, headers: HeaderMap) -> Result<(SseSink
         breaks: 0,
         instead: VecDeque::new(),
         refusals: JoinSet::new(),
+        garbage: Garbage::default(),
     };
     Ok((sink, source))
 }
@@ -262,6 +263,7 @@ pub(crate) struct SseSource {
     instead: VecDeque<Message>,
     /// Answers to requests over the limit.
     refusals: JoinSet<()>,
+    garbage: Garbage,
 }
 
 impl SseSource {
@@ -296,10 +298,20 @@ impl SseSource {
                 self.refuse(back);
                 continue;
             }
+            let bytes = event.data.len() as u64;
             match Message::parse(event.data) {
-                Ok(message) => return Ok(message),
+                Ok(message) => {
+                    self.garbage.message();
+                    return Ok(message);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the upstream server sent an event that is no message; it was skipped");
+                    if self.garbage.is_flood(clock::now(), bytes) {
+                        let name = self.post.remote.name();
+                        return Err(Failure::new(format!(
+                            "{name} sends events that are no messages, very many of them, and nothing else"
+                        )));
+                    }
                 }
             }
         }
