@@ -39,6 +39,32 @@ fn a_program_that_cannot_be_started_says_so_in_the_answer_to_initialize() {
 }
 
 #[test]
+fn what_a_child_wrote_to_stderr_is_for_clients_on_this_machine_unless_all_are_to_have_it() {
+    let script = "echo 'postgres://user:secret@db' >&2; exit 3";
+    let everywhere = ["--host", "0.0.0.0", "--allowed-host", "*"];
+    for (options, told) in [(&["--stderr-to-client"][..], true), (&[], false)] {
+        let gateway = Program::script(&[&everywhere[..], options].concat(), script);
+        let mut client = gateway.connect();
+        client.accepted(INITIALIZE);
+        let answer = client.data();
+        assert!(answer.contains("the server ended (exit status: 3)"), "{answer}");
+        assert_eq!(answer.contains("secret"), told, "{answer}");
+        assert_eq!(answer.contains("what it wrote to stderr is in this gateway's log"), !told, "{answer}");
+        gateway.log.until_says("postgres://user:secret@db");
+    }
+    // Nor why it cannot be started.
+    let folder = Folder::new();
+    let program = folder.write("program", "#!/no/such/interpreter\n");
+    std::process::Command::new("chmod").args(["+x", &program]).status().unwrap();
+    let gateway = Program::start("serve", &[&everywhere[..], &["--", &program]].concat());
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    let answer = client.data();
+    assert!(answer.contains("could not be started; see this gateway's log"), "{answer}");
+    gateway.log.until_says("No such file or directory");
+}
+
+#[test]
 fn a_silent_child_is_given_up_after_the_start_timeout() {
     let gateway =
         Program::script(&["--start-timeout", "200ms"], "echo thinking >&2; while read -r x; do :; done");

@@ -58,6 +58,8 @@ pub(crate) struct Bounds {
     pub(crate) stop_timeout: Duration,
     /// Bytes of a line on stdout.
     pub(crate) message_bytes: usize,
+    /// Clients are told the end of a child's stderr when it dies. Secrets may stand there.
+    pub(crate) stderr_to_client: bool,
 }
 
 /// All children of this program.
@@ -332,7 +334,7 @@ impl Stdout {
         let text = format!(
             "the server gave no answer within {:?} after its start{}",
             self.start_timeout,
-            said(&self.stderr.tail.lines())
+            self.said(&self.stderr.tail.lines())
         );
         tracing::warn!("{text}");
         Failure(text)
@@ -353,27 +355,34 @@ impl Stdout {
         let until = *self.last_words.get_or_insert_with(|| clock::now() + LAST_WORDS);
         let lines = self.stderr.end(until).await;
         let Some(status) = self.process.status().filter(|_| exited) else {
-            return Failure(format!("the server closed its output{}", said(&lines)));
+            return Failure(format!("the server closed its output{}", self.said(&lines)));
         };
         if status.code() == Some(launch::CANNOT_START)
             && let Some(why) = lines.last().and_then(|line| line.strip_prefix(launch::CANNOT_START_TEXT))
         {
+            if !self.process.bounds().stderr_to_client {
+                tracing::warn!("cannot start {why}");
+                return Failure::new("the server could not be started; see this gateway's log");
+            }
             return Failure(format!("cannot start {why}"));
         }
-        Failure(format!("the server ended ({status}){}", said(&lines)))
+        Failure(format!("the server ended ({status}){}", self.said(&lines)))
+    }
+
+    /// The end of a child's stderr as a part of a sentence; or where that is, if it is not for clients.
+    fn said(&self, lines: &[String]) -> String {
+        match lines {
+            [] => "; it wrote nothing to stderr".to_owned(),
+            lines if self.process.bounds().stderr_to_client => {
+                format!("; its stderr ends: {}", lines.join(" | "))
+            }
+            _ => "; what it wrote to stderr is in this gateway's log".to_owned(),
+        }
     }
 
     /// Ends the child. What it still writes is read and dropped, so that it does not wait for that.
     pub(crate) fn end(self) {
         let Self { stdout, process, stderr, .. } = self;
         process.end(stdout.into_reader(), stderr);
-    }
-}
-
-/// The end of a child's stderr as a part of a sentence.
-fn said(lines: &[String]) -> String {
-    match lines {
-        [] => "; it wrote nothing to stderr".to_owned(),
-        lines => format!("; its stderr ends: {}", lines.join(" | ")),
     }
 }
