@@ -22,7 +22,6 @@ pub(crate) fn raise() {
 
 /// The soft limit that a child is to have: what it was, because some programs fail where it is high. As a word
 /// for the command line.
-#[cfg(target_os = "linux")]
 pub(crate) fn before() -> String {
     BEFORE.get().copied().flatten().map_or_else(String::new, |soft| soft.to_string())
 }

@@ -21,6 +21,8 @@ mod init;
 mod limits;
 mod listening;
 mod log;
+mod oversized;
+mod pace;
 mod relay;
 mod serve;
 mod signals;
@@ -29,7 +31,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use crate::{
     args::{Args, Command, Exit},
-    backend::child::{guard, isolation, launch},
+    backend::child::{isolation, keeper, launch},
 };
 
 fn main() -> ExitCode {
@@ -41,7 +43,7 @@ fn main() -> ExitCode {
     match word.to_str() {
         #[cfg(target_os = "linux")]
         Some(launch::WORD) => return launch::run(rest),
-        Some(guard::WORD) => return guard::run(),
+        Some(keeper::WORD) => return keeper::run(launch::WORD, rest),
         #[cfg(target_os = "linux")]
         Some(isolation::users::WORD) => return isolation::users::run(rest),
         Some(init::WORD) => return init::run(rest),

@@ -74,6 +74,11 @@ struct Program {
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
 
+    /// Tell clients the end of a program's stderr when it dies, whoever they are; on a loopback
+    /// address that is the default
+    #[arg(long)]
+    stderr_to_client: bool,
+
     /// Programs started a second at the most; more wait
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
     start_rate: usize,
@@ -149,8 +154,16 @@ pub(crate) struct Plan {
 
 impl Serve {
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        let Program { env, clean_env, env_from_header, cwd, start_rate, start_timeout, stop_timeout } =
-            &self.program;
+        let Program {
+            env,
+            clean_env,
+            env_from_header,
+            cwd,
+            stderr_to_client,
+            start_rate,
+            start_timeout,
+            stop_timeout,
+        } = &self.program;
         let main = match (self.command.split_first(), &self.upstream) {
             (Some((program, args)), _) => {
                 let mut command = Command::new(program.clone());
@@ -254,6 +267,7 @@ impl Serve {
                 stop_timeout: *stop_timeout,
                 message_bytes: self.limits.max_message_bytes,
                 users: self.isolation.users(children, programs)?,
+                stderr_to_client: *stderr_to_client,
             },
             programs,
         })

@@ -1,6 +1,9 @@
 //! The client on our own stdin and stdout: one message a line.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use tokio::{
@@ -10,7 +13,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Gone, Receive, Reply};
-use crate::backend::child::lines::{End, Lines};
+use crate::{
+    backend::child::lines::{End, Lines, Read},
+    oversized::Instead,
+};
 
 const REQUESTS_IN_FLIGHT: usize = 4096;
 /// The code that SDKs use for a connection that closed.
@@ -19,6 +25,9 @@ const CONNECTION_CLOSED: i32 = -32000;
 /// The client's lines.
 pub(crate) struct StdioReceiver {
     lines: Lines<Stdin>,
+    message_bytes: usize,
+    /// What stands in the place of messages over the limit.
+    instead: VecDeque<Message>,
     shared: Arc<Shared>,
     failed: bool,
 }
@@ -47,23 +56,45 @@ pub(crate) fn stdio(message_bytes: usize) -> (StdioReceiver, StdioReply) {
     let shared =
         Arc::new(Shared { lines, pending: watch::Sender::default(), closed: CancellationToken::new() });
     let lines = Lines::new("client", tokio::io::stdin(), message_bytes);
-    (StdioReceiver { lines, shared: Arc::clone(&shared), failed: false }, StdioReply { shared })
+    let receiver = StdioReceiver {
+        lines,
+        message_bytes,
+        instead: VecDeque::new(),
+        shared: Arc::clone(&shared),
+        failed: false,
+    };
+    (receiver, StdioReply { shared })
 }
 
 impl Receive for StdioReceiver {
     async fn recv(&mut self) -> Option<Incoming> {
         loop {
+            if let Some(message) = self.instead.pop_front() {
+                return Some(Incoming::new(message, http::Request::new(()).into_parts().0));
+            }
             let next = tokio::select! {
                 next = self.lines.next() => next,
                 () = self.shared.closed.cancelled() => return None,
             };
             let message = match next {
-                Ok(message) => message,
-                Err(end) => {
-                    if end == End::TooLong {
-                        self.failed = true;
-                        tracing::error!("a line on stdin is over --max-message-bytes; nothing more is read");
+                Ok(Read::Message(message)) => message,
+                Ok(Read::Oversized(message)) => {
+                    let Instead { forward, back } = message.instead("client", self.message_bytes);
+                    self.instead = forward.into();
+                    for refusal in back {
+                        let _ = self.shared.write(refusal).await;
                     }
+                    continue;
+                }
+                Err(end) => {
+                    match end {
+                        End::Closed => {}
+                        End::Endless => tracing::error!("a line on stdin does not end; nothing more is read"),
+                        End::Flood => {
+                            tracing::error!("what comes on stdin is no messages; nothing more is read")
+                        }
+                    }
+                    self.failed = end != End::Closed;
                     return None;
                 }
             };

@@ -29,7 +29,7 @@ use crate::{
 const END_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
-    let plan = args.plan().map_err(Exit::Usage)?;
+    let mut plan = args.plan().map_err(Exit::Usage)?;
     let transport = args.listen.transport(&args.limits, plan.programs).map_err(Exit::Usage)?;
     let read = |file: &PathBuf| config::read(file).map_err(Exit::Usage);
     let servers = plan.config.as_ref().map(read).transpose()?.unwrap_or_default();
@@ -42,6 +42,8 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let client = remote::client(&plan.tls).map_err(Exit::Usage)?;
     // Before anything is started: a busy port ends the program.
     let (listener, address) = bind(args.listen.address()).await?;
+    // Who is on this machine may see what its programs say. Where clients authenticate, that would be no reason.
+    plan.bounds.stderr_to_client |= address.ip().is_loopback();
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let children =
@@ -82,7 +84,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         if hurried {
             children.hurry();
             tokio::join!(transport.shutdown(Duration::ZERO), table.end_http());
-            // What is left then goes with us: the guard sees to it.
+            // What is left then goes with us: the keepers see to it.
             let _ = tokio::time::timeout(LAST_PATIENCE, children.ended()).await;
         }
     };

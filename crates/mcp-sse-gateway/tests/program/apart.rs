@@ -87,7 +87,7 @@ fn a_program_can_do_to_its_own_processes_what_it_always_could() {
 
 /// The gateway's environment holds what `--clean-env` keeps from programs.
 #[test]
-fn the_gateway_and_its_guard_are_closed_to_programs_of_the_same_user() {
+fn the_gateway_and_its_keepers_are_closed_to_programs_of_the_same_user() {
     const NAME: &str = "the gateway's environment against its own user";
     let Some(python) = python(NAME) else { return };
     let folder = Folder::new();
@@ -110,7 +110,7 @@ fn the_gateway_and_its_guard_are_closed_to_programs_of_the_same_user() {
         "r = [open('/proc/%s/cmdline' % p).read() for t in os.listdir('/proc/{0}/task') for p in open('/proc/{0}/task/%s/children' % t).read().split()]",
         gateway.pid()
     );
-    assert!(a.runs(&others).contains("__guard"));
+    assert!(a.runs(&others).contains("__keep"));
     a.is_refused(
         &others
             .replace("cmdline", "environ")

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::help::{Folder, INITIALIZE, Program, Witness, count, long_task, pids, until};
+use crate::help::{Folder, INITIALIZE, Program, Witness, count, long_task, until};
 
 #[test]
 fn a_child_that_exits_at_once_answers_initialize_with_its_status_and_stderr() {
@@ -36,6 +36,32 @@ fn a_program_that_cannot_be_started_says_so_in_the_answer_to_initialize() {
     let answer = client.data();
     assert!(answer.contains("cannot start ") && answer.contains("No such file or directory"), "{answer}");
     client.rest();
+}
+
+#[test]
+fn what_a_child_wrote_to_stderr_is_for_clients_on_this_machine_unless_all_are_to_have_it() {
+    let script = "echo 'postgres://user:secret@db' >&2; exit 3";
+    let everywhere = ["--host", "0.0.0.0", "--allowed-host", "*"];
+    for (options, told) in [(&["--stderr-to-client"][..], true), (&[], false)] {
+        let gateway = Program::script(&[&everywhere[..], options].concat(), script);
+        let mut client = gateway.connect();
+        client.accepted(INITIALIZE);
+        let answer = client.data();
+        assert!(answer.contains("the server ended (exit status: 3)"), "{answer}");
+        assert_eq!(answer.contains("secret"), told, "{answer}");
+        assert_eq!(answer.contains("what it wrote to stderr is in this gateway's log"), !told, "{answer}");
+        gateway.log.until_says("postgres://user:secret@db");
+    }
+    // Nor why it cannot be started.
+    let folder = Folder::new();
+    let program = folder.write("program", "#!/no/such/interpreter\n");
+    std::process::Command::new("chmod").args(["+x", &program]).status().unwrap();
+    let gateway = Program::start("serve", &[&everywhere[..], &["--", &program]].concat());
+    let mut client = gateway.connect();
+    client.accepted(INITIALIZE);
+    let answer = client.data();
+    assert!(answer.contains("could not be started; see this gateway's log"), "{answer}");
+    gateway.log.until_says("No such file or directory");
 }
 
 #[test]
@@ -129,33 +155,6 @@ fn sigkill_of_the_gateway_leaves_no_process() {
     let client = gateway.connect();
     client.accepted(INITIALIZE);
     witness.until_says("up");
-    gateway.signal("-KILL");
-    witness.gone("up");
-}
-
-/// As `pkill -9 mcp-sse` does.
-#[cfg(target_os = "linux")]
-#[test]
-fn sigkill_of_the_gateway_and_its_guard_leaves_no_child() {
-    let folder = Folder::new();
-    let (pipe, witness) = Witness::new(&folder, "alive");
-    let gateway = Program::script(
-        &[],
-        &format!("exec 9>{pipe}; echo up >&9; trap '' TERM; while :; do read -r x; done"),
-    );
-    let client = gateway.connect();
-    client.accepted(INITIALIZE);
-    witness.until_says("up");
-    let server = pids(&gateway.log.until_says("server started"));
-    let all = fs::read_to_string(format!("/proc/{0}/task/{0}/children", gateway.pid())).unwrap_or_default();
-    let mut children: Vec<u32> = Vec::new();
-    for task in fs::read_dir(format!("/proc/{}/task", gateway.pid())).unwrap() {
-        let text = fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
-        children.extend(text.split_whitespace().map(|pid| pid.parse::<u32>().unwrap()));
-    }
-    let guards: Vec<u32> = children.into_iter().filter(|pid| !server.contains(pid)).collect();
-    assert_eq!(guards.len(), 1, "{all}");
-    crate::help::signal_to(guards[0], "-KILL");
     gateway.signal("-KILL");
     witness.gone("up");
 }

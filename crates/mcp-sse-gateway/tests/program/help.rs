@@ -201,6 +201,17 @@ impl Program {
         self.request(&format!("GET {path} HTTP/1.1"), "")
     }
 
+    /// Has it write so many times some dozens of lines, if it logs at trace: connections over HTTP/2.
+    pub(crate) fn makes_lines(&self, times: u32) {
+        for _ in 0..times {
+            let mut stream = TcpStream::connect(&self.address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            // The preface, and a frame with no settings.
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+            stream.read_exact(&mut [0; 9]).unwrap();
+        }
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         signal_to(self.child.id(), signal);
     }
@@ -459,6 +470,10 @@ impl Witness {
 
     pub(crate) fn until_says(&self, text: &str) {
         self.said.until_says(text);
+    }
+
+    pub(crate) fn until(&self, what: &str, enough: impl Fn(&str) -> bool) {
+        self.said.until(what, enough);
     }
 }
 

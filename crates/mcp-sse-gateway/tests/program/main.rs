@@ -11,16 +11,16 @@ mod cli;
 mod config;
 mod connect;
 mod demo;
+mod descendants;
 mod endings;
+mod floods;
 mod help;
 mod isolation;
+mod large;
 mod relay;
-<<<<<<< HEAD
 mod strangers;
-=======
 #[cfg(target_os = "linux")]
 mod sandbox;
->>>>>>> h/apart
 mod tls;
 mod upstream;
 #[cfg(target_os = "linux")]

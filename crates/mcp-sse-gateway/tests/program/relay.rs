@@ -38,19 +38,6 @@ fn lines_that_are_no_messages_are_logged_counted_and_skipped() {
     assert!(log.contains("line=Server v1.0 starting"), "{log}");
 }
 
-#[test]
-fn a_line_over_the_limit_ends_its_session_with_a_clear_error() {
-    let script = r#"read -r first; head -c 5000 /dev/zero | tr '\0' x; cat"#;
-    let gateway = Program::script(&["--max-message-bytes", "4000"], script);
-    let mut client = gateway.connect();
-    client.accepted(INITIALIZE);
-    let answer = client.data();
-    assert!(answer.contains("more than 4000 bytes; raise --max-message-bytes"), "{answer}");
-    client.rest();
-    gateway.log.until_says("server ended");
-    assert!(gateway.get("/healthz").contains("200 OK"));
-}
-
 /// A script that answers the first message with the value of variables.
 fn tells(variables: &str) -> String {
     format!(

@@ -1,57 +1,32 @@
 //! The step between us and a child: it ties the child's life to ours, and becomes the child.
 //!
 //! The parent-death signal has to be asked for by the child itself, and it stays through `exec`. So a child
-//! is first this program, with the word [`WORD`], which asks for the signal, waits until the guard knows of it
-//! ([`go`]), gives up what the program is not to have ([`Confinement`](super::isolation)), and then executes what was asked for. Where there is no such signal, children are started directly.
+//! of the keeper is first this program, with the word [`WORD`], which asks for the signal, gives up what the
+//! program is not to have ([`Confinement`](super::isolation)), and then executes what was asked for. Where there is
+//! no such signal, the keeper starts programs directly.
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
-use tokio::process::ChildStdin;
+use super::{isolation::Lease, keeper};
 
-use super::isolation::Lease;
-
-#[cfg(target_os = "linux")]
 pub(crate) const WORD: &str = "__launch";
 /// What the shells say for a command that cannot be executed.
 pub(super) const CANNOT_START: i32 = 127;
 /// How the line on stderr begins that says why.
 pub(super) const CANNOT_START_TEXT: &str = "mcp-sse: cannot start ";
 
-/// The command line that starts a program with its arguments.
-#[cfg(target_os = "linux")]
+/// The command line that starts a keeper, which starts a program with its arguments.
 pub(super) fn command(
     program: &OsString,
     args: &[OsString],
     lease: &Lease,
 ) -> Result<tokio::process::Command, String> {
-    let confinement = lease.confinement.word()?;
-    // Not by path: the file may have been replaced since we were started.
-    let mut command = tokio::process::Command::new("/proc/self/exe");
-    let (own, files) = (std::process::id().to_string(), crate::limits::before());
-    command.arg0("mcp-sse").args([WORD, &own, &files, &confinement]).arg(program).args(args);
+    // Not by path where that can be: the file may have been replaced since we were started.
+    let exe = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
+    let mut command = tokio::process::Command::new(exe.map_err(|error| error.to_string())?);
+    let (files, confinement) = (crate::limits::before(), lease.confinement.word()?);
+    command.arg0("mcp-keeper").args([keeper::WORD, &files, &confinement]).arg(program).args(args);
     Ok(command)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn command(
-    program: &OsString,
-    args: &[OsString],
-    _: &Lease,
-) -> Result<tokio::process::Command, String> {
-    let mut command = tokio::process::Command::new(program);
-    command.args(args);
-    Ok(command)
-}
-
-/// Lets the child become the program that was asked for.
-#[cfg(target_os = "linux")]
-pub(super) async fn go(stdin: &mut ChildStdin) -> io::Result<()> {
-    tokio::io::AsyncWriteExt::write_all(stdin, b"\n").await
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) async fn go(_: &mut ChildStdin) -> io::Result<()> {
-    Ok(())
 }
 
 /// Becomes the program that the arguments name; returns only if that fails.
@@ -75,10 +50,6 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     // It may have died before the signal was asked for.
     if getppid().map(rustix::process::Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(parent) {
-        return ExitCode::FAILURE;
-    }
-    // One byte and no more: the rest of its input is for the program. At its end nobody wants the program.
-    if !matches!(rustix::io::retry_on_intr(|| rustix::io::read(io::stdin(), &mut [0; 1])), Ok(1)) {
         return ExitCode::FAILURE;
     }
     limits::set(&files);

@@ -1,5 +1,7 @@
 //! The messages on a child's stdout: one a line. Bytes stay as they are; a line is never put together from
 //! pieces of text, so a character that is cut between two reads is whole again.
+//!
+//! Of a line over the limit no more is kept than what it was: it costs itself, not what comes after it.
 
 use std::collections::VecDeque;
 
@@ -8,12 +10,16 @@ use mcp_sse::Message;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
+use crate::{
+    clock,
+    oversized::{self, Oversized, Scan},
+    pace::Garbage,
+};
+
 /// How much is read at once.
 const CHUNK: usize = 16 * 1024;
 /// How much of a line that is no message is shown.
 const SHOWN: usize = 200;
-/// How many of those lines are shown; the others are counted.
-const SHOWN_LINES: u64 = 3;
 
 pub(crate) struct Lines<R> {
     reader: R,
@@ -21,11 +27,22 @@ pub(crate) struct Lines<R> {
     /// How much of the buffer holds no line end.
     searched: usize,
     limit: usize,
+    /// The line that is being read is over the limit.
+    long: Option<Box<Scan>>,
     /// The rest of a batch.
     batch: VecDeque<Message>,
     skipped: u64,
+    garbage: Garbage,
     /// Who writes them.
     who: &'static str,
+}
+
+/// What was on a line.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Message(Message),
+    /// More than the limit; it was thrown away.
+    Oversized(Oversized),
 }
 
 /// Why there is no further message.
@@ -33,13 +50,30 @@ pub(crate) struct Lines<R> {
 pub(crate) enum End {
     /// The child closed its stdout.
     Closed,
-    /// A line is longer than the limit.
-    TooLong,
+    /// A line does not end.
+    Endless,
+    /// What comes is no messages, and much of it.
+    Flood,
+}
+
+enum Line {
+    Bytes(Bytes),
+    Long(Box<Scan>),
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     pub(crate) fn new(who: &'static str, reader: R, limit: usize) -> Self {
-        Self { reader, buffer: BytesMut::new(), searched: 0, limit, batch: VecDeque::new(), skipped: 0, who }
+        Self {
+            reader,
+            buffer: BytesMut::new(),
+            searched: 0,
+            limit,
+            long: None,
+            batch: VecDeque::new(),
+            skipped: 0,
+            garbage: Garbage::default(),
+            who,
+        }
     }
 
     /// Lines that were no message so far.
@@ -53,26 +87,57 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 
     /// The next message. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Message, End> {
+    pub(crate) async fn next(&mut self) -> Result<Read, End> {
         loop {
             if let Some(message) = self.batch.pop_front() {
-                return Ok(message);
+                return Ok(Read::Message(message));
             }
-            let line = self.line().await?;
-            if let Some(message) = self.parse(&line) {
-                return Ok(message);
+            match self.line().await? {
+                Line::Bytes(line) => {
+                    let skipped = self.skipped;
+                    if let Some(message) = self.parse(&line) {
+                        self.garbage.message();
+                        return Ok(Read::Message(message));
+                    }
+                    if self.skipped > skipped {
+                        self.bear(line.len() as u64)?;
+                    }
+                }
+                Line::Long(scan) => {
+                    let oversized = scan.finish();
+                    if oversized.kinds.is_empty() {
+                        self.skipped += 1;
+                        self.bear(oversized.bytes)?;
+                    }
+                    return Ok(Read::Oversized(oversized));
+                }
             }
         }
     }
 
-    async fn line(&mut self) -> Result<Bytes, End> {
+    fn bear(&mut self, bytes: u64) -> Result<(), End> {
+        if self.garbage.is_flood(clock::now(), bytes) { Err(End::Flood) } else { Ok(()) }
+    }
+
+    async fn line(&mut self) -> Result<Line, End> {
         loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
-                let end = self.searched + at;
-                self.searched = 0;
-                if end > self.limit {
-                    return Err(End::TooLong);
+            let new = memchr::memchr(b'\n', &self.buffer[self.searched..]).map(|at| self.searched + at);
+            let end = new.unwrap_or(self.buffer.len());
+            if self.long.is_some() || end > self.limit {
+                let long = self.long.get_or_insert_with(|| Box::new(Scan::new()));
+                long.push(&self.buffer[..end]);
+                if long.bytes() > oversized::endless(self.limit) {
+                    return Err(End::Endless);
                 }
+                self.searched = 0;
+                // The room for it goes too.
+                let rest = BytesMut::from(self.buffer.get(end + 1..).unwrap_or_default());
+                self.buffer = rest;
+                if let Some(long) = self.long.take_if(|_| new.is_some()) {
+                    return Ok(Line::Long(long));
+                }
+            } else if new.is_some() {
+                self.searched = 0;
                 // A short line is copied: it may be kept for long, and must not keep the whole buffer.
                 let line = if end < CHUNK / 2 {
                     let line = Bytes::copy_from_slice(&self.buffer[..end]);
@@ -81,11 +146,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 } else {
                     self.buffer.split_to(end + 1).freeze().slice(..end)
                 };
-                return Ok(line);
-            }
-            self.searched = self.buffer.len();
-            if self.searched > self.limit {
-                return Err(End::TooLong);
+                return Ok(Line::Bytes(line));
+            } else {
+                self.searched = end;
             }
             self.buffer.reserve(CHUNK);
             // A child whose stdout cannot be read has closed it, as far as we can know.
@@ -93,7 +156,11 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 // A last line without an end is a line.
                 let rest = self.buffer.split().freeze();
                 self.searched = 0;
-                return if rest.is_empty() { Err(End::Closed) } else { Ok(rest) };
+                return match self.long.take() {
+                    Some(long) => Ok(Line::Long(long)),
+                    None if rest.is_empty() => Err(End::Closed),
+                    None => Ok(Line::Bytes(rest)),
+                };
             }
         }
     }
@@ -126,14 +193,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 
     fn skip(&mut self, line: &[u8], error: &mcp_sse::ParseMessageError) {
         self.skipped += 1;
-        if self.skipped > SHOWN_LINES {
-            return;
-        }
-        let more = if self.skipped == SHOWN_LINES { "; further ones are only counted" } else { "" };
         tracing::warn!(
             line = %shorten(line),
             %error,
-            "the {} wrote a line that is no message; it was skipped{more}", self.who
+            "the {} wrote a line that is no message; it was skipped", self.who
         );
     }
 }
@@ -147,6 +210,8 @@ fn shorten(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mcp_sse::{MessageKind, RequestId};
+
     use super::*;
 
     async fn all(input: &[u8], limit: usize) -> (Vec<String>, End, u64) {
@@ -160,7 +225,8 @@ mod tests {
         let mut messages = Vec::new();
         let end = loop {
             match lines.next().await {
-                Ok(message) => messages.push(message.as_str().to_owned()),
+                Ok(Read::Message(message)) => messages.push(message.as_str().to_owned()),
+                Ok(Read::Oversized(long)) => messages.push(format!("{} bytes, {:?}", long.bytes, long.kinds)),
                 Err(end) => break end,
             }
         };
@@ -196,12 +262,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_over_the_limit_ends_the_reading_before_it_is_there_whole() {
-        let long = "x".repeat(51);
-        assert_eq!(all(format!("{long}\n").as_bytes(), 50).await.1, End::TooLong);
-        let endless = "x".repeat(1_000_000);
-        assert_eq!(all(endless.as_bytes(), 50).await.1, End::TooLong);
+    async fn a_line_over_the_limit_costs_itself() {
         let fits = format!("{NOTE}\n");
-        assert_eq!(all(fits.as_bytes(), NOTE.len()).await.0.len(), 1);
+        assert_eq!(all(fits.as_bytes(), NOTE.len()).await.0, [NOTE]);
+        let text = "x".repeat(60_000);
+        let answer = format!(r#"{{"jsonrpc":"2.0","result":"{text}","id":7}}"#);
+        let input = format!("{NOTE}\n{answer}\n{NOTE}\n{text}\n{NOTE}\n{answer}");
+        let (messages, end, skipped) = all(input.as_bytes(), 500).await;
+        let kind = MessageKind::Response { id: Some(RequestId::from(7)), is_error: false };
+        let long = format!("{} bytes, [{kind:?}]", answer.len());
+        assert_eq!(messages, [NOTE, &long, NOTE, "60000 bytes, []", NOTE, &long]);
+        assert_eq!((end, skipped), (End::Closed, 1));
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_read_in_bounded_memory_and_not_for_ever() {
+        let mut lines = Lines::new("server", tokio::io::repeat(b'x'), 50);
+        assert!(matches!(lines.next().await, Err(End::Endless)));
+        assert!(lines.buffer.capacity() <= 4 * CHUNK);
     }
 }

@@ -3,44 +3,47 @@
 //! Invariants:
 //! - Whoever holds a [`Process`] holds a running child. Dropping it ends the child and whatever the child
 //!   started: end of input, then SIGTERM, then SIGKILL, each with its deadline.
-//! - All children are started by one thread that lives as long as we do, because the parent-death signal
-//!   comes when the thread dies that started the child.
+//! - Between us and each child stands its keeper, which outlives us if need be. We have no other children.
 
 pub(crate) mod command;
-mod group;
-pub(crate) mod guard;
+mod descendants;
 pub(crate) mod isolation;
+pub(crate) mod keeper;
 pub(crate) mod launch;
 pub(crate) mod lines;
 mod process;
 mod rate;
 mod stderr;
 
-use std::{process::Stdio, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use http::request::Parts;
 use mcp_sse::{Incoming, Message};
 use tokio::{
     io::AsyncWriteExt as _,
     process::{ChildStdin, ChildStdout},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Mutex, Semaphore, mpsc, oneshot},
+    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(crate) use self::command::Command;
 use self::{
-    group::Group,
-    guard::Guard,
     isolation::Apart,
-    lines::{End, Lines},
-    process::Process,
+    lines::{End, Lines, Read},
+    process::{Process, Strays},
     rate::Rate,
     stderr::Tail,
 };
 use super::{Failure, Sink, Source};
-use crate::clock;
+use crate::{
+    clock,
+    oversized::{self, Instead},
+};
 
+/// Answers to a child's requests over the limit that wait for it to read; further ones are not answered.
+const REFUSALS: usize = 8;
 /// What may still come from a child that has ended, if something that it started holds its pipes open.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -59,6 +62,8 @@ pub(crate) struct Bounds {
     pub(crate) message_bytes: usize,
     /// Each has a user of its own from these.
     pub(crate) users: Option<isolation::Range>,
+    /// Clients are told the end of a child's stderr when it dies. Secrets may stand there.
+    pub(crate) stderr_to_client: bool,
 }
 
 /// All children of this program.
@@ -71,15 +76,15 @@ struct Inner {
     places: Arc<Semaphore>,
     rate: Rate,
     starter: mpsc::Sender<Start>,
-    guard: Guard,
     apart: Arc<Apart>,
+    strays: Arc<Strays>,
     /// What is still being done for children that nobody holds any more.
     ending: TaskTracker,
     /// No more patience with any of them.
     hurry: CancellationToken,
 }
 
-/// A child to be started, and where to put it.
+/// A keeper to be started, and where to put it.
 struct Start {
     command: tokio::process::Command,
     reply: oneshot::Sender<std::io::Result<tokio::process::Child>>,
@@ -95,13 +100,14 @@ impl Children {
     pub(crate) fn new(bounds: Bounds) -> std::io::Result<Self> {
         let (starter, mut starts) = mpsc::channel::<Start>(64);
         let runtime = tokio::runtime::Handle::current();
+        let strays = Arc::new(Strays::take_in());
+        let known = Arc::clone(&strays);
         std::thread::Builder::new().name("starter".into()).spawn(move || {
             let _inside = runtime.enter();
-            while let Some(Start { mut command, reply }) = starts.blocking_recv() {
-                // If nobody waits for it any more, it goes.
-                if let Err(Ok(child)) = reply.send(command.spawn()) {
-                    Group::of_child(&child).inspect(|group| group.kill());
-                }
+            while let Some(Start { command, reply }) = starts.blocking_recv() {
+                let keeper = known.start(command);
+                // If nobody waits for it any more, it goes by the end of its socket.
+                let _ = reply.send(keeper);
             }
         })?;
         Ok(Self(Arc::new(Inner {
@@ -109,8 +115,8 @@ impl Children {
             places: Arc::new(Semaphore::new(bounds.children.min(Semaphore::MAX_PERMITS))),
             rate: Rate::new(bounds.starts_per_second),
             starter,
-            guard: Guard::start(),
             apart: Apart::new(bounds.users),
+            strays,
             ending: TaskTracker::new(),
             hurry: CancellationToken::new(),
         })))
@@ -167,31 +173,27 @@ impl Children {
         let mut prepared = prepared.map_err(|error| cannot(&error))?;
         command.apply(&mut prepared, parts);
         lease.apply(command, &mut prepared);
-        prepared
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+        // The terminal's Ctrl-C is for us.
+        prepared.process_group(0);
+        let ends = process::connect(&mut prepared).map_err(|error| cannot(&error))?;
         let (reply, started) = oneshot::channel();
         let sent = self.0.starter.send(Start { command: prepared, reply }).await;
-        let child = match sent {
+        let keeper = match sent {
             Ok(()) => started.await.map_err(|error| cannot(&error))?,
             Err(error) => return Err(cannot(&error)),
         };
-        let child = child.map_err(|error| {
+        let keeper = keeper.map_err(|error| {
             // Of a working directory that is not there it says no more than "not found".
             match command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
                 Some(cwd) => cannot(&format_args!("the working directory {cwd:?} is not there")),
                 None => cannot(&error),
             }
         })?;
-        let (process, pipes) = Process::new(child, &command.label(), Arc::clone(&self.0), place, lease)
-            .map_err(|error| cannot(&error))?;
-        let process::Pipes { mut stdin, stdout, stderr } = pipes;
-        process.announce().await;
-        // If it is gone already, its end says more than this error.
-        let _ = launch::go(&mut stdin).await;
+        let label = command.label();
+        let all = Arc::clone(&self.0);
+        let process = Process::new(keeper, ends, &label, all, place, lease, deadline).await;
+        let (process, pipes) = process.map_err(|error| cannot(&error))?;
+        let process::Pipes { stdin, stdout, stderr } = pipes;
         let tail = Tail::default();
         let reading = tokio::spawn({
             let span = tracing::Span::current();
@@ -200,10 +202,14 @@ impl Children {
         });
         let stderr = Stderr { reading, tail };
         let stdout = Lines::new("server", stdout, message_bytes);
+        let stdin = Arc::new(Mutex::new(stdin));
         Ok(Running {
-            sink: Stdin { stdin },
+            sink: Stdin { stdin: Arc::clone(&stdin) },
             source: Stdout {
                 stdout,
+                instead: VecDeque::new(),
+                stdin,
+                refusals: JoinSet::new(),
                 stderr,
                 process,
                 answers_by: Some(deadline),
@@ -216,29 +222,38 @@ impl Children {
 
 /// The client's messages, one a line.
 pub(crate) struct Stdin {
-    stdin: ChildStdin,
+    /// Shared with those who refuse the child's messages. A line is written whole.
+    stdin: Arc<Mutex<ChildStdin>>,
 }
 
 impl Sink for Stdin {
     async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
-        let json = incoming.message.into_bytes();
-        let closed =
-            |error: std::io::Error| Failure::new(format!("the server takes no more input ({error})"));
-        // Between the tokens of JSON a line end is a space like others, and inside them there is none.
-        if memchr::memchr2(b'\n', b'\r', &json).is_some() {
-            let line: Vec<u8> =
-                json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }).collect();
-            self.stdin.write_all(&line).await.map_err(closed)?;
-        } else {
-            self.stdin.write_all(&json).await.map_err(closed)?;
-        }
-        self.stdin.write_all(b"\n").await.map_err(closed)
+        let written = write(&self.stdin, incoming.message).await;
+        written.map_err(|error| Failure::new(format!("the server takes no more input ({error})")))
     }
+}
+
+async fn write(stdin: &Mutex<ChildStdin>, message: Message) -> std::io::Result<()> {
+    let json = message.into_bytes();
+    let mut stdin = stdin.lock().await;
+    // Between the tokens of JSON a line end is a space like others, and inside them there is none.
+    if memchr::memchr2(b'\n', b'\r', &json).is_some() {
+        let line: Vec<u8> = json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }).collect();
+        stdin.write_all(&line).await?;
+    } else {
+        stdin.write_all(&json).await?;
+    }
+    stdin.write_all(b"\n").await
 }
 
 /// The child's messages, and the child.
 pub(crate) struct Stdout {
     stdout: Lines<ChildStdout>,
+    /// What stands in the place of messages over the limit.
+    instead: VecDeque<Message>,
+    stdin: Arc<Mutex<ChildStdin>>,
+    /// Answers to requests over the limit. They end with the source, so that the child's input does.
+    refusals: JoinSet<()>,
     stderr: Stderr,
     process: Process,
     /// Until its first message came.
@@ -269,19 +284,31 @@ impl Drop for Stderr {
 
 impl Source for Stdout {
     async fn recv(&mut self) -> Result<Message, Failure> {
-        let next = match self.answers_by {
-            None => self.next().await,
-            Some(deadline) => match timeout_at(deadline, self.next()).await {
-                Ok(next) => next,
-                Err(_) => return Err(self.too_slow()),
-            },
-        };
-        match next {
-            Ok(message) => {
-                self.answers_by = None;
-                Ok(message)
+        loop {
+            if let Some(message) = self.instead.pop_front() {
+                return Ok(message);
             }
-            Err(end) => Err(self.ended(&end).await),
+            let next = match self.answers_by {
+                None => self.next().await,
+                Some(deadline) => match timeout_at(deadline, self.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return Err(self.too_slow()),
+                },
+            };
+            match next {
+                Ok(Read::Message(message)) => {
+                    self.answers_by = None;
+                    return Ok(message);
+                }
+                Ok(Read::Oversized(message)) => {
+                    let Instead { forward, back } =
+                        message.instead("server", self.process.bounds().message_bytes);
+                    self.answers_by = self.answers_by.filter(|_| forward.is_empty());
+                    self.instead = forward.into();
+                    self.refuse(back);
+                }
+                Err(end) => return Err(self.ended(&end).await),
+            }
         }
     }
 }
@@ -292,7 +319,19 @@ impl Stdout {
         self.stdout.skipped()
     }
 
-    async fn next(&mut self) -> Result<Message, End> {
+    fn refuse(&mut self, answers: Vec<Message>) {
+        while self.refusals.try_join_next().is_some() {}
+        for answer in answers {
+            if self.refusals.len() >= REFUSALS {
+                return;
+            }
+            let stdin = Arc::clone(&self.stdin);
+            // One that does not read must not stop what it writes.
+            self.refusals.spawn(async move { drop(write(&stdin, answer).await) });
+        }
+    }
+
+    async fn next(&mut self) -> Result<Read, End> {
         tokio::select! {
             biased;
             next = self.stdout.next() => next,
@@ -308,47 +347,55 @@ impl Stdout {
         let text = format!(
             "the server gave no answer within {:?} after its start{}",
             self.start_timeout,
-            said(&self.stderr.tail.lines())
+            self.said(&self.stderr.tail.lines())
         );
         tracing::warn!("{text}");
         Failure(text)
     }
 
     async fn ended(&mut self, end: &End) -> Failure {
-        if *end == End::TooLong {
-            let text = format!(
-                "the server wrote a message of more than {} bytes; raise --max-message-bytes if it should",
-                self.process.bounds().message_bytes
+        if *end == End::Endless {
+            let bytes = oversized::endless(self.process.bounds().message_bytes);
+            return Failure(format!("the server wrote more than {bytes} bytes without the end of a line"));
+        }
+        if *end == End::Flood {
+            return Failure::new(
+                "the server writes lines that are no messages to stdout, very many of them, and nothing else; what is not for the client belongs on stderr",
             );
-            tracing::warn!("{text}");
-            return Failure(text);
         }
         // It closed its output, which most do by ending.
         let exited = timeout(LAST_WORDS, self.process.exited()).await.is_ok();
         let until = *self.last_words.get_or_insert_with(|| clock::now() + LAST_WORDS);
         let lines = self.stderr.end(until).await;
         let Some(status) = self.process.status().filter(|_| exited) else {
-            return Failure(format!("the server closed its output{}", said(&lines)));
+            return Failure(format!("the server closed its output{}", self.said(&lines)));
         };
         if status.code() == Some(launch::CANNOT_START)
             && let Some(why) = lines.last().and_then(|line| line.strip_prefix(launch::CANNOT_START_TEXT))
         {
+            if !self.process.bounds().stderr_to_client {
+                tracing::warn!("cannot start {why}");
+                return Failure::new("the server could not be started; see this gateway's log");
+            }
             return Failure(format!("cannot start {why}"));
         }
-        Failure(format!("the server ended ({status}){}", said(&lines)))
+        Failure(format!("the server ended ({status}){}", self.said(&lines)))
+    }
+
+    /// The end of a child's stderr as a part of a sentence; or where that is, if it is not for clients.
+    fn said(&self, lines: &[String]) -> String {
+        match lines {
+            [] => "; it wrote nothing to stderr".to_owned(),
+            lines if self.process.bounds().stderr_to_client => {
+                format!("; its stderr ends: {}", lines.join(" | "))
+            }
+            _ => "; what it wrote to stderr is in this gateway's log".to_owned(),
+        }
     }
 
     /// Ends the child. What it still writes is read and dropped, so that it does not wait for that.
     pub(crate) fn end(self) {
         let Self { stdout, process, stderr, .. } = self;
         process.end(stdout.into_reader(), stderr);
-    }
-}
-
-/// The end of a child's stderr as a part of a sentence.
-fn said(lines: &[String]) -> String {
-    match lines {
-        [] => "; it wrote nothing to stderr".to_owned(),
-        lines => format!("; its stderr ends: {}", lines.join(" | ")),
     }
 }

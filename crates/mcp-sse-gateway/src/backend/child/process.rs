@@ -1,19 +1,40 @@
-//! A child from its start until it is reaped.
+//! A child from its start until nobody is left of it: its keeper, seen from us.
 
-use std::{io, process::ExitStatus, sync::Arc};
+use std::{
+    collections::HashSet,
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{net, process::ExitStatusExt as _},
+    },
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use rustix::process::Pid;
 use tokio::{
     io::AsyncReadExt as _,
+    net::UnixStream,
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
     sync::OwnedSemaphorePermit,
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::Instrument as _;
 
-use super::{Bounds, Inner, Stderr, group::Group, isolation::Lease};
+use super::{
+    Bounds, Inner, Stderr, descendants,
+    isolation::Lease,
+    keeper::{self, Order, Said},
+};
 use crate::clock;
 
-/// A running child. Dropping it ends it.
+/// What those who were killed get to be gone. Who is not is somebody whom we may not kill.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// More than a line of the keeper has.
+const LINE_BYTES: usize = 4096;
+
+/// A running child. Dropping it ends it, and all that it has started.
 pub(super) struct Process {
     /// Until it is ended.
     state: Option<State>,
@@ -22,8 +43,8 @@ pub(super) struct Process {
 }
 
 struct State {
-    child: Child,
-    group: Group,
+    keeper: Keeper,
+    pid: i32,
     started: Instant,
     all: Arc<Inner>,
     /// Until the child is gone.
@@ -39,24 +60,58 @@ pub(super) struct Pipes {
     pub(super) stderr: ChildStderr,
 }
 
+/// Our ends of what a keeper is started with.
+pub(super) struct Ends {
+    control: net::UnixStream,
+    stdin: OwnedFd,
+}
+
+/// Gives a keeper's command its socket, with the program's stdin in it, and the program's other pipes.
+pub(super) fn connect(command: &mut tokio::process::Command) -> io::Result<Ends> {
+    let (control, theirs) = net::UnixStream::pair()?;
+    let (reader, writer) = io::pipe()?;
+    keeper::hand_over(&control, reader.as_fd())?;
+    control.set_nonblocking(true)?;
+    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(Ends { control, stdin: writer.into() })
+}
+
 impl Process {
-    pub(super) fn new(
-        mut child: Child,
+    /// Waits until the child is there.
+    pub(super) async fn new(
+        mut keeper: Child,
+        ends: Ends,
         name: &str,
         all: Arc<Inner>,
         place: OwnedSemaphorePermit,
         lease: Lease,
+        deadline: Instant,
     ) -> io::Result<(Self, Pipes)> {
-        let group = Group::of_child(&child);
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(group), (Some(stdin), Some(stdout), Some(stderr))) = (group, pipes) else {
+        let stdin = ChildStdin::from_std(ends.stdin.into())?;
+        let (Some(stdout), Some(stderr)) = (keeper.stdout.take(), keeper.stderr.take()) else {
             return Err(io::Error::other("it has no pipes"));
         };
-        tracing::info!(pid = %group, command = name, "server started");
+        let mut keeper = Keeper {
+            pid: keeper.id(),
+            process: keeper,
+            control: UnixStream::from_std(ends.control)?,
+            heard: Vec::new(),
+            exit: None,
+            over: false,
+        };
+        // If nobody waits for it any more, it ends by the end of its socket.
+        let said = timeout_at(deadline, keeper.hear()).await;
+        let pid = match said {
+            Ok(Some(Said::Started(pid))) => pid,
+            Ok(Some(Said::Failed(why))) => return Err(io::Error::other(why)),
+            Ok(_) => return Err(io::Error::other("its keeper ended")),
+            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        tracing::info!(pid, command = name, "server started");
         let bounds = all.bounds;
         let state = State {
-            child,
-            group,
+            keeper,
+            pid,
             started: clock::now(),
             all,
             _place: place,
@@ -65,13 +120,6 @@ impl Process {
             runtime: tokio::runtime::Handle::current(),
         };
         Ok((Self { state: Some(state), status: None, bounds }, Pipes { stdin, stdout, stderr }))
-    }
-
-    /// Lets the guard know.
-    pub(super) async fn announce(&self) {
-        if let Some(state) = &self.state {
-            state.all.guard.born(state.group).await;
-        }
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -83,7 +131,7 @@ impl Process {
         if self.status.is_none()
             && let Some(state) = &mut self.state
         {
-            self.status = state.child.wait().await.ok();
+            self.status = Some(state.keeper.exited().await);
         }
     }
 
@@ -98,7 +146,7 @@ impl Process {
     fn reap(&mut self, pipes: Option<(ChildStdout, Stderr)>) {
         let Some(state) = self.state.take() else { return };
         let (all, span, runtime) = (Arc::clone(&state.all), state.span.clone(), state.runtime.clone());
-        // If the runtime is gone, so is the task, and with it the child (`kill_on_drop`).
+        // If the runtime is gone, so is the task, and with it our end of the socket: the keeper sees to the rest.
         all.ending.spawn_on(state.end(pipes).instrument(span), &runtime);
     }
 }
@@ -111,8 +159,8 @@ impl Drop for Process {
 
 impl State {
     async fn end(mut self, pipes: Option<(ChildStdout, Stderr)>) {
-        let Self { child, group, all, .. } = &mut self;
-        let (group, patience) = (*group, all.bounds.stop_timeout);
+        let Self { keeper, all, .. } = &mut self;
+        let patience = all.bounds.stop_timeout;
         let hurry = all.hurry.clone();
         let drain = async {
             if let Some((mut stdout, stderr)) = pipes {
@@ -127,41 +175,194 @@ impl State {
         let ended = async {
             let mut forced = None;
             // Its input is at its end.
-            if timeout(patience, child.wait()).await.is_err() {
+            if timeout(patience, keeper.exited()).await.is_err() {
                 forced = Some("SIGTERM");
-                group.terminate();
-                if timeout(patience, child.wait()).await.is_err() {
+                keeper.order(Order::Terminate);
+                if timeout(patience, keeper.exited()).await.is_err() {
                     forced = Some("SIGKILL");
-                    group.kill();
+                    keeper.order(Order::Kill);
                 }
+            } else {
+                // Others that it started and left behind.
+                keeper.order(Order::Terminate);
             }
-            let status = child.wait().await;
-            // Others that it started and left behind.
-            if group.is_there() {
-                group.terminate();
-                if !group.gone_within(patience).await {
-                    group.kill();
-                }
+            if forced != Some("SIGKILL") && timeout(patience, keeper.gone()).await.is_err() {
+                keeper.order(Order::Kill);
             }
-            (status, forced)
+            forced
         };
-        let (status, forced) = tokio::select! {
-            ended = ended => ended,
+        let forced = tokio::select! {
+            forced = ended => forced,
             never = drain => never,
             () = hurry.cancelled() => {
-                group.kill();
-                (child.wait().await, Some("SIGKILL"))
+                keeper.order(Order::Kill);
+                Some("SIGKILL")
             }
         };
-        all.guard.gone(group).await;
-        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let gone = timeout(KILL_PATIENCE, keeper.gone()).await.is_ok();
+        let status = keeper.exit.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
         tracing::info!(
-            pid = %group,
+            pid = self.pid,
             %status,
             forced,
             seconds = self.started.elapsed().as_secs_f64(),
             "server ended"
         );
+        if !gone {
+            tracing::warn!(
+                keeper = self.keeper.pid,
+                "processes that this server started cannot be killed; its keeper waits for them"
+            );
+        } else if self.keeper.died() {
+            tracing::warn!(
+                keeper = self.keeper.pid,
+                "the keeper of a server was killed; the processes that it left are ended"
+            );
+            self.all.strays.end().await;
+        }
+        if let Some(pid) = self.keeper.pid {
+            self.all.strays.forget(pid);
+        }
         self.lease.give_back().await;
+    }
+}
+
+/// A keeper process.
+struct Keeper {
+    process: Child,
+    pid: Option<u32>,
+    control: UnixStream,
+    heard: Vec<u8>,
+    /// What became of the program.
+    exit: Option<ExitStatus>,
+    /// It has ended.
+    over: bool,
+}
+
+impl Keeper {
+    /// What it says next; `None` when it has ended. Cancel safe.
+    async fn hear(&mut self) -> Option<Said> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.heard) {
+                let line: Vec<u8> = self.heard.drain(..=end).collect();
+                return Said::parse(&String::from_utf8_lossy(&line));
+            }
+            if self.heard.len() > LINE_BYTES || self.control.read_buf(&mut self.heard).await.unwrap_or(0) == 0
+            {
+                return None;
+            }
+        }
+    }
+
+    /// Resolves when the program has ended. Cancel safe.
+    async fn exited(&mut self) -> ExitStatus {
+        loop {
+            if let Some(exit) = self.exit {
+                return exit;
+            }
+            match self.hear().await {
+                Some(Said::Exited(status)) => self.exit = Some(ExitStatus::from_raw(status)),
+                Some(_) => {}
+                // Killed, and the program with it.
+                None => {
+                    let status = self.wait().await;
+                    self.exit.get_or_insert(status);
+                }
+            }
+        }
+    }
+
+    /// Resolves when nobody is left. Cancel safe.
+    async fn gone(&mut self) {
+        self.exited().await;
+        if !self.over {
+            self.wait().await;
+        }
+    }
+
+    async fn wait(&mut self) -> ExitStatus {
+        let status = self.process.wait().await.unwrap_or_default();
+        self.over = true;
+        status
+    }
+
+    /// Whether it has ended before its time.
+    fn died(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(Some(status)) if status.success())
+    }
+
+    fn order(&self, order: Order) {
+        // One byte always finds room, unless the keeper is gone.
+        let _ = self.control.try_write(&[order.byte()]);
+    }
+}
+
+/// Who is left of keepers that were killed: what they kept becomes our child.
+#[derive(Debug, Default)]
+pub(super) struct Strays {
+    /// Our own children. Locked while one is started.
+    own: Mutex<HashSet<Pid>>,
+}
+
+/// From here on it is looked who of our own is gone.
+const MANY: usize = 1024;
+/// Between two looks at strays.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Strays {
+    /// Begins to take them in.
+    pub(super) fn take_in() -> Self {
+        #[cfg(target_os = "linux")]
+        if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
+            tracing::debug!(%error, "not told of orphans");
+        }
+        // Whoever started us by `exec` may have had children.
+        Self { own: Mutex::new(descendants::own_children().into_iter().collect()) }
+    }
+
+    fn own(&self) -> MutexGuard<'_, HashSet<Pid>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a child of our own. To be called by one thread only, while it is the only one that starts any.
+    pub(super) fn start(&self, mut command: tokio::process::Command) -> io::Result<Child> {
+        let mut own = self.own();
+        if own.len() >= MANY {
+            // Those whose start was given up are not forgotten otherwise.
+            let children: HashSet<Pid> = descendants::own_children().into_iter().collect();
+            own.retain(|pid| children.contains(pid));
+        }
+        let child = command.spawn()?;
+        own.extend(child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)));
+        Ok(child)
+    }
+
+    fn forget(&self, pid: u32) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            self.own().remove(&pid);
+        }
+    }
+
+    /// Kills them, and waits until nobody is left.
+    async fn end(&self) {
+        let end = async {
+            while self.kill() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if timeout(KILL_PATIENCE, end).await.is_err() {
+            tracing::warn!("processes that a server started cannot be killed");
+        }
+    }
+
+    /// Whether there was any.
+    fn kill(&self) -> bool {
+        let own = self.own();
+        let strays =
+            descendants::kill_children(|pid| own.contains(&pid) || descendants::is_step_of_ours(pid));
+        for stray in &strays {
+            let _ = rustix::process::waitpid(Some(*stray), rustix::process::WaitOptions::NOHANG);
+        }
+        !strays.is_empty()
     }
 }

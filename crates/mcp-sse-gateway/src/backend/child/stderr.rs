@@ -1,4 +1,5 @@
-//! A child's stderr: into the log, and its end kept for those who ask why the child died.
+//! A child's stderr: into the log, which has its own bounds, and its end kept for those who ask why the child
+//! died.
 
 use std::{
     collections::VecDeque,
@@ -6,20 +7,18 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::clock;
+use crate::{clock, pace::Pace};
 
 /// Of a line, this much is kept; the rest of it is dropped.
 const LINE_BYTES: usize = 1_000;
 /// This many lines of the end are kept.
 const TAIL_LINES: usize = 10;
-/// This many lines a window get into the log; a child that floods its stderr must not flood the log.
-const LOGGED_LINES: u32 = 100;
-const WINDOW: Duration = Duration::from_secs(10);
+/// What is read a second, and at once: a child that writes more waits, and takes no more of our time than that.
+const READ_BYTES: u32 = 8 * 1024 * 1024;
+const READ_BURST: Duration = Duration::from_secs(8);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The end of what a child wrote to stderr.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +40,7 @@ impl Tail {
 
 /// Reads until the other side is closed.
 pub(crate) async fn read(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
-    let mut log = Log { window: clock::now(), logged: 0, dropped: 0 };
+    let mut pace = Pace::default();
     let mut chunk = [0; 4096];
     let mut line = Vec::new();
     loop {
@@ -49,52 +48,27 @@ pub(crate) async fn read(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
         if read == 0 {
             break;
         }
+        let cost = Duration::from_secs(1) * u32::try_from(read).unwrap_or(u32::MAX) / READ_BYTES;
+        while !pace.take(clock::now(), cost, READ_BURST) {
+            tokio::time::sleep(PAUSE).await;
+        }
         for &byte in &chunk[..read] {
             if byte == b'\n' {
-                take(&mut line, &tail, &mut log);
+                take(&mut line, &tail);
             } else if line.len() < LINE_BYTES {
                 line.push(byte);
             }
         }
     }
-    take(&mut line, &tail, &mut log);
-    log.close();
+    take(&mut line, &tail);
 }
 
-fn take(line: &mut Vec<u8>, tail: &Tail, log: &mut Log) {
+fn take(line: &mut Vec<u8>, tail: &Tail) {
     let text = String::from_utf8_lossy(line).trim_end().escape_debug().to_string();
     line.clear();
     if !text.is_empty() {
-        log.line(&text);
+        tracing::info!(target: "mcp_sse::stderr", "{text}");
         tail.push(text);
-    }
-}
-
-struct Log {
-    window: Instant,
-    logged: u32,
-    dropped: u64,
-}
-
-impl Log {
-    fn line(&mut self, text: &str) {
-        if self.window.elapsed() > WINDOW {
-            self.close();
-            (self.window, self.logged) = (clock::now(), 0);
-        }
-        if self.logged < LOGGED_LINES {
-            self.logged += 1;
-            tracing::info!(target: "mcp_sse::stderr", "{text}");
-        } else {
-            self.dropped += 1;
-        }
-    }
-
-    fn close(&mut self) {
-        let dropped = std::mem::take(&mut self.dropped);
-        if dropped > 0 {
-            tracing::warn!(target: "mcp_sse::stderr", dropped, "the server writes more to stderr than is logged");
-        }
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Failure, Remote,
+    Failure, Remote, limited,
     transport::{Outgoing, chain, split},
 };
 
@@ -245,9 +245,13 @@ impl HttpSource {
 fn broken(message: &ServerJsonRpcMessage) -> Option<RequestId> {
     let ServerJsonRpcMessage::Error(error) = message else { return None };
     error.error.data.as_ref()?.get("io.modelcontextprotocol/transportClosed")?;
-    match error.id.as_ref()? {
-        rmcp::model::NumberOrString::Number(id) => Some(RequestId::from(*id)),
-        rmcp::model::NumberOrString::String(id) => Some(RequestId::from(&**id)),
+    error.id.as_ref().map(request_id)
+}
+
+fn request_id(id: &rmcp::model::NumberOrString) -> RequestId {
+    match id {
+        rmcp::model::NumberOrString::Number(id) => RequestId::from(*id),
+        rmcp::model::NumberOrString::String(id) => RequestId::from(&**id),
     }
 }
 
@@ -332,10 +336,19 @@ impl StreamableHttpClient for WithHeaders {
         limits: StreamableHttpResponseLimits,
     ) -> Result<StreamableHttpPostResponse, Failed> {
         let custom = self.headers.add_to(custom);
-        self.client
-            .post_message_with_response_limits(uri, message, session, auth, custom, limits)
-            .await
-            .map_err(|error| self.refused(error))
+        let id = match &message {
+            ClientJsonRpcMessage::Request(request) => Some(request_id(&request.id)),
+            _ => None,
+        };
+        let limit = limits.max_sse_event_size;
+        let response =
+            self.client.post_message_with_response_limits(uri, message, session, auth, custom, limits).await;
+        match (response, id) {
+            (Ok(StreamableHttpPostResponse::Sse(events, session)), Some(id)) => {
+                Ok(StreamableHttpPostResponse::Sse(limited::answer(events, id, limit), session))
+            }
+            (response, _) => response.map_err(|error| self.refused(error)),
+        }
     }
 
     async fn delete_session(

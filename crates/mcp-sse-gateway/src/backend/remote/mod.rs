@@ -4,6 +4,7 @@
 mod client;
 mod events;
 mod http;
+mod limited;
 mod sse;
 mod transport;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode};
 use mcp_sse::{Incoming, Message, MessageKind};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use url::Url;
 
 use super::{
@@ -15,12 +15,15 @@ use super::{
     events::{Event, Events},
     transport::chain,
 };
+use crate::{clock, oversized::Instead, pace::Garbage};
 
 /// How often a message that the server is too busy for is posted, and how long it waits between.
 const TRIES: u32 = 5;
 const BUSY_WAIT: Duration = Duration::from_secs(1);
 /// What is read of the answer to a POST, which says no more than its status does.
 const ANSWER_BYTES: usize = 64 * 1024;
+/// Answers to a server's requests over the limit that are being posted; further ones are not answered.
+const REFUSALS: usize = 8;
 /// How long a POST may take to be answered.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -104,7 +107,7 @@ impl Stream {
                 Some(Err(error)) => return Err(Broken::Connection(chain(&error.without_url()))),
                 Some(Ok(piece)) => {
                     let Self { events, ready, .. } = self;
-                    events.push(&piece, |event| ready.push_back(event)).map_err(|_| Broken::TooLong)?;
+                    events.push(&piece, |event| ready.push_back(event)).map_err(|_| Broken::Endless)?;
                 }
             }
         }
@@ -125,8 +128,8 @@ impl Stream {
 enum Broken {
     #[error("{0}")]
     Connection(String),
-    #[error("an event is over --max-message-bytes")]
-    TooLong,
+    #[error("an event does not end")]
+    Endless,
 }
 
 /// A server must not send its clients elsewhere.
@@ -150,26 +153,36 @@ pub(super) async fn open(remote: &Remote, headers: HeaderMap) -> Result<(SseSink
     let broken = |error: String| Failure::new(format!("{} is no SSE server: {error}", remote.name()));
     let endpoint = stream.endpoint().await.map_err(broken)?;
     let (answers, own) = mpsc::channel(16);
-    let sink = SseSink { remote: remote.clone(), endpoint: endpoint.clone(), answers };
-    Ok((sink, SseSource { remote: remote.clone(), headers, endpoint, stream, own, breaks: 0 }))
+    let post = Post { remote: remote.clone(), endpoint: endpoint.clone() };
+    let sink = SseSink { post: post.clone(), answers };
+    let source = SseSource {
+        post,
+        headers,
+        stream,
+        own,
+        breaks: 0,
+        instead: VecDeque::new(),
+        refusals: JoinSet::new(),
+        garbage: Garbage::default(),
+    };
+    Ok((sink, source))
 }
 
 /// Posts the client's messages.
 pub(crate) struct SseSink {
-    remote: Remote,
-    endpoint: Url,
+    post: Post,
     /// For requests that the server did not take: the errors in place of its answers.
     answers: mpsc::Sender<Message>,
 }
 
 impl SseSink {
     pub(super) async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
-        let headers = self.remote.headers_for(incoming.parts());
+        let headers = self.post.remote.headers_for(incoming.parts());
         let message = incoming.message;
-        match self.post(headers, &message).await {
+        match self.post.send(headers, &message).await {
             Ok(()) => Ok(()),
             Err(Refusal::SessionGone) => {
-                Err(Failure::new(format!("{} has closed the session", self.remote.name())))
+                Err(Failure::new(format!("{} has closed the session", self.post.remote.name())))
             }
             Err(Refusal::Message(text)) => {
                 tracing::warn!("a message was not taken: {text}");
@@ -181,8 +194,17 @@ impl SseSink {
             }
         }
     }
+}
 
-    async fn post(&self, headers: HeaderMap, message: &Message) -> Result<(), Refusal> {
+/// Where messages are posted.
+#[derive(Clone)]
+struct Post {
+    remote: Remote,
+    endpoint: Url,
+}
+
+impl Post {
+    async fn send(&self, headers: HeaderMap, message: &Message) -> Result<(), Refusal> {
         let name = self.remote.name();
         let mut attempt = 0;
         loop {
@@ -230,19 +252,26 @@ enum Refusal {
 
 /// Reads the server's messages.
 pub(crate) struct SseSource {
-    remote: Remote,
+    /// Where the sink posts, too.
+    post: Post,
     headers: HeaderMap,
-    /// Where the sink posts.
-    endpoint: Url,
     stream: Stream,
     own: mpsc::Receiver<Message>,
     /// How often the stream broke since its last event.
     breaks: u32,
+    /// What stands in the place of messages over the limit.
+    instead: VecDeque<Message>,
+    /// Answers to requests over the limit.
+    refusals: JoinSet<()>,
+    garbage: Garbage,
 }
 
 impl SseSource {
     pub(super) async fn recv(&mut self) -> Result<Message, Failure> {
         loop {
+            if let Some(message) = self.instead.pop_front() {
+                return Ok(message);
+            }
             let event = tokio::select! {
                 Some(answer) = self.own.recv() => return Ok(answer),
                 event = self.stream.next() => event,
@@ -255,35 +284,62 @@ impl SseSource {
                 }
             };
             if event.name == "endpoint"
-                && endpoint(&self.stream.url, &event.data).as_ref() != Ok(&self.endpoint)
+                && endpoint(&self.stream.url, &event.data).as_ref() != Ok(&self.post.endpoint)
             {
-                return Err(Failure::new(format!("{} began a new session", self.remote.name())));
+                return Err(Failure::new(format!("{} began a new session", self.post.remote.name())));
             }
             if !matches!(event.name.as_str(), "" | "message") {
                 continue;
             }
             self.breaks = 0;
+            if let Some(oversized) = event.oversized {
+                let Instead { forward, back } = oversized.instead("server", self.post.remote.message_bytes);
+                self.instead = forward.into();
+                self.refuse(back);
+                continue;
+            }
+            let bytes = event.data.len() as u64;
             match Message::parse(event.data) {
-                Ok(message) => return Ok(message),
+                Ok(message) => {
+                    self.garbage.message();
+                    return Ok(message);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the upstream server sent an event that is no message; it was skipped");
+                    if self.garbage.is_flood(clock::now(), bytes) {
+                        let name = self.post.remote.name();
+                        return Err(Failure::new(format!(
+                            "{name} sends events that are no messages, very many of them, and nothing else"
+                        )));
+                    }
                 }
             }
         }
     }
 
+    fn refuse(&mut self, answers: Vec<Message>) {
+        while self.refusals.try_join_next().is_some() {}
+        for answer in answers {
+            if self.refusals.len() >= REFUSALS {
+                return;
+            }
+            let (post, headers) = (self.post.clone(), self.headers.clone());
+            self.refusals.spawn(async move { drop(post.send(headers, &answer).await) });
+        }
+    }
+
     /// A stream that numbers its events can go on after a break; else the session is lost.
     async fn resume(&mut self, why: &Broken) -> Result<(), Failure> {
-        let name = self.remote.name();
+        let name = self.post.remote.name();
         let lost = |more: &str| Failure::new(format!("the stream of {name} broke: {why}{more}"));
         let id =
-            self.stream.events.last_id.clone().filter(|_| *why != Broken::TooLong && self.breaks < TRIES);
+            self.stream.events.last_id.clone().filter(|_| *why != Broken::Endless && self.breaks < TRIES);
         let Some(id) = id else { return Err(lost("")) };
         self.breaks += 1;
         tokio::time::sleep(BUSY_WAIT).await;
-        let open = Stream::open(&self.remote, &self.headers, Some(&id));
-        let stream = match timeout(self.remote.start_timeout, open).await {
-            Ok(stream) => stream.map_err(|refused| refused.into_failure(&self.remote).0),
+        let open = Stream::open(&self.post.remote, &self.headers, Some(&id));
+        let stream = match timeout(self.post.remote.start_timeout, open).await {
+            Ok(stream) => stream.map_err(|refused| refused.into_failure(&self.post.remote).0),
             Err(_) => Err("it did not answer in time".to_owned()),
         };
         self.stream = stream.map_err(|error| lost(&format!("; it could not be resumed: {error}")))?;

@@ -1,7 +1,7 @@
 //! Landlock, a part of the Linux kernel by which a process gives up rights for itself and all that it starts.
 //!
 //! A process in a domain cannot signal, trace or read (`/proc/PID/environ`, `/proc/PID/fd`, its memory) what is
-//! outside of it. Whoever is outside, we or the guard, can do all of that to it. Each child has a domain of its own,
+//! outside of it. Whoever is outside, we or its keeper, can do all of that to it. Each child has a domain of its own,
 //! so siblings are outside.
 
 use landlock::{

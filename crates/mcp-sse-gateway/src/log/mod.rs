@@ -1,9 +1,13 @@
 //! The program's log.
 
+mod bounds;
+
 use std::io::IsTerminal as _;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use self::bounds::{Bounds, Saying};
 use crate::args::{Exit, Log, LogFormat};
 
 /// rmcp's transports write session ids whole.
@@ -13,19 +17,10 @@ const NEVER: [&str; 2] = ["rmcp::transport=off", "rmcp::service=off"];
 /// log that nobody reads must not stop the program.
 const WAITING_LINES: usize = 4096;
 
-/// Writes what waits, when it is dropped.
+/// Says what was left out, and writes what waits, when it is dropped.
 pub(crate) struct Writing {
-    dropped: ErrorCounter,
+    _saying: Saying,
     _guard: WorkerGuard,
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        let dropped = self.dropped.dropped_lines();
-        if dropped > 0 {
-            tracing::warn!(dropped, "lines of the log were dropped, because nobody read them");
-        }
-    }
 }
 
 /// A level as it is called here, or the filter that it is. A word that is neither would be a filter too, for a
@@ -66,15 +61,20 @@ pub(crate) fn start(args: &Log) -> Result<Writing, Exit> {
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stderr());
-    let dropped = writer.error_counter();
+    let lost = writer.error_counter();
+    let bounds = Bounds::new();
+    let json = matches!(args.log_format, LogFormat::Json);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(bounds.writer(writer, json))
         // It would report a log that cannot be written (a full disk) to stderr, and panic over that.
         .log_internal_errors(false);
     match args.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => {
+            log.with_ansi(std::io::stderr().is_terminal()).finish().with(bounds.clone()).init();
+        }
+        LogFormat::Json => log.json().finish().with(bounds.clone()).init(),
     }
-    Ok(Writing { dropped, _guard: guard })
+    let saying = bounds.say(lost).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
+    Ok(Writing { _saying: saying, _guard: guard })
 }
