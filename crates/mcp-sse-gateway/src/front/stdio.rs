@@ -91,7 +91,7 @@ impl Receive for StdioReceiver {
                         End::Closed => {}
                         End::Endless => tracing::error!("a line on stdin does not end; nothing more is read"),
                         End::Flood => {
-                            tracing::error!("what comes on stdin is no messages; nothing more is read")
+                            tracing::error!("what comes on stdin is no messages; nothing more is read");
                         }
                     }
                     self.failed = end != End::Closed;

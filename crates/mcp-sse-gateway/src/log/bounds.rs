@@ -120,7 +120,7 @@ impl Bounds {
             state.kinds.retain(|_, kind| !kind.pace.is_idle(now));
             (kinds, std::mem::take(&mut state.over), std::mem::take(&mut state.too_long))
         };
-        kinds.sort_by(|one, other| other.0.cmp(&one.0));
+        kinds.sort_by_key(|kind| std::cmp::Reverse(kind.0));
         let others = kinds.split_off(kinds.len().min(SAID_KINDS));
         for (lines, like, session) in kinds {
             tracing::warn!(target: TARGET, lines, session, like, "lines were left out, which came too often");

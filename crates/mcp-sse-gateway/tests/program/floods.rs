@@ -54,7 +54,7 @@ fn garbage_between_messages_ends_nothing() {
 #[test]
 fn a_flood_on_stderr_is_some_lines_and_a_count_and_the_session_goes_on() {
     for level in ["info", "debug", "trace"] {
-        let script = format!("yes noise | head -c 20000000 >&2; exec {PROGRAM} demo --stdio --log-level off");
+        let script = format!("yes noise | head -c 5000000 >&2; exec {PROGRAM} demo --stdio --log-level off");
         let gateway = Program::script(&["--log-level", level], &script);
         let mut client = gateway.connect();
         client.initialize();

@@ -25,7 +25,7 @@ pub(super) fn answer(
     };
     events
         .map(move |event| match event {
-            Err(error) => over(&error).map_or(Err(error), Ok),
+            Err(error) => over(&error).ok_or(error),
             Ok(event) => Ok(event),
         })
         .boxed()
