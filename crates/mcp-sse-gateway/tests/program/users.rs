@@ -7,8 +7,13 @@ use crate::{
     help::{count, until},
 };
 
-/// Of a test of its own each, since users are there only once on a machine.
-fn options(from: u32) -> [String; 6] {
+/// A user that this test alone has on this machine, and the nine after it.
+fn first(test: u32) -> u32 {
+    1_000_000_000 + std::process::id() % 1_000_000 * 1_000 + test * 10
+}
+
+fn options(test: u32) -> [String; 6] {
+    let from = first(test);
     let range = format!("{from}-{}", from + 9);
     ["--user-range", &range, "--max-sessions", "10", "--resume-window", "0s"].map(str::to_owned)
 }
@@ -24,7 +29,7 @@ fn ready(name: &str) -> Option<&'static str> {
 #[test]
 fn each_session_is_a_user_of_its_own_and_sees_nothing_of_another_s() {
     let Some(python) = ready("users of sessions") else { return };
-    let options = options(740_000);
+    let options = options(0);
     // Not by Landlock.
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.push("--no-isolation");
@@ -34,8 +39,9 @@ fn each_session_is_a_user_of_its_own_and_sees_nothing_of_another_s() {
     let (of_a, of_b) = (a.runs(ids), b.runs(ids));
     assert_ne!(of_a, of_b);
     for ids in [&of_a, &of_b] {
-        assert!(ids.contains("7400") && ids.ends_with(", []]"), "{ids}");
-        assert!(!ids.contains("(0"), "{ids}");
+        let user = (first(0)..first(0) + 10).find(|user| ids.contains(&format!("({user}, ")));
+        let user = user.unwrap_or_else(|| panic!("{ids}"));
+        assert_eq!(*ids, format!("[({user}, {user}, {user}), ({user}, {user}, {user}), []]"));
     }
     let folder = b.runs("r = os.environ['TMPDIR']");
     assert_eq!(b.runs("r = os.environ['HOME']"), folder);
@@ -62,7 +68,7 @@ fn each_session_is_a_user_of_its_own_and_sees_nothing_of_another_s() {
 #[test]
 fn a_user_is_given_to_another_only_when_its_last_process_is_gone() {
     let Some(python) = ready("users given back") else { return };
-    let options = options(741_000);
+    let options = options(1);
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let gateway = gateway(python, &options);
     let mut users = Vec::new();
@@ -94,14 +100,14 @@ fn a_user_is_given_to_another_only_when_its_last_process_is_gone() {
 fn a_user_with_a_process_of_others_is_left_alone() {
     let Some(python) = ready("users that live already") else { return };
     let mut other = std::process::Command::new("sleep");
-    std::os::unix::process::CommandExt::uid(&mut other, 742_000);
+    std::os::unix::process::CommandExt::uid(&mut other, first(2));
     let mut other = other.arg("1000").spawn().unwrap();
-    let options = options(742_000);
+    let options = options(2);
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let gateway = gateway(python, &options);
     let mut sessions: Vec<_> = (0..9).map(|_| Attacker::new(&gateway)).collect();
     for session in &mut sessions {
-        assert_ne!(session.runs("r = os.getuid()"), "742000");
+        assert_ne!(session.runs("r = os.getuid()"), first(2).to_string());
     }
     assert!(matches!(other.try_wait(), Ok(None)), "and it lives");
     other.kill().unwrap();
@@ -111,7 +117,7 @@ fn a_user_with_a_process_of_others_is_left_alone() {
 #[test]
 fn a_user_cannot_have_more_processes_than_the_limit() {
     let Some(python) = ready("the limit on processes") else { return };
-    let options = options(743_000);
+    let options = options(3);
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.extend(["--limit-processes", "5"]);
     let gateway = gateway(python, &options);
@@ -124,7 +130,7 @@ fn a_user_cannot_have_more_processes_than_the_limit() {
 #[test]
 fn a_user_s_program_dies_with_the_gateway() {
     let Some(python) = ready("users and the gateway's death") else { return };
-    let options = options(744_000);
+    let options = options(4);
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let gateway = gateway(python, &options);
     let a = Attacker::new(&gateway);
@@ -143,7 +149,7 @@ fn users_and_a_sandbox_go_together() {
     if !crate::attacker::has_landlock(6, NAME) {
         return;
     }
-    let options = options(745_000);
+    let options = options(5);
     let mut options: Vec<&str> = options.iter().map(String::as_str).collect();
     options.push("--sandbox");
     let gateway = gateway(python, &options);

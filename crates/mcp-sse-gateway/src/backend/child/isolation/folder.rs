@@ -64,10 +64,25 @@ impl Folders {
     }
 }
 
+/// How often a folder of ours may be taken for one that was left behind, before its lock is held.
+const TRIES: usize = 5;
+
 fn base() -> io::Result<Base> {
-    use std::hash::{BuildHasher as _, Hasher as _};
     let temporary = std::env::temp_dir();
-    clear_left_behind(&temporary);
+    let mut made = new_base(&temporary);
+    for _ in 1..TRIES {
+        if made.is_ok() {
+            break;
+        }
+        made = new_base(&temporary);
+    }
+    // However much there is, no session waits for it.
+    let _ = std::thread::Builder::new().name("clear".into()).spawn(move || clear_left_behind(&temporary));
+    made
+}
+
+fn new_base(temporary: &Path) -> io::Result<Base> {
+    use std::hash::{BuildHasher as _, Hasher as _};
     // A number that others cannot guess; who did would only make us take another.
     let number = std::hash::RandomState::new().build_hasher().finish();
     let path = temporary.join(format!("{PREFIX}{number:016x}"));
