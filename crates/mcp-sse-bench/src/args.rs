@@ -82,7 +82,7 @@ pub(crate) struct Run {
     /// Sessions held over HTTP/1.1, a connection each
     #[arg(long, default_value_t = 19_000)]
     pub(crate) hold_http1: usize,
-    /// Sessions held over HTTP/2, 200 a connection
+    /// Sessions held over HTTP/2, 100 a connection
     #[arg(long, default_value_t = 100_000)]
     pub(crate) hold_http2: usize,
     /// Scenarios to run, of round-trips, idle, open-and-close, slow-reader, flood and progress; all if none is

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpSocket;
 
 /// Streams of one HTTP/2 connection; what the server allows.
-const STREAMS: usize = 200;
+const STREAMS: usize = 100;
 
 /// How it went.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -211,7 +211,6 @@ where
             }
             // On HTTP/2 the client is told, and a request that crosses with that is answered.
             goodbye = Some(Box::pin(sleep_until(goodbye_until())));
-            hurry.store(true, Ordering::Release);
             shut_down(connection.as_mut());
         }
     });
@@ -233,22 +232,27 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, answer: F) {
-        let mut deadline = self.activity.last().map(|taking| Deadline::new(taking, self.stall));
-        tokio::spawn(async move {
-            let mut answer = pin!(answer);
-            poll_fn(|cx| {
-                if answer.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                let over = deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready());
-                if over {
-                    // Its drop resets the stream, and h2 forgets what waits in it.
-                    tracing::debug!("a stream was reset: its client does not take it");
-                    return Poll::Ready(());
-                }
-                Poll::Pending
-            })
-            .await;
-        });
+        let deadline = self.activity.last().map(|taking| Deadline::new(taking, self.stall));
+        tokio::spawn(Answer { answer: Box::pin(answer), deadline });
+    }
+}
+
+struct Answer<F> {
+    answer: Pin<Box<F>>,
+    deadline: Option<Deadline>,
+}
+
+impl<F: Future<Output = ()>> Future for Answer<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.answer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        ready!(deadline.poll(cx));
+        // Its drop resets the stream, and h2 forgets what waits in it.
+        tracing::debug!("a stream was reset: its client does not take it");
+        Poll::Ready(())
     }
 }

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     convert::Infallible,
     fmt,
+    future::{Ready, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -26,6 +27,33 @@ use crate::{Body, clock, session::shared::Shared};
 const SILENCE: Duration = Duration::from_secs(60);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The fallback of a [`Server`](super::Server) that has no other: everything is 404.
+///
+/// ```
+/// use mcp_sse::{NotFound, Server};
+///
+/// let server: Server<NotFound> = Server::new();
+/// # drop(server);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NotFound;
+
+impl<B> Service<Request<B>> for NotFound {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        ready(Ok(response))
+    }
+}
 
 /// All that a [`Server`](super::Server) serves, its endpoints and its fallback, as one service: what
 /// [`Server::layer`](super::Server::layer) puts layers in front of.
@@ -43,7 +71,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// # drop(server);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Endpoints<F = super::NotFound> {
+pub struct Endpoints<F = NotFound> {
     routes: Routes,
     fallback: F,
 }
@@ -104,7 +132,7 @@ where
                 });
             }
         };
-        Box::pin(std::future::ready(Ok(response)))
+        Box::pin(ready(Ok(response)))
     }
 }
 

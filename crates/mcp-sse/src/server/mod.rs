@@ -22,25 +22,22 @@ mod parked;
 mod routes;
 
 pub use self::{
-    layers::{Endpoints, RequestBody, ResponseBody},
+    layers::{Endpoints, NotFound, RequestBody, ResponseBody},
     routes::Routes,
 };
 
 use std::{
     convert::Infallible,
-    fmt,
-    future::{Ready, ready},
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore},
@@ -51,7 +48,7 @@ use tower_service::Service;
 
 use self::connection::Connection;
 use crate::{
-    Body, ConnectSse, HandlePostMessage, Session, SseServerTransport, clock, throttle::Throttle, transport,
+    ConnectSse, HandlePostMessage, Session, SseServerTransport, clock, throttle::Throttle, transport,
 };
 
 /// Over the stall timeout's default, so that the session ends first.
@@ -139,33 +136,6 @@ pub struct Server<F = NotFound, L = Identity> {
     max_connections: usize,
     header_timeout: Duration,
     max_unacknowledged: Duration,
-}
-
-/// The fallback of a [`Server`] that has no other: everything is 404.
-///
-/// ```
-/// use mcp_sse::{NotFound, Server};
-///
-/// let server: Server<NotFound> = Server::new();
-/// # drop(server);
-/// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NotFound;
-
-impl<B> Service<Request<B>> for NotFound {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Request<B>) -> Self::Future {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        ready(Ok(response))
-    }
 }
 
 /// What all connections share.
