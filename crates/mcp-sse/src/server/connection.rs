@@ -18,7 +18,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
-    net::TcpStream,
     sync::futures::Notified,
     time::{Instant, Sleep, sleep_until},
 };
@@ -27,7 +26,9 @@ use tower_service::Service;
 use super::{
     Endpoint, Inner, Routes, handover,
     head::{self, Known, MAX_REQUEST, Read},
+    listener::Socket,
     parked::Parked,
+    peer::Peer,
 };
 use crate::{
     Body, ConnectSse, SseServerTransport,
@@ -58,7 +59,7 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    pub(super) fn new<F, B>(socket: TcpStream, inner: Arc<Inner<F>>) -> Self
+    pub(super) fn new<F, B>(socket: Socket, inner: Arc<Inner<F>>) -> Self
     where
         F: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
             + Clone
@@ -70,7 +71,8 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         Self::Http(Box::pin(async move {
-            match Plain::new(socket).run(&inner).await {
+            let socket = if inner.peers.say_who_they_are() { inner.meet(socket).await? } else { socket };
+            match Plain::new(socket, &inner).run(&inner).await {
                 End::Closed => None,
                 End::Stream(parked) => Some(parked),
                 End::Other(socket, pending) => {
@@ -103,7 +105,7 @@ enum End {
     Closed,
     Stream(Parked),
     /// With a request that hyper is to read, and its beginning.
-    Other(TcpStream, Vec<u8>),
+    Other(Socket, Vec<u8>),
 }
 
 /// What comes next on a connection.
@@ -127,7 +129,8 @@ struct LastPost {
 
 /// A connection on which only plain requests have come.
 struct Plain {
-    socket: TcpStream,
+    socket: Socket,
+    peer: Peer,
     last: Option<Box<LastPost>>,
     /// What has come of the next request.
     pending: Vec<u8>,
@@ -136,8 +139,8 @@ struct Plain {
 }
 
 impl Plain {
-    fn new(socket: TcpStream) -> Self {
-        Self { socket, last: None, pending: Vec::new(), active: false }
+    fn new<F>(socket: Socket, inner: &Inner<F>) -> Self {
+        Self { peer: inner.peers.peer(&socket), socket, last: None, pending: Vec::new(), active: false }
     }
 
     async fn run<F>(mut self, inner: &Inner<F>) -> End {
@@ -279,11 +282,12 @@ impl Plain {
             let head = other_length.map_or_else(|| head.clone(), |length| head.with_length(length));
             return (Some(Next::Post(head, body)), length);
         }
-        let request = match head::read(bytes) {
+        let mut request = match head::read(bytes) {
             Read::Request(request) => request,
             Read::Partial => return (None, 0),
             Read::Other => return (Some(Next::Other), 0),
         };
+        self.peer.name(&request.parts.headers, &mut request.parts.extensions);
         let next = match routes.find(request.parts.uri.path()) {
             None => return (Some(Next::Other), 0),
             Some(Endpoint::Connect(service)) => Next::Get(service, request.parts),

@@ -18,10 +18,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::{Endpoint, Inner, lingering::Lingering};
+use super::{Endpoint, Inner, lingering::Lingering, listener::Socket};
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,13 +28,14 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Serves a connection of which `pending` was read already.
-pub(super) async fn run<F, B>(socket: TcpStream, pending: Vec<u8>, inner: Arc<Inner<F>>)
+pub(super) async fn run<F, B>(socket: Socket, pending: Vec<u8>, inner: Arc<Inner<F>>)
 where
     F: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     F::Future: Send,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let peer = inner.peers.peer(&socket);
     let hurry = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Lingering::new(socket, pending, Arc::clone(&hurry)));
     let mut http = auto::Builder::new(TokioExecutor::new());
@@ -43,7 +43,12 @@ where
     http.http2().timer(TokioTimer::new()).keep_alive_interval(PING_EVERY);
     let drained = inner.drained.notified();
     let draining = inner.draining.load(Ordering::Acquire);
-    let service = service_fn(|request| answer(request, Arc::clone(&inner)));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let mut extensions = std::mem::take(request.extensions_mut());
+        peer.name(request.headers(), &mut extensions);
+        *request.extensions_mut() = extensions;
+        answer(request, Arc::clone(&inner))
+    });
     let mut connection = pin!(http.serve_connection(io, service));
     if !draining {
         tokio::select! {

@@ -17,10 +17,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
+use super::listener::Socket;
 use crate::clock;
 
 /// How long the client may be silent.
@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_secs(30);
 
 /// A socket of which something was read already.
 pub(super) struct Lingering {
-    socket: TcpStream,
+    socket: Socket,
     pending: Cursor<Vec<u8>>,
     /// The server ends: connections on which nothing happens are closed at once.
     hurry: Arc<AtomicBool>,
@@ -46,7 +46,7 @@ struct Lingers {
 }
 
 impl Lingering {
-    pub(super) fn new(socket: TcpStream, pending: Vec<u8>, hurry: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(socket: Socket, pending: Vec<u8>, hurry: Arc<AtomicBool>) -> Self {
         Self { socket, pending: Cursor::new(pending), hurry, client_closed: false, lingers: None }
     }
 }

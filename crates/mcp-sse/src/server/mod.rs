@@ -8,12 +8,19 @@
 //! | `parked` | an open stream on its socket |
 //! | `handover` | everything else, by hyper |
 //! | `lingering` | the socket that hyper gets, which it may close without a loss |
+//! | `listener` | where connections come from: TCP, Unix sockets |
+//! | `peer`, `proxy` | whose connection it is; PROXY protocol |
+//! | `places` | how many connections one address has |
 
 mod connection;
 mod handover;
 pub(crate) mod head;
 mod lingering;
+mod listener;
 mod parked;
+mod peer;
+mod places;
+mod proxy;
 
 use std::{
     collections::HashMap,
@@ -33,13 +40,16 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore},
     task::JoinSet,
 };
 use tower_service::Service;
 
-use self::connection::Connection;
+pub use self::listener::{Listener, Socket};
+use self::{
+    connection::Connection,
+    peer::{Peers, Trust},
+};
 use crate::{
     Body, ConnectSse, HandlePostMessage, Session, SseServerTransport, endpoint::canonical, transport,
 };
@@ -47,6 +57,7 @@ use crate::{
 /// Over the stall timeout's default, so that the session ends first.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(35);
 const MAX_CONNECTIONS: usize = 20_000;
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 
 /// An HTTP server for the transport, for those who have no other: an open stream costs no more than its
 /// socket and its session, and a message no more than it must.
@@ -57,6 +68,7 @@ const MAX_CONNECTIONS: usize = 20_000;
 /// | setting | default | |
 /// |---|---|---|
 /// | [`max_connections`](Self::max_connections) | 20,000 | over it, clients wait in the kernel's queue |
+/// | [`max_connections_per_address`](Self::max_connections_per_address) | 4,096 | over it, a connection is closed at once |
 /// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off (Linux) |
 ///
 /// A connection on which no request was answered for 60 s (120 s at most) is closed, streams aside.
@@ -88,6 +100,7 @@ pub struct Server<F = NotFound> {
     fallback: F,
     max_connections: usize,
     max_unacknowledged: Duration,
+    trust: Trust,
 }
 
 /// The fallback of a [`Server`] that has no other: everything is 404.
@@ -195,6 +208,7 @@ struct Inner<F> {
     fallback: F,
     /// The head and the text of the answer to a POST that was taken; it is the same each time.
     accepted: (Vec<u8>, &'static str),
+    peers: Peers,
     /// No more requests on connections that are open; set before `drained` is notified.
     draining: AtomicBool,
     drained: Notify,
@@ -203,6 +217,20 @@ struct Inner<F> {
 impl<F> fmt::Debug for Inner<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl<F> Inner<F> {
+    /// Whose connection it is, where a proxy says so first; `None`: it is to be closed.
+    async fn meet(&self, mut socket: Socket) -> Option<Socket> {
+        let drained = self.drained.notified();
+        if self.draining.load(Ordering::Acquire) {
+            return None;
+        }
+        tokio::select! {
+            met = self.peers.meet(&mut socket) => met.then_some(socket),
+            () = drained => None,
+        }
     }
 }
 
@@ -225,6 +253,11 @@ impl Server {
             fallback: NotFound,
             max_connections: MAX_CONNECTIONS,
             max_unacknowledged: UNACKNOWLEDGED,
+            trust: Trust {
+                forwarded_for: 0,
+                proxy_protocol: false,
+                max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
+            },
         }
     }
 }
@@ -301,8 +334,8 @@ impl<F> Server<F> {
     /// ```
     #[must_use]
     pub fn fallback<G>(self, fallback: G) -> Server<G> {
-        let Self { routes, max_connections, max_unacknowledged, .. } = self;
-        Server { routes, fallback, max_connections, max_unacknowledged }
+        let Self { routes, max_connections, max_unacknowledged, trust, .. } = self;
+        Server { routes, fallback, max_connections, max_unacknowledged, trust }
     }
 
     /// Bound on open connections, 1 to 2^29; default 20,000. Over it, clients wait in the kernel's queue.
@@ -314,6 +347,61 @@ impl<F> Server<F> {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.clamp(1, 1 << 29);
+        self
+    }
+
+    /// Bound on the open connections of one address (of IPv6, a /64 network), at least 1; default 4,096. Over
+    /// it, a connection is closed at once, before anything is read. Loopback addresses and Unix sockets have
+    /// no such bound.
+    ///
+    /// The default lets 200 people behind one address have twenty connections each, and no address take more
+    /// than a fifth of them all. With [`trust_forwarded_for`](Self::trust_forwarded_for) it is off, since all
+    /// connections are the proxy's; sessions still count to their clients.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().max_connections_per_address(100);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.trust.max_connections_per_address = connections.max(1);
+        self
+    }
+
+    /// How many proxies stand in front that each add the address they were asked from to `X-Forwarded-For`;
+    /// default 0. With N, the client of a request is entry N from the right, in all such lines together; what
+    /// stands further left may be the client's own invention.
+    ///
+    /// Where that entry is missing or no address, the client is the peer of the connection, the proxy: its
+    /// bounds are then shared by all such requests, and the log says so. `Forwarded` (RFC 7239) is not read: a
+    /// proxy that writes one of the two passes the other on as the client sent it.
+    ///
+    /// ```
+    /// // Behind one reverse proxy.
+    /// let server = mcp_sse::Server::new().trust_forwarded_for(1);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn trust_forwarded_for(mut self, proxies: usize) -> Self {
+        self.trust.forwarded_for = proxies;
+        self
+    }
+
+    /// Whether each connection begins with a header of the PROXY protocol, version 2 (binary), that says where
+    /// it comes from; default no. Version 1 (text) is refused.
+    ///
+    /// A connection without such a header within 5 s is closed, so that nobody can leave it out; whoever can
+    /// connect can say any address, so let only the proxy connect. The proxy's own health checks (`LOCAL`)
+    /// come from its address, and do not count in
+    /// [`max_connections_per_address`](Self::max_connections_per_address).
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().proxy_protocol(true);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn proxy_protocol(mut self, on: bool) -> Self {
+        self.trust.proxy_protocol = on;
         self
     }
 
@@ -348,8 +436,9 @@ impl<F> Server<F> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn serve<B>(self, listener: TcpListener, end: impl Future<Output = ()>, patience: Duration)
+    pub async fn serve<L, B>(self, mut listener: L, end: impl Future<Output = ()>, patience: Duration)
     where
+        L: Listener,
         F: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
@@ -359,11 +448,12 @@ impl<F> Server<F> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { routes, fallback, max_connections, max_unacknowledged } = self;
+        let Self { routes, fallback, max_connections, max_unacknowledged, trust } = self;
         let inner = Arc::new(Inner {
             routes,
             fallback,
             accepted: accepted(),
+            peers: Peers::new(trust),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
         });
@@ -383,10 +473,14 @@ impl<F> Server<F> {
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((socket, _)) => {
+                Ok(mut socket) => {
                     failures = 0;
                     if let Err(error) = prepare(&socket, max_unacknowledged) {
                         tracing::debug!(%error, "socket options were not set");
+                    }
+                    // Over the bound, it is closed by not being kept.
+                    if !inner.peers.admit(&mut socket) {
+                        continue;
                     }
                     let connection = Connection::new(socket, Arc::clone(&inner));
                     connections.spawn(async move {
@@ -425,7 +519,8 @@ fn accepted() -> (Vec<u8>, &'static str) {
 
 /// Answers leave at once, and a client that does not read is cut off by the kernel: once a stream's
 /// buffers are full, nobody else would notice that it is over.
-fn prepare(socket: &TcpStream, max_unacknowledged: Duration) -> io::Result<()> {
+fn prepare(socket: &Socket, max_unacknowledged: Duration) -> io::Result<()> {
+    let Some(socket) = socket.tcp() else { return Ok(()) };
     socket.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
     socket2::SockRef::from(socket).set_tcp_user_timeout(Some(max_unacknowledged))?;

@@ -17,6 +17,8 @@ mod admission;
 mod bounds;
 mod endings;
 mod handles;
+#[cfg(feature = "server")]
+mod listeners;
 mod logs;
 mod mount;
 mod pages;
