@@ -10,6 +10,7 @@ mod demo;
 mod endings;
 mod help;
 mod isolation;
+mod places;
 mod relay;
 mod strangers;
 mod tls;

@@ -38,9 +38,6 @@ use crate::{
     transport::post::{self, CheckedPost},
 };
 
-/// A connection on which no request was answered for this long (twice that at most) is closed.
-const IDLE: Duration = Duration::from_secs(60);
-
 thread_local! {
     /// What is being read. Each thread reads one thing at a time.
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_REQUEST].into());
@@ -48,8 +45,8 @@ thread_local! {
     static WRITE: RefCell<Vec<u8>> = RefCell::default();
 }
 
-fn idle_until() -> Instant {
-    (clock::now() + IDLE).into()
+fn idle_until(time: Duration) -> Instant {
+    (clock::now() + time).into()
 }
 
 /// A connection's task. What the requests need is boxed and goes when the connection becomes a stream.
@@ -145,7 +142,7 @@ impl Plain {
 
     async fn run<F>(mut self, inner: &Inner<F>) -> End {
         let drained = pin!(inner.drained.notified());
-        let idle = pin!(sleep_until(idle_until()));
+        let idle = pin!(sleep_until(idle_until(inner.idle_timeout)));
         let mut watch = Watch { drained, idle, registered: false };
         loop {
             let next = poll_fn(|cx| match self.poll_next(&inner.routes, cx) {
@@ -330,7 +327,7 @@ impl Watch<'_, '_> {
             if !std::mem::take(active) {
                 return true;
             }
-            self.idle.as_mut().reset(idle_until());
+            self.idle.as_mut().reset(idle_until(inner.idle_timeout));
             let _ = self.idle.as_mut().poll(cx);
         }
         // Looked at behind the registration: it is set before the waiters are woken.

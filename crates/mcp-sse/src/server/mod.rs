@@ -57,6 +57,8 @@ use crate::{
 /// Over the stall timeout's default, so that the session ends first.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(35);
 const MAX_CONNECTIONS: usize = 20_000;
+/// A connection on which no request was answered for this long (twice that at most) is closed.
+const IDLE: Duration = Duration::from_secs(60);
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 
 /// An HTTP server for the transport, for those who have no other: an open stream costs no more than its
@@ -70,8 +72,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// | [`max_connections`](Self::max_connections) | 20,000 | over it, clients wait in the kernel's queue |
 /// | [`max_connections_per_address`](Self::max_connections_per_address) | 4,096 | over it, a connection is closed at once |
 /// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off (Linux) |
-///
-/// A connection on which no request was answered for 60 s (120 s at most) is closed, streams aside.
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | a connection without a request for longer (twice that at most) is closed, streams aside |
 ///
 /// ```
 /// use mcp_sse::{Server, Session, SseServerTransport};
@@ -100,6 +101,7 @@ pub struct Server<F = NotFound> {
     fallback: F,
     max_connections: usize,
     max_unacknowledged: Duration,
+    idle_timeout: Duration,
     trust: Trust,
 }
 
@@ -208,6 +210,7 @@ struct Inner<F> {
     fallback: F,
     /// The head and the text of the answer to a POST that was taken; it is the same each time.
     accepted: (Vec<u8>, &'static str),
+    idle_timeout: Duration,
     peers: Peers,
     /// No more requests on connections that are open; set before `drained` is notified.
     draining: AtomicBool,
@@ -253,6 +256,7 @@ impl Server {
             fallback: NotFound,
             max_connections: MAX_CONNECTIONS,
             max_unacknowledged: UNACKNOWLEDGED,
+            idle_timeout: IDLE,
             trust: Trust {
                 forwarded_for: 0,
                 proxy_protocol: false,
@@ -334,8 +338,8 @@ impl<F> Server<F> {
     /// ```
     #[must_use]
     pub fn fallback<G>(self, fallback: G) -> Server<G> {
-        let Self { routes, max_connections, max_unacknowledged, trust, .. } = self;
-        Server { routes, fallback, max_connections, max_unacknowledged, trust }
+        let Self { routes, max_connections, max_unacknowledged, idle_timeout, trust, .. } = self;
+        Server { routes, fallback, max_connections, max_unacknowledged, idle_timeout, trust }
     }
 
     /// Bound on open connections, 1 to 2^29; default 20,000. Over it, clients wait in the kernel's queue.
@@ -347,6 +351,19 @@ impl<F> Server<F> {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.clamp(1, 1 << 29);
+        self
+    }
+
+    /// How long a connection may be open without a request being answered on it, streams aside; it is closed
+    /// then, after twice that at most. Default: 60 s; from 1 s to a year.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().idle_timeout(std::time::Duration::from_secs(10));
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.idle_timeout = time.clamp(Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
         self
     }
 
@@ -436,9 +453,9 @@ impl<F> Server<F> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn serve<L, B>(self, mut listener: L, end: impl Future<Output = ()>, patience: Duration)
+    pub async fn serve<A, B>(self, mut listener: A, end: impl Future<Output = ()>, patience: Duration)
     where
-        L: Listener,
+        A: Listener,
         F: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
@@ -448,11 +465,12 @@ impl<F> Server<F> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { routes, fallback, max_connections, max_unacknowledged, trust } = self;
+        let Self { routes, fallback, max_connections, max_unacknowledged, idle_timeout, trust } = self;
         let inner = Arc::new(Inner {
             routes,
             fallback,
             accepted: accepted(),
+            idle_timeout,
             peers: Peers::new(trust),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
