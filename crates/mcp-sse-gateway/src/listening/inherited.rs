@@ -1,4 +1,4 @@
-//! Sockets that systemd passes on (socket activation; see sd_listen_fds(3)).
+//! Sockets that systemd passes on (socket activation; see `sd_listen_fds(3)`).
 
 use std::{
     collections::BTreeSet,

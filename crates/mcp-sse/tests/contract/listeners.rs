@@ -220,6 +220,16 @@ async fn loopback_has_no_bound_on_connections() {
     }
 }
 
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_after_the_idle_timeout() {
+    let server = Server::new(builder());
+    let (listener, address) = From::new(&["127.0.0.1"]).await;
+    // One second is the least.
+    serve(&server, listener, |http| http.idle_timeout(Duration::ZERO));
+    let mut silent = Raw::connect(address).await;
+    assert!(silent.is_closed().await);
+}
+
 // ---- the PROXY protocol -----------------------------------------------------------------------------------
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
