@@ -43,7 +43,8 @@ pub(crate) fn model(report: &mut Report) {
     let mut command = cargo();
     command.env("PROPTEST_CASES", MODEL_CASES.to_string()).env("PROPTEST_RNG_SEED", "1");
     command.args(["test", "-p", "mcp-sse", "--all-features", "--release", "--lib", "the_core_does"]);
-    let ran = counted(&mut command).map(|_| format!("{MODEL_CASES} sequences of 200 operations on average"));
+    let ran = output(&mut command).and_then(|(ok, text)| counted(ok, &text));
+    let ran = ran.map(|_| format!("{MODEL_CASES} sequences of 200 operations on average"));
     report.part("the session core against its model", ran);
 }
 

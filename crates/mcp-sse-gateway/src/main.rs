@@ -68,6 +68,9 @@ fn main() -> ExitCode {
 
 fn start(args: Vec<OsString>) -> Result<(), Exit> {
     let args = Args::read(args)?;
+    if args.wants_inherited() {
+        listening::inherited::read();
+    }
     let _log = log::start(args.log())?;
     limits::raise();
     // On one core the single-thread runtime is fairer, by far: a lone worker of the other serves what is

@@ -103,7 +103,7 @@ pub use self::{
 };
 
 #[cfg(feature = "server")]
-pub use self::server::{Endpoints, NotFound, RequestBody, ResponseBody, Routes, Server};
+pub use self::server::{Endpoints, Listener, NotFound, RequestBody, ResponseBody, Routes, Server, Socket};
 
 // The README's code is compiled with the examples of the docs.
 #[cfg(all(doctest, feature = "rmcp", feature = "axum", feature = "server"))]

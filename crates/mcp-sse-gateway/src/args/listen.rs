@@ -1,24 +1,30 @@
 //! Where to listen, who may come, and how much.
 
 use std::{
-    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use mcp_sse::{SseServerTransport, TransportSecuritySettings};
+use mcp_sse::{Server, SseServerTransport, TransportSecuritySettings};
 
 use super::{at_least_one, duration};
+use crate::listening::{Place, host_address};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Listening")]
 pub(crate) struct Listen {
     /// Address to listen on; one that is not loopback needs --allowed-host
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = host_address)]
     host: IpAddr,
 
     /// Port to listen on; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     port: u16,
+
+    /// Where to listen instead: HOST:PORT, unix:PATH (a socket with mode 0660, removed at the end), or systemd
+    /// for the sockets that it passes on, systemd:NAME for those with that name. Repeatable
+    #[arg(long, value_name = "PLACE", conflicts_with_all = ["host", "port"], value_parser = Place::parse)]
+    listen: Vec<Place>,
 
     /// Path of the stream (GET)
     #[arg(long, value_name = "PATH", default_value = "/sse")]
@@ -52,11 +58,26 @@ pub(crate) struct Listen {
 
     /// Open connections at the most; more wait
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = at_least_one)]
-    pub(crate) max_connections: usize,
+    max_connections: usize,
+
+    /// Open connections of one address at the most (of IPv6, of a /64 network); the next is closed at once.
+    /// Loopback and Unix sockets have no such bound
+    #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = at_least_one)]
+    max_connections_per_address: usize,
+
+    /// So many proxies in front add to X-Forwarded-For: the client is entry N from the right. Connections are
+    /// then not bounded per address, sessions are
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    trust_forwarded_for: usize,
+
+    /// Each connection begins with a header of the PROXY protocol, version 2, which says where it comes from;
+    /// only behind a proxy, and let nobody else connect
+    #[arg(long)]
+    proxy_protocol: bool,
 
     /// How long the head of a request may take from its first byte; 1s at the least
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub(crate) header_timeout: Duration,
+    header_timeout: Duration,
 
     /// How long requests in flight may take to finish at a shutdown
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
@@ -119,17 +140,42 @@ const PROGRAMS_OF_ADDRESS: usize = 200;
 const SILENT_FOR_EACH: usize = 4;
 
 impl Listen {
-    pub(crate) fn address(&self) -> SocketAddr {
-        SocketAddr::new(self.host, self.port)
+    /// Where to listen.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        if self.listen.is_empty() {
+            return vec![Place::Tcp(SocketAddr::new(self.host, self.port))];
+        }
+        self.listen.clone()
+    }
+
+    /// Whether an address may be listened on: from a network, names are to be checked.
+    pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), String> {
+        if address.is_loopback() || !self.allowed_host.is_empty() {
+            return Ok(());
+        }
+        let option = if self.listen.is_empty() { "--host" } else { "--listen" };
+        Err(format!(
+            "{option} {address} is not a loopback address: name the hosts that clients use, with --allowed-host NAME (web pages could reach the server under any name otherwise)"
+        ))
+    }
+
+    /// A server with the settings of connections.
+    pub(crate) fn server(&self) -> Server {
+        Server::new()
+            .max_connections(self.max_connections)
+            .max_connections_per_address(self.max_connections_per_address)
+            .trust_forwarded_for(self.trust_forwarded_for)
+            .proxy_protocol(self.proxy_protocol)
+            .header_timeout(self.header_timeout)
     }
 
     /// The transport that the arguments describe, with its messages at this path.
     pub(crate) fn transport(&self, limits: &Limits, programs: bool) -> Result<SseServerTransport, String> {
-        let Self { host, allowed_host, allowed_origin, mount_prefix, .. } = self;
-        if !host.is_loopback() && allowed_host.is_empty() {
-            return Err(format!(
-                "--host {host} is not a loopback address: name the hosts that clients use, with --allowed-host NAME (web pages could reach the server under any name otherwise)"
-            ));
+        let Self { allowed_host, allowed_origin, mount_prefix, .. } = self;
+        for place in self.places() {
+            if let Place::Tcp(address) = place {
+                self.check_address(address.ip())?;
+            }
         }
         let mut security = TransportSecuritySettings::default();
         for host in allowed_host {
@@ -183,19 +229,6 @@ fn on_any_port(host: &str) -> String {
     // An IPv6 address has colons of its own, in brackets.
     let name = host.rfind(']').map_or(host, |end| &host[end..]);
     if name.contains(':') { host.to_owned() } else { format!("{host}:*") }
-}
-
-/// An address, or a name of one of this machine's.
-fn address(text: &str) -> Result<IpAddr, String> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = bare.parse() {
-        return Ok(address);
-    }
-    let found = (text, 0).to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
-    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    address
-        .map(SocketAddr::ip)
-        .ok_or_else(|| "expected an IP address of this machine, or a name of one".to_owned())
 }
 
 /// Whether it is a plain path.

@@ -18,6 +18,8 @@ pub(crate) use self::{
     serve::{Http, Plan, Serve},
 };
 
+use crate::listening::Place;
+
 /// Brings MCP servers and the clients that speak HTTP+SSE together.
 ///
 /// Without a command it is `demo`.
@@ -97,6 +99,18 @@ impl Args {
             Command::Connect(connect) => &connect.log,
             Command::Demo(demo) => &demo.log,
         }
+    }
+}
+
+impl Args {
+    /// Whether sockets of systemd are asked for.
+    pub(crate) fn wants_inherited(&self) -> bool {
+        let (listen, admin) = match &self.command {
+            Command::Serve(serve) => (serve.listen.places(), serve.http.admin.clone()),
+            Command::Demo(demo) => (demo.listen.places(), None),
+            Command::Connect(_) => return false,
+        };
+        listen.into_iter().chain(admin).any(|place| matches!(place, Place::Systemd(_)))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         remote::{Kind, Tls},
     },
     config::{self, RemoteServer, Server},
+    listening::Place,
 };
 
 /// Serve MCP servers to clients that speak HTTP+SSE, and beside that to those that speak Streamable HTTP
@@ -138,6 +139,11 @@ pub(crate) struct Http {
     /// Another path that answers like /healthz. Repeatable
     #[arg(long, value_name = "PATH")]
     pub(crate) health_endpoint: Vec<String>,
+
+    /// Another place to listen at, where only the health checks are, with connections of its own: HOST:PORT or
+    /// unix:PATH. A gateway that is full still answers there
+    #[arg(long, value_name = "PLACE", value_parser = Place::parse)]
+    pub(crate) admin: Option<Place>,
 }
 
 /// What the arguments ask for, checked.

@@ -4,13 +4,13 @@ mod mcp;
 
 use std::io::Write as _;
 
-use mcp_sse::{Server, Session};
+use mcp_sse::Session;
 use rmcp::ServiceExt as _;
 
 use self::mcp::Demo;
 use crate::{
     args::{self, Exit},
-    listening::{LAST_PATIENCE, STALL_MARGIN, bind},
+    listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     signals::Signals,
 };
 
@@ -25,10 +25,13 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     }
     let transport = listen.transport(limits, false).map_err(Exit::Usage)?;
     listen.check_paths().map_err(Exit::Usage)?;
-    let (listener, address) = bind(listen.address()).await?;
+    let listener = Listening::at(&listen.places()).await.map_err(Exit::Usage)?;
+    if let Some(address) = listener.open_to_networks() {
+        listen.check_address(address).map_err(Exit::Usage)?;
+    }
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
-    greet(&format!("http://{address}{}", listen.sse_path));
+    greet(&format!("{}{}", listener.base(), listen.sse_path), listener.places());
     let end = async {
         signals.next().await;
         // Connections are still accepted, so that answers to the server's own requests come in.
@@ -50,10 +53,9 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
             }
         }
     };
-    Server::new()
+    listen
+        .server()
         .mount(&listen.sse_path, &transport, app)
-        .max_connections(listen.max_connections)
-        .header_timeout(listen.header_timeout)
         .max_unacknowledged(limits.stall_timeout + STALL_MARGIN)
         .serve(listener, end, LAST_PATIENCE)
         .await;
@@ -61,7 +63,8 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
 }
 
 /// Where the server is and how to connect. If nobody reads it, that is no reason to stop.
-fn greet(url: &str) {
+fn greet(url: &str, places: Option<String>) {
+    let places = places.map(|places| format!("Listening on {places}\n")).unwrap_or_default();
     let _ = writeln!(
         std::io::stdout(),
         r#"mcp-sse {version}: the built-in demo server is at {url}
@@ -72,7 +75,7 @@ Connect a client:
   only to see the stream       curl -N {url}
 
 Serve a server of your own: mcp-sse serve -- COMMAND
-Ctrl-C ends it."#,
+{places}Ctrl-C ends it."#,
         version = env!("CARGO_PKG_VERSION"),
     );
 }

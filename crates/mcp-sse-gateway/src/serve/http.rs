@@ -2,42 +2,69 @@
 
 use std::{
     convert::Infallible,
+    future::{Ready, ready},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use mcp_sse::Server;
 use tower_service::Service;
 
 use super::servers::Table;
-use crate::{args::Http, front};
+use crate::{args::Http, front, listening::Listening};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
+/// Connections to the admin place. Probes are few, and each leaves after its answer.
+const ADMIN_CONNECTIONS: usize = 64;
+/// How long one may be silent there; twice that at most.
+const ADMIN_IDLE: Duration = Duration::from_secs(5);
+
 /// The service behind all paths that are not SSE's.
 #[derive(Clone)]
-pub(super) struct Beside {
+pub(super) struct Beside(Health);
+
+/// The health checks.
+#[derive(Clone)]
+pub(super) struct Health {
     table: Arc<Table>,
-    health: Arc<[String]>,
+    paths: Arc<[String]>,
     draining: Arc<AtomicBool>,
+}
+
+/// Serves the health checks, and nothing else, for as long as it is not dropped.
+pub(super) async fn admin(listener: Listening, health: Health) {
+    Server::new()
+        .max_connections(ADMIN_CONNECTIONS)
+        .idle_timeout(ADMIN_IDLE)
+        .header_timeout(ADMIN_IDLE)
+        .fallback(health)
+        .serve(listener, std::future::pending(), Duration::ZERO)
+        .await;
 }
 
 impl Beside {
     pub(super) fn new(table: Arc<Table>, args: &Http) -> Self {
         let own = ["/healthz".to_owned()];
-        let health = own.into_iter().chain(args.health_endpoint.iter().cloned()).collect();
-        Self { table, health, draining: Arc::default() }
+        let paths = own.into_iter().chain(args.health_endpoint.iter().cloned()).collect();
+        Self(Health { table, paths, draining: Arc::default() })
+    }
+
+    pub(super) fn health(&self) -> Health {
+        self.0.clone()
     }
 
     /// Not ready from now on, and no new sessions.
     pub(super) fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.0.draining.store(true, Ordering::Release);
     }
 
     async fn answer<B>(self, request: Request<B>) -> Answer
@@ -46,18 +73,15 @@ impl Beside {
         B::Error: std::fmt::Display,
         B::Data: Send,
     {
-        let path = request.uri().path();
-        if self.health.iter().any(|health| health == path) {
-            return read_only(&request, || text(StatusCode::OK, "ok\n"));
+        if let Some(answer) = self.0.answer(&request) {
+            return answer;
         }
-        if path == "/readyz" {
-            return read_only(&request, || self.ready());
-        }
-        let Some(named) = self.table.at_mcp_path(path) else {
+        let Health { table, draining, .. } = &self.0;
+        let Some(named) = table.at_mcp_path(request.uri().path()) else {
             return text(StatusCode::NOT_FOUND, "there is nothing here\n");
         };
         let (parts, body) = request.into_parts();
-        let guarded = match self.table.transport.guard(&parts) {
+        let guarded = match table.transport.guard(&parts) {
             Ok(guarded) => guarded,
             Err(refusal) => return refusal.map(BodyExt::boxed),
         };
@@ -66,8 +90,7 @@ impl Beside {
         let mut response = if opens && named.is_retired() {
             text(StatusCode::NOT_FOUND, "there is nothing here any more\n")
         } else if opens
-            && (self.draining.load(Ordering::Acquire)
-                || !self.table.transport.has_room_for(&parts.extensions))
+            && (draining.load(Ordering::Acquire) || !table.transport.has_room_for(&parts.extensions))
         {
             tracing::warn!(
                 "a session over Streamable HTTP was refused: the gateway is full or shutting down"
@@ -85,6 +108,17 @@ impl Beside {
         };
         guarded.finish(response.headers_mut());
         response
+    }
+}
+
+impl Health {
+    /// `None`: it is not asked for its health.
+    fn answer<B>(&self, request: &Request<B>) -> Option<Answer> {
+        let path = request.uri().path();
+        if self.paths.iter().any(|health| health == path) {
+            return Some(read_only(request, || text(StatusCode::OK, "ok\n")));
+        }
+        (path == "/readyz").then(|| read_only(request, || self.ready()))
     }
 
     /// Whether a new session would be taken, and how many there are.
@@ -149,5 +183,23 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
         Box::pin(async move { Ok(this.answer(request).await) })
+    }
+}
+
+impl<B> Service<Request<B>> for Health {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Ready<Result<Answer, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let nothing = || text(StatusCode::NOT_FOUND, "there are only health checks here\n");
+        let mut answer = self.answer(&request).unwrap_or_else(nothing);
+        // A probe that stays would take another's place.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        ready(Ok(answer))
     }
 }

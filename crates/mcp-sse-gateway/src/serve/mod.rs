@@ -21,7 +21,7 @@ use crate::{
     args::{Exit, Plan, Serve},
     backend::{child::Children, remote},
     config,
-    listening::{LAST_PATIENCE, STALL_MARGIN, bind},
+    listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     signals::Signals,
 };
 
@@ -41,14 +41,21 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     }
     let client = remote::client(&plan.tls).map_err(Exit::Usage)?;
     // Before anything is started: a busy port ends the program.
-    let (listener, address) = bind(args.listen.address()).await?;
+    let listener = Listening::at(&args.listen.places()).await.map_err(Exit::Usage)?;
+    if let Some(address) = listener.open_to_networks() {
+        args.listen.check_address(address).map_err(Exit::Usage)?;
+    }
+    let admin = match &args.http.admin {
+        Some(place) => Some(Listening::at(std::slice::from_ref(place)).await.map_err(Exit::Usage)?),
+        None => None,
+    };
     // Who is on this machine may see what its programs say. Where clients authenticate, that would be no reason.
-    plan.bounds.stderr_to_client |= address.ip().is_loopback();
+    plan.bounds.stderr_to_client |= listener.open_to_networks().is_none();
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let children =
         Children::new(plan.bounds).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
-    let server = mcp_sse::Server::new();
+    let server = args.listen.server();
     let table = Table::new(args, transport.clone(), server.routes(), children.clone(), client, plan.bounds);
     if let Some(main) = &plan.main {
         table.set("", main.clone()).map_err(Exit::Usage)?;
@@ -56,12 +63,13 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     if plan.config.is_some() {
         table.replace(servers).map_err(Exit::Usage)?;
     }
-    greet(args, &plan, &table, &format!("http://{address}"));
+    greet(args, &plan, &table, &listener, admin.as_ref());
     if let Some(file) = plan.config.clone() {
         tokio::spawn(reload(file, Arc::clone(&table)));
     }
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
+    let admin = admin.map(|listener| tokio::spawn(http::admin(listener, beside.health())));
     let end = async {
         signals.next().await;
         beside.drain();
@@ -89,12 +97,15 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         }
     };
     server
-        .max_connections(args.listen.max_connections)
-        .header_timeout(args.listen.header_timeout)
         .max_unacknowledged(args.limits.stall_timeout + STALL_MARGIN)
         .fallback(beside.clone())
         .serve(listener, end, LAST_PATIENCE)
         .await;
+    // Its socket goes with it.
+    if let Some(admin) = admin {
+        admin.abort();
+        let _ = admin.await;
+    }
     Ok(())
 }
 
@@ -119,22 +130,30 @@ async fn reload(file: PathBuf, table: Arc<Table>) {
 }
 
 /// Where the servers are. If nobody reads it, that is no reason to stop.
-fn greet(args: &Serve, plan: &Plan, table: &Table, base: &str) {
+fn greet(args: &Serve, plan: &Plan, table: &Table, listener: &Listening, admin: Option<&Listening>) {
     use std::io::Write as _;
     let mut text = format!("mcp-sse {}\n", env!("CARGO_PKG_VERSION"));
-    let url = |path: &str| match Url::parse(base) {
+    let url_at = |base: &str, path: &str| match Url::parse(base) {
         Ok(mut url) => {
             url.set_path(path);
             url.to_string()
         }
         Err(_) => format!("{base}{path}"),
     };
+    let url = |path: &str| url_at(&listener.base(), path);
     for named in table.all() {
         let name = if named.name.is_empty() { "the server" } else { &named.name };
         text.push_str(&format!("\n{name}: {}\n  SSE              {}\n", named.what(), url(&named.paths.sse)));
         if !args.http.no_mcp {
             text.push_str(&format!("  Streamable HTTP  {}\n", url(&named.paths.mcp)));
         }
+    }
+    if let Some(places) = listener.places() {
+        text.push_str(&format!("\nListening on {places}\n"));
+    }
+    if let Some(admin) = admin {
+        let at = admin.places().map(|places| format!(" on {places}")).unwrap_or_default();
+        text.push_str(&format!("\nHealth checks      {}{at}\n", url_at(&admin.base(), "/healthz")));
     }
     if plan.config.is_some() {
         text.push_str("\nSIGHUP reads the configuration again. ");

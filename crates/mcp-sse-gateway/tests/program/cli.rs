@@ -95,7 +95,7 @@ fn a_busy_port_is_one_line_and_exit_code_2() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let expected = str![
-        "error: cannot listen on 127.0.0.1:[..]: Address already in use (os error [..]); choose another with --host or --port\n"
+        "error: cannot listen on 127.0.0.1:[..]: Address already in use (os error [..]); choose another with --host and --port, or --listen\n"
     ];
     assert_data_eq!(refused(&["--port", &port]), expected);
 }

@@ -146,6 +146,16 @@ impl Program {
         Prepared(prepared).piped()
     }
 
+    /// Starts it as systemd does, with this socket passed on.
+    pub(crate) fn prepare_socket(socket: impl Into<Stdio>, names: &str, arguments: &str) -> Self {
+        let script = format!(
+            "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={names} exec {PROGRAM} {arguments}"
+        );
+        let mut prepared = Command::new("sh");
+        prepared.args(["-c", &script]).stdin(socket).stdout(Stdio::piped());
+        Prepared(prepared).piped()
+    }
+
     /// Starts it with this word before a whole command line.
     pub(crate) fn prepare_as(word: &str, arguments: &[&str]) -> Self {
         let mut prepared = Command::new(PROGRAM);

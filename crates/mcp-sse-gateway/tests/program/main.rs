@@ -17,10 +17,11 @@ mod floods;
 mod help;
 mod isolation;
 mod large;
+mod places;
 mod relay;
-mod strangers;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod strangers;
 mod tls;
 mod upstream;
 #[cfg(target_os = "linux")]

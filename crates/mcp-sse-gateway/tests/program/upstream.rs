@@ -119,7 +119,8 @@ fn a_server_that_dies_fails_what_is_pending() {
 fn a_busy_server_is_not_taken_for_another_kind_for_ever() {
     let remote = Program::gateway(&["--max-sessions", "1", "--resume-window", "0s"]);
     let gateway = upstream(&format!("http://{}/sse", remote.address), &[]);
-    let place = remote.connect();
+    let mut place = remote.connect();
+    place.initialize();
     let mut client = gateway.connect();
     client.accepted(INITIALIZE);
     assert!(client.answer(0).contains(r#""error""#));

@@ -17,19 +17,20 @@ use http::{Request, Response, StatusCode, request::Parts};
 use http_body_util::Full;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
-    net::TcpStream,
     sync::futures::Notified,
     time::{Sleep, sleep_until},
 };
 use tower_service::Service;
 
 use super::{
-    IDLE, Inner,
+    Inner,
     handover::{self, Begun},
     head::{self, Again, Known, MAX_REQUEST, Read},
     layers::RequestBody,
     lingering::Lingering,
+    listener::Socket,
     parked::Parked,
+    peer::Peer,
     routes::{Endpoint, Routes},
 };
 use crate::{
@@ -54,7 +55,7 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    pub(super) fn new<S, B>(socket: TcpStream, inner: Arc<Inner<S>>) -> Self
+    pub(super) fn new<S, B>(socket: Socket, inner: Arc<Inner<S>>) -> Self
     where
         S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Error: Into<Infallible>,
@@ -63,7 +64,8 @@ impl Connection {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         Self::Http(Box::pin(async move {
-            match Plain::new(socket).run(&inner).await {
+            let socket = if inner.peers.say_who_they_are() { inner.meet(socket).await? } else { socket };
+            match Plain::new(socket, &inner).run(&inner).await {
                 End::Closed => None,
                 End::Stream(parked) => Some(parked),
                 End::Other(begun) => {
@@ -105,7 +107,7 @@ enum End {
     /// With something that hyper is to read.
     Other(Begun),
     /// With the answer to a request that did not come whole in its time.
-    Late(TcpStream),
+    Late(Socket),
 }
 
 /// What comes next on a connection.
@@ -174,7 +176,8 @@ impl Valid {
 
 /// A connection on which only plain requests have come.
 struct Plain {
-    socket: TcpStream,
+    socket: Socket,
+    peer: Peer,
     last: Option<Box<LastPost>>,
     /// What has come of the next request.
     pending: Vec<u8>,
@@ -184,13 +187,14 @@ struct Plain {
 }
 
 impl Plain {
-    fn new(socket: TcpStream) -> Self {
-        Self { socket, last: None, pending: Vec::new(), waits: Waits::Nothing, active: false }
+    fn new<S>(socket: Socket, inner: &Inner<S>) -> Self {
+        let peer = inner.peers.peer(&socket);
+        Self { socket, peer, last: None, pending: Vec::new(), waits: Waits::Nothing, active: false }
     }
 
     async fn run<S>(mut self, inner: &Inner<S>) -> End {
         let drained = pin!(inner.drained.notified());
-        let idle_until = clock::now() + IDLE;
+        let idle_until = clock::after(clock::now(), inner.idle_timeout);
         let timer = pin!(sleep_until(idle_until.into()));
         let mut watch = Watch { drained, timer, idle_until, registered: false };
         loop {
@@ -363,7 +367,7 @@ impl Plain {
             return (Some(Next::Post(head, body)), length);
         }
         let other = |http2| (Some(Next::Other { http2 }), 0);
-        let request = match head::read(bytes) {
+        let mut request = match head::read(bytes) {
             Read::Request(request) if !inner.layered => request,
             Read::Partial => {
                 if matches!(self.waits, Waits::Nothing) {
@@ -374,6 +378,7 @@ impl Plain {
             Read::Http2 => return other(true),
             Read::Request(_) | Read::Other => return other(false),
         };
+        self.peer.name(&request.parts.headers, &mut request.parts.extensions);
         // Before the routes are asked: see there.
         let valid = Valid { generation: inner.routes.generation(), until: None };
         let next = match (inner.routes.find(request.parts.uri.path()), request.body) {
@@ -454,7 +459,7 @@ impl Watch<'_, '_> {
                 return Some(Over::Late);
             }
             if std::mem::take(active) || due.is_some() {
-                self.idle_until = now + IDLE;
+                self.idle_until = clock::after(now, inner.idle_timeout);
             } else if self.idle_until <= now {
                 return Some(Over::Closed);
             }

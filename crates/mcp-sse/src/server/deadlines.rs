@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
-use super::{IDLE, layers::StreamOf};
+use super::layers::StreamOf;
 use crate::clock;
 
 /// What is handed to hyper at once of a response. The next piece is asked for when there is room for it, which
@@ -24,7 +24,11 @@ use crate::clock;
 const PIECE: usize = 16 * 1024;
 
 /// What a connection is doing; shared by its parts.
-pub(super) struct Activity(Mutex<State>);
+pub(super) struct Activity {
+    state: Mutex<State>,
+    /// How long it may have no request open.
+    idle_timeout: Duration,
+}
 
 struct State {
     /// Requests that are not answered whole.
@@ -41,18 +45,19 @@ struct State {
 
 impl Activity {
     /// Of a connection on which part of a head has come by `head_since`.
-    pub(super) fn new(head_since: Instant, bytes_are_heads: bool) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+    pub(super) fn new(head_since: Instant, bytes_are_heads: bool, idle_timeout: Duration) -> Arc<Self> {
+        let state = Mutex::new(State {
             open: 0,
             quiet_since: head_since,
             head_since: Some(head_since),
             bytes_are_heads,
             last: None,
-        })))
+        });
+        Arc::new(Self { state, idle_timeout })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes have come.
@@ -86,7 +91,7 @@ impl Activity {
         }
         Some(match state.head_since {
             Some(since) => clock::after(since, header_timeout),
-            None => clock::after(state.quiet_since, IDLE),
+            None => clock::after(state.quiet_since, self.idle_timeout),
         })
     }
 }
@@ -143,7 +148,7 @@ impl Watch {
             if due.is_some_and(|due| due <= now) {
                 return Poll::Ready(());
             }
-            let next = due.unwrap_or_else(|| clock::after(now, IDLE));
+            let next = due.unwrap_or_else(|| clock::after(now, self.activity.idle_timeout));
             self.timer.as_mut().reset(next.into());
         }
     }

@@ -23,10 +23,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    net::TcpStream,
-    time::{Sleep, sleep_until},
-};
+use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::{
@@ -35,6 +32,7 @@ use super::{
     head::MAX_HEAD,
     layers::{RequestBody, StreamOf},
     lingering::Lingering,
+    listener::Socket,
 };
 use crate::clock;
 
@@ -65,7 +63,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// How a connection is handed over.
 pub(super) struct Begun {
-    pub(super) socket: TcpStream,
+    pub(super) socket: Socket,
     /// What was read of it already.
     pub(super) pending: Vec<u8>,
     /// Since when part of a head is there.
@@ -84,13 +82,17 @@ where
 {
     let Begun { socket, pending, since, http2 } = begun;
     let (header_timeout, stall) = (inner.header_timeout, inner.max_unacknowledged);
-    let activity = Activity::new(since, !http2);
+    let peer = inner.peers.peer(&socket);
+    let activity = Activity::new(since, !http2, inner.idle_timeout);
     let hurry = Arc::new(AtomicBool::new(false));
     let io = Lingering::new(socket, pending, stall, Arc::clone(&hurry)).telling(Arc::clone(&activity));
     let io = TokioIo::new(io);
     let service = {
         let (inner, activity) = (Arc::clone(&inner), Arc::clone(&activity));
-        service_fn(move |request: Request<Incoming>| {
+        service_fn(move |mut request: Request<Incoming>| {
+            let mut extensions = std::mem::take(request.extensions_mut());
+            peer.name(request.headers(), &mut extensions);
+            *request.extensions_mut() = extensions;
             // Here and not in the future: who runs it asks for the last request that began.
             let open = activity.begin();
             let mut service = inner.service.clone();
@@ -123,7 +125,7 @@ where
             .serve_connection(io, service);
         drive(
             connection,
-            |connection| connection.graceful_shutdown(),
+            http2::Connection::graceful_shutdown,
             Ends { watch, hurry, response: None },
             &inner,
         )
@@ -137,13 +139,8 @@ where
             .max_buf_size(BUFFER)
             .serve_connection(io, service);
         let response = Some((activity, stall));
-        drive(
-            connection,
-            |connection| connection.graceful_shutdown(),
-            Ends { watch, hurry, response },
-            &inner,
-        )
-        .await;
+        drive(connection, http1::Connection::graceful_shutdown, Ends { watch, hurry, response }, &inner)
+            .await;
     }
 }
 

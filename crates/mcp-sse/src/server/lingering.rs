@@ -17,11 +17,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::deadlines::Activity;
+use super::{deadlines::Activity, listener::Socket};
 use crate::clock;
 
 /// How long the client may be silent.
@@ -31,7 +30,7 @@ const LINGER: Duration = Duration::from_secs(30);
 
 /// A socket of which something was read already. A write that waits for longer than `stall` fails.
 pub(super) struct Lingering {
-    socket: TcpStream,
+    socket: Socket,
     pending: Cursor<Vec<u8>>,
     /// The server ends: connections on which nothing happens are closed at once.
     hurry: Arc<AtomicBool>,
@@ -52,7 +51,7 @@ struct Lingers {
 }
 
 impl Lingering {
-    pub(super) fn new(socket: TcpStream, pending: Vec<u8>, stall: Duration, hurry: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(socket: Socket, pending: Vec<u8>, stall: Duration, hurry: Arc<AtomicBool>) -> Self {
         Self {
             socket,
             pending: Cursor::new(pending),

@@ -11,6 +11,9 @@
 //! | `handover` | everything else, by hyper |
 //! | `deadlines` | what hyper does not end itself |
 //! | `lingering` | the socket that hyper gets, which it may close without a loss |
+//! | `listener` | where connections come from: TCP, Unix sockets |
+//! | `peer`, `proxy` | whose connection it is; PROXY protocol |
+//! | `places` | how many connections one address has |
 
 mod connection;
 mod deadlines;
@@ -18,11 +21,16 @@ mod handover;
 pub(crate) mod head;
 mod layers;
 mod lingering;
+mod listener;
 mod parked;
+mod peer;
+mod places;
+mod proxy;
 mod routes;
 
 pub use self::{
     layers::{Endpoints, NotFound, RequestBody, ResponseBody},
+    listener::{Listener, Socket},
     routes::Routes,
 };
 
@@ -39,14 +47,16 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore},
     task::JoinSet,
 };
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
 
-use self::connection::Connection;
+use self::{
+    connection::Connection,
+    peer::{Peers, Trust},
+};
 use crate::{
     ConnectSse, HandlePostMessage, Session, SseServerTransport, clock, throttle::Throttle, transport,
 };
@@ -59,6 +69,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 /// The least and the most of a time that is set: what the kernel takes, in milliseconds of 31 bits.
 const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(i32::MAX as u64));
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 
 /// An HTTP server for the transport, for those who have no other: an open stream costs no more than its
 /// socket and its session, and a message no more than it must.
@@ -69,8 +80,10 @@ const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mill
 /// | setting | default | |
 /// |---|---|---|
 /// | [`max_connections`](Self::max_connections) | 20,000 | over it, clients wait in the kernel's queue |
+/// | [`max_connections_per_address`](Self::max_connections_per_address) | 4,096 | over it, a connection is closed at once |
 /// | [`header_timeout`](Self::header_timeout) | 30 s | a request's head that is not there whole by then ends the connection |
 /// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | a connection without a request for longer (twice that at most) is closed, streams aside |
 ///
 /// # Deadlines
 ///
@@ -133,9 +146,32 @@ pub struct Server<F = NotFound, L = Identity> {
     layers: L,
     /// `layers` are not none.
     layered: bool,
+    settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settings {
     max_connections: usize,
     header_timeout: Duration,
     max_unacknowledged: Duration,
+    idle_timeout: Duration,
+    trust: Trust,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_connections: MAX_CONNECTIONS,
+            header_timeout: HEADER_TIMEOUT,
+            max_unacknowledged: UNACKNOWLEDGED,
+            idle_timeout: IDLE,
+            trust: Trust {
+                forwarded_for: 0,
+                proxy_protocol: false,
+                max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
+            },
+        }
+    }
 }
 
 /// What all connections share.
@@ -149,6 +185,8 @@ struct Inner<S> {
     max_unacknowledged: Duration,
     /// The head and the text of the answer to a POST that was taken; it is the same each time.
     accepted: (Vec<u8>, &'static str),
+    idle_timeout: Duration,
+    peers: Peers,
     /// No more requests on connections that are open; set before `drained` is notified.
     draining: AtomicBool,
     drained: Notify,
@@ -157,6 +195,20 @@ struct Inner<S> {
 impl<S> fmt::Debug for Inner<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inner").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl<F> Inner<F> {
+    /// Whose connection it is, where a proxy says so first; `None`: it is to be closed.
+    async fn meet(&self, mut socket: Socket) -> Option<Socket> {
+        let drained = self.drained.notified();
+        if self.draining.load(Ordering::Acquire) {
+            return None;
+        }
+        tokio::select! {
+            met = self.peers.meet(&mut socket) => met.then_some(socket),
+            () = drained => None,
+        }
     }
 }
 
@@ -179,9 +231,7 @@ impl Server {
             fallback: NotFound,
             layers: Identity::new(),
             layered: false,
-            max_connections: MAX_CONNECTIONS,
-            header_timeout: HEADER_TIMEOUT,
-            max_unacknowledged: UNACKNOWLEDGED,
+            settings: Settings::default(),
         }
     }
 }
@@ -258,8 +308,8 @@ impl<F, L> Server<F, L> {
     /// ```
     #[must_use]
     pub fn fallback<G>(self, fallback: G) -> Server<G, L> {
-        let Self { routes, layers, layered, max_connections, header_timeout, max_unacknowledged, .. } = self;
-        Server { routes, fallback, layers, layered, max_connections, header_timeout, max_unacknowledged }
+        let Self { routes, layers, layered, settings, .. } = self;
+        Server { routes, fallback, layers, layered, settings }
     }
 
     /// Puts a tower layer in front of all endpoints and the fallback: authentication, say. One that is added
@@ -307,9 +357,9 @@ impl<F, L> Server<F, L> {
     /// ```
     #[must_use]
     pub fn layer<M>(self, layer: M) -> Server<F, Stack<L, M>> {
-        let Self { routes, fallback, layers, max_connections, header_timeout, max_unacknowledged, .. } = self;
+        let Self { routes, fallback, layers, settings, .. } = self;
         let (layers, layered) = (Stack::new(layers, layer), true);
-        Server { routes, fallback, layers, layered, max_connections, header_timeout, max_unacknowledged }
+        Server { routes, fallback, layers, layered, settings }
     }
 
     /// Bound on open connections, 1 to 2^29 - 1 (what is outside is taken as the nearest); default 20,000.
@@ -321,7 +371,7 @@ impl<F, L> Server<F, L> {
     /// ```
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections.clamp(1, (1 << 29) - 1);
+        self.settings.max_connections = connections.clamp(1, (1 << 29) - 1);
         self
     }
 
@@ -334,7 +384,75 @@ impl<F, L> Server<F, L> {
     /// ```
     #[must_use]
     pub fn header_timeout(mut self, time: Duration) -> Self {
-        self.header_timeout = time.clamp(TIMES.0, TIMES.1);
+        self.settings.header_timeout = time.clamp(TIMES.0, TIMES.1);
+        self
+    }
+
+    /// How long a connection may be open without a request being answered on it, streams aside; it is closed
+    /// then, after twice that at most. Default: 60 s; from 1 s to a year.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().idle_timeout(std::time::Duration::from_secs(10));
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.settings.idle_timeout = time.clamp(TIMES.0, clock::FAR);
+        self
+    }
+
+    /// Bound on the open connections of one address (of IPv6, a /64 network), at least 1; default 4,096. Over
+    /// it, a connection is closed at once, before anything is read. Loopback addresses and Unix sockets have
+    /// no such bound.
+    ///
+    /// The default lets 200 people behind one address have twenty connections each, and no address take more
+    /// than a fifth of them all. With [`trust_forwarded_for`](Self::trust_forwarded_for) it is off, since all
+    /// connections are the proxy's; sessions still count to their clients.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().max_connections_per_address(100);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.settings.trust.max_connections_per_address = connections.max(1);
+        self
+    }
+
+    /// How many proxies stand in front that each add the address they were asked from to `X-Forwarded-For`;
+    /// default 0. With N, the client of a request is entry N from the right, in all such lines together; what
+    /// stands further left may be the client's own invention.
+    ///
+    /// Where that entry is missing or no address, the client is the peer of the connection, the proxy: its
+    /// bounds are then shared by all such requests, and the log says so. `Forwarded` (RFC 7239) is not read: a
+    /// proxy that writes one of the two passes the other on as the client sent it.
+    ///
+    /// ```
+    /// // Behind one reverse proxy.
+    /// let server = mcp_sse::Server::new().trust_forwarded_for(1);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn trust_forwarded_for(mut self, proxies: usize) -> Self {
+        self.settings.trust.forwarded_for = proxies;
+        self
+    }
+
+    /// Whether each connection begins with a header of the PROXY protocol, version 2 (binary), that says where
+    /// it comes from; default no. Version 1 (text) is refused.
+    ///
+    /// A connection without such a header within 5 s is closed, so that nobody can leave it out; whoever can
+    /// connect can say any address, so let only the proxy connect. The proxy's own health checks (`LOCAL`)
+    /// come from its address, and do not count in
+    /// [`max_connections_per_address`](Self::max_connections_per_address).
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().proxy_protocol(true);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn proxy_protocol(mut self, on: bool) -> Self {
+        self.settings.trust.proxy_protocol = on;
         self
     }
 
@@ -350,7 +468,7 @@ impl<F, L> Server<F, L> {
     /// ```
     #[must_use]
     pub fn max_unacknowledged(mut self, time: Duration) -> Self {
-        self.max_unacknowledged = time.clamp(TIMES.0, TIMES.1);
+        self.settings.max_unacknowledged = time.clamp(TIMES.0, TIMES.1);
         self
     }
 
@@ -371,8 +489,9 @@ impl<F, L> Server<F, L> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn serve<B>(self, listener: TcpListener, end: impl Future<Output = ()>, patience: Duration)
+    pub async fn serve<A, B>(self, mut listener: A, end: impl Future<Output = ()>, patience: Duration)
     where
+        A: Listener,
         L: Layer<Endpoints<F>>,
         L::Service: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
         <L::Service as Service<Request<RequestBody>>>::Error: Into<Infallible>,
@@ -380,8 +499,8 @@ impl<F, L> Server<F, L> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { routes, fallback, layers, layered, max_connections, header_timeout, max_unacknowledged } =
-            self;
+        let Self { routes, fallback, layers, layered, settings } = self;
+        let Settings { max_connections, header_timeout, max_unacknowledged, idle_timeout, trust } = settings;
         let inner = Arc::new(Inner {
             service: layers.layer(Endpoints::new(routes.clone(), fallback)),
             layered,
@@ -389,6 +508,8 @@ impl<F, L> Server<F, L> {
             header_timeout,
             max_unacknowledged,
             accepted: accepted(),
+            idle_timeout,
+            peers: Peers::new(trust),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
         });
@@ -420,10 +541,14 @@ impl<F, L> Server<F, L> {
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((socket, _)) => {
+                Ok(mut socket) => {
                     failures = 0;
                     if let Err(error) = prepare(&socket, max_unacknowledged) {
                         tracing::debug!(%error, "socket options were not set");
+                    }
+                    // Over the bound, it is closed by not being kept.
+                    if !inner.peers.admit(&mut socket) {
+                        continue;
                     }
                     let connection = Connection::new(socket, Arc::clone(&inner));
                     connections.spawn(async move {
@@ -467,7 +592,8 @@ const NOT_SENT: u32 = 128 * 1024;
 
 /// Answers leave at once, and a client that does not read is cut off by the kernel: once a stream's
 /// buffers are full, nobody else would notice that it is over.
-fn prepare(socket: &TcpStream, max_unacknowledged: Duration) -> io::Result<()> {
+fn prepare(socket: &Socket, max_unacknowledged: Duration) -> io::Result<()> {
+    let Some(socket) = socket.tcp() else { return Ok(()) };
     socket.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {

@@ -9,11 +9,9 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
+use super::listener::Socket;
 use crate::{body::Stream, session::core::Taken};
 
 /// Room for the length of a chunk before it: 16 digits and a line end.
@@ -28,7 +26,7 @@ thread_local! {
 
 /// Writes a session's events in chunks until the session or the client ends.
 pub(super) struct Parked {
-    socket: TcpStream,
+    socket: Socket,
     stream: Stream,
     /// What the socket did not take.
     unsent: Vec<u8>,
@@ -40,7 +38,7 @@ pub(super) struct Parked {
 
 impl Parked {
     /// `head` is what goes out first.
-    pub(super) fn new(socket: TcpStream, stream: Stream, head: Vec<u8>) -> Self {
+    pub(super) fn new(socket: Socket, stream: Stream, head: Vec<u8>) -> Self {
         Self { socket, stream, unsent: head, yielded: false, ended: false }
     }
 

@@ -19,6 +19,7 @@ mod endings;
 mod handles;
 #[cfg(feature = "server")]
 mod layers;
+mod listeners;
 mod logs;
 mod mount;
 mod pages;

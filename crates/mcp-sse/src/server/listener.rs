@@ -1,0 +1,196 @@
+//! Where connections come from: TCP, Unix sockets, or whatever a user's listener accepts.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+
+use super::places::Place;
+
+/// What a [`Server`](crate::Server) takes its connections from: a [`TcpListener`], on Unix a
+/// [`UnixListener`](tokio::net::UnixListener), or one of your own.
+///
+/// ```
+/// use std::io;
+///
+/// use mcp_sse::{Listener, Socket};
+/// use tokio::net::TcpListener;
+///
+/// /// Two ports, one server.
+/// struct Both(TcpListener, TcpListener);
+///
+/// impl Listener for Both {
+///     async fn accept(&mut self) -> io::Result<Socket> {
+///         let accepted = tokio::select! {
+///             accepted = self.0.accept() => accepted?,
+///             accepted = self.1.accept() => accepted?,
+///         };
+///         Ok(accepted.into())
+///     }
+/// }
+/// ```
+pub trait Listener: Send {
+    /// The next connection. Must be cancel safe: the future is dropped when a connection ends.
+    ///
+    /// After an error the server waits a little and asks again.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Socket>> + Send;
+}
+
+impl Listener for TcpListener {
+    async fn accept(&mut self) -> io::Result<Socket> {
+        Self::accept(self).await.map(Socket::from)
+    }
+}
+
+#[cfg(unix)]
+impl Listener for UnixListener {
+    async fn accept(&mut self) -> io::Result<Socket> {
+        Self::accept(self).await.map(|(stream, _)| stream.into())
+    }
+}
+
+/// An accepted connection; made of what the listeners of tokio give.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// # let _client = tokio::net::TcpStream::connect(listener.local_addr()?).await?;
+/// let (stream, address) = listener.accept().await?;
+/// let socket = mcp_sse::Socket::from((stream, address));
+/// # drop(socket);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Socket {
+    stream: Stream,
+    /// `None`: it has no address.
+    peer: Option<IpAddr>,
+    /// Among the connections of that address, if those are bounded.
+    place: Option<Box<Place>>,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl From<(TcpStream, SocketAddr)> for Socket {
+    fn from((stream, peer): (TcpStream, SocketAddr)) -> Self {
+        Self { stream: Stream::Tcp(stream), peer: Some(peer.ip()), place: None }
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Socket {
+    fn from(stream: UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream), peer: None, place: None }
+    }
+}
+
+impl Socket {
+    /// The address at its other end, as far as it is known.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    /// A proxy says where the connection comes from.
+    pub(super) fn set_peer(&mut self, peer: Option<IpAddr>) {
+        self.peer = peer;
+    }
+
+    /// Keeps a place until the connection is closed.
+    pub(super) fn keep(&mut self, place: Place) {
+        self.place = Some(Box::new(place));
+    }
+
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match &self.stream {
+            Stream::Tcp(stream) => Some(stream),
+            #[cfg(unix)]
+            Stream::Unix(_) => None,
+        }
+    }
+
+    pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.try_write(bytes),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Does the same on either kind.
+macro_rules! on_stream {
+    ($socket:expr, $stream:ident => $operation:expr) => {
+        match &mut $socket.get_mut().stream {
+            Stream::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $operation
+            }
+            #[cfg(unix)]
+            Stream::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $operation
+            }
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, stream => stream.poll_write_vectored(cx, parts))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.is_write_vectored(),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_shutdown(cx))
+    }
+}
