@@ -145,8 +145,9 @@ fn a_flood_of_garbage_on_one_session_leaves_the_others_alone() {
     let mut other = gateway.connect();
     other.initialize();
     for id in 1..100 {
-        // Garbage the other way.
-        assert!(noisy.post("rubbish").contains("400"));
+        // Garbage the other way, until the session has ended for its own.
+        let status = noisy.post("rubbish");
+        assert!(status.contains("400") || status.contains("404"), "{status}");
         other.echo(id, "hello");
     }
     let answer = noisy.answer(0);
