@@ -123,7 +123,7 @@ where
             .serve_connection(io, service);
         drive(
             connection,
-            |connection| connection.graceful_shutdown(),
+            http2::Connection::graceful_shutdown,
             Ends { watch, hurry, response: None },
             &inner,
         )
@@ -137,13 +137,8 @@ where
             .max_buf_size(BUFFER)
             .serve_connection(io, service);
         let response = Some((activity, stall));
-        drive(
-            connection,
-            |connection| connection.graceful_shutdown(),
-            Ends { watch, hurry, response },
-            &inner,
-        )
-        .await;
+        drive(connection, http1::Connection::graceful_shutdown, Ends { watch, hurry, response }, &inner)
+            .await;
     }
 }
 
