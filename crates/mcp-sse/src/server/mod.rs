@@ -320,8 +320,8 @@ impl<F, L> Server<F, L> {
     /// behind it stand the [`Endpoints`], which take any body and answer with a [`ResponseBody`]. What it puts
     /// into the request's extensions, a [`Principal`](crate::Principal) above all, is what the transport sees.
     ///
-    /// It costs: with a layer every request goes through hyper and is checked anew, which takes about twice as
-    /// long as without, and an open stream holds a few KiB more.
+    /// It costs: with a layer every request goes through hyper and is checked anew, which is some 40 % fewer
+    /// requests a second, and an open stream holds a few KiB more.
     ///
     /// ```
     /// use http::{Request, Response, StatusCode, header::AUTHORIZATION};
