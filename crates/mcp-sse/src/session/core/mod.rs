@@ -56,6 +56,7 @@ pub(crate) struct Core {
     backlog: Backlog,
     stream: Stream,
     generation: u64,
+    closed_at: Option<Instant>,
     /// The app, while it waits for a message.
     receiver: Option<Waker>,
     actions: Actions,
@@ -139,6 +140,7 @@ impl Core {
             backlog: Backlog::new(limits.backlog_messages, limits.backlog_bytes),
             stream: attached(now),
             generation: 0,
+            closed_at: None,
             receiver: None,
             actions: Actions::default(),
             scheduled: None,
@@ -180,12 +182,18 @@ impl Core {
     /// When [`on_deadline`](Self::on_deadline) is due next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let closed = self.close_reason().is_some();
-        let stream = match &self.stream {
-            Stream::Attached { waiting_since: Some(since), .. } => Some(*since + self.limits.stall_timeout),
-            // Nothing happens to a closed session but that its stream takes what is left.
-            _ if closed => None,
-            Stream::Attached { last_write, .. } => self.limits.keep_alive.map(|every| *last_write + every),
-            Stream::Detached { since } => Some(*since + self.limits.resume_window),
+        let stall = self.limits.stall_timeout;
+        let stream = match (&self.stream, self.closed_at) {
+            // A session that is closed is in no count any more: what its stream takes of the rest, it takes soon.
+            (Stream::Attached { waiting_since, .. }, Some(at)) => {
+                Some(waiting_since.map_or(at + 2 * stall, |since| (since + stall).min(at + 2 * stall)))
+            }
+            (Stream::Detached { .. }, Some(_)) => None,
+            (Stream::Attached { waiting_since: Some(since), .. }, None) => Some(*since + stall),
+            (Stream::Attached { last_write, .. }, None) => {
+                self.limits.keep_alive.map(|every| *last_write + every)
+            }
+            (Stream::Detached { since }, None) => Some(*since + self.limits.resume_window),
         };
         // A client that is away may still ask for what it missed.
         let forget = self.log.forget_at(self.limits.resume_window).filter(|_| !closed && self.is_attached());
@@ -201,9 +209,11 @@ impl Core {
         {
             self.log.forget_taken();
         }
+        let stall = self.limits.stall_timeout;
+        let is_late = self.closed_at.is_some_and(|at| at + 2 * stall <= now);
         match &mut self.stream {
-            Stream::Attached { waiting_since: Some(since), .. }
-                if *since + self.limits.stall_timeout <= now =>
+            Stream::Attached { waiting_since, .. }
+                if is_late || waiting_since.is_some_and(|since| since + stall <= now) =>
             {
                 self.close(CloseReason::Stalled, now);
                 self.log.clear();
@@ -271,6 +281,7 @@ impl Core {
             return;
         }
         self.phase = Phase::Closed(reason);
+        self.closed_at = Some(now);
         if self.is_attached() && reason != CloseReason::Stalled {
             self.flush(now);
         }

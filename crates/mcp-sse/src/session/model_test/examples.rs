@@ -376,6 +376,24 @@ fn the_stream_of_a_session_that_is_closed_sees_its_end_though_nobody_reads() {
     }
 }
 
+#[cfg(feature = "server")]
+#[test]
+fn the_rest_of_a_closed_session_is_there_for_a_while_however_slowly_it_is_taken() {
+    let mut session = Calm::new(Limits::default());
+    session.sends(format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{}"}}"#, "x".repeat(1_000_000)));
+    session.core.close(CloseReason::ClosedByServer, session.now);
+    let end = session.now + Duration::from_secs(60);
+    while session.now < end {
+        assert_eq!(session.core.close_reason(), Some(CloseReason::ClosedByServer));
+        assert!(!session.core.poll_over(0, true, Waker::noop(), session.now), "it takes a little");
+        session.now += Duration::from_secs(20);
+        if session.core.deadline().is_some_and(|deadline| deadline <= session.now) {
+            session.core.on_deadline(session.now);
+        }
+    }
+    assert!(session.core.poll_over(0, true, Waker::noop(), session.now), "and now it is over");
+}
+
 // ---- time -------------------------------------------------------------------------------------------
 
 #[test]

@@ -159,6 +159,7 @@ pub(super) struct Count {
 pub(super) struct Model {
     limits: Arc<Limits>,
     pub(super) closed: Option<CloseReason>,
+    closed_at: Option<Instant>,
     pub(super) draining: bool,
     handshake: Handshake,
     inbound: VecDeque<(String, usize)>,
@@ -201,6 +202,7 @@ impl Model {
     pub(super) fn new(limits: &Arc<Limits>, now: Instant) -> Self {
         Self {
             closed: None,
+            closed_at: None,
             draining: false,
             handshake: if limits.made_up_initialize { Handshake::Undecided } else { Handshake::Done },
             inbound: VecDeque::new(),
@@ -619,8 +621,13 @@ impl Model {
 
     /// The latest time at which something has to be done, if nothing else happens.
     pub(super) fn due(&self) -> Option<Instant> {
+        let stall = self.limits.stall_timeout;
         match &self.attached {
-            Some(Attached { waiting_since: Some(since), .. }) => Some(*since + self.limits.stall_timeout),
+            Some(attached) if self.closed.is_some() => {
+                let last = self.closed_at.unwrap() + stall + stall;
+                Some(attached.waiting_since.map_or(last, |since| last.min(since + stall)))
+            }
+            Some(Attached { waiting_since: Some(since), .. }) => Some(*since + stall),
             _ if self.closed.is_some() => None,
             Some(attached) => self.limits.keep_alive.map(|every| attached.last_write + every),
             None => Some(self.detached_since + self.limits.resume_window),
@@ -639,7 +646,7 @@ impl Model {
             return;
         }
         match &mut self.attached {
-            Some(Attached { waiting_since: Some(_), .. }) => {
+            Some(attached) if attached.waiting_since.is_some() || self.closed.is_some() => {
                 self.close(CloseReason::Stalled, now);
                 self.attached = None;
                 self.log_is_gone = true;
@@ -666,6 +673,7 @@ impl Model {
             return;
         }
         self.closed = Some(reason);
+        self.closed_at = Some(now);
         for (key, text, answers) in std::mem::take(&mut self.backlog) {
             if self.attached.is_some() && reason != CloseReason::Stalled {
                 self.appended(&text, answers, now);
