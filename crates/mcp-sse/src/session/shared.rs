@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -25,7 +25,10 @@ use super::{
     head::Head,
     id::SessionId,
 };
-use crate::{Principal, clock, endpoint::EndpointPath, limits::Limits, message::Message, sessions::Registry};
+use crate::{
+    BoundHeaders, Principal, clock, endpoint::EndpointPath, limits::Limits, message::Message,
+    sessions::Registry,
+};
 
 /// Starts the app of a session; called once, at the session's first message.
 pub(crate) type StartApp = Arc<dyn Fn(Session) + Send + Sync>;
@@ -36,6 +39,8 @@ pub(crate) struct Shared {
     /// Where its messages come in.
     pub(crate) endpoint: Arc<EndpointPath>,
     pub(crate) opened: Instant,
+    /// Headers that say who its client is; set before the client knows of the session.
+    pub(crate) bound: OnceLock<BoundHeaders>,
     pub(crate) limits: Arc<Limits>,
     this: Weak<Shared>,
     core: Mutex<Core>,
@@ -70,6 +75,7 @@ impl Shared {
             principal,
             endpoint: Arc::clone(endpoint),
             opened,
+            bound: OnceLock::new(),
             limits: Arc::clone(limits),
             this: this.clone(),
             core: Mutex::new(Core::new(id, Arc::clone(limits), opened)),

@@ -16,6 +16,7 @@ mod admission;
 mod bounds;
 mod endings;
 mod handles;
+mod identity;
 mod logs;
 mod mount;
 mod pages;
