@@ -24,6 +24,7 @@ mod log;
 mod relay;
 mod serve;
 mod signals;
+mod slim;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 

@@ -23,7 +23,7 @@ use crate::{
     args::Serve,
     backend::{
         child::{Bounds, Children},
-        remote::Remote,
+        remote::{Found, Remote},
     },
     config::{RemoteServer, Server, Servers},
     front::{
@@ -331,7 +331,7 @@ impl Table {
                 message_bytes: self.bounds.message_bytes,
                 requests_in_flight: self.settings.http.requests_in_flight,
                 start_timeout: self.bounds.start_timeout,
-                found: Arc::default(),
+                found: Found::default(),
             }),
         };
         Target { server, remote }

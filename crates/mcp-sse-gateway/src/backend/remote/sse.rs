@@ -96,15 +96,18 @@ impl Stream {
     /// The next event. Cancel safe.
     async fn next(&mut self) -> Result<Event, Broken> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Ok(event);
+            match self.ready.pop_front() {
+                Some(event) if event.too_long => return Err(Broken::TooLong),
+                Some(event) if event.has_data => return Ok(event),
+                Some(_) => continue,
+                None => {}
             }
             match self.body.next().await {
                 None => return Err(Broken::Connection("it ended".to_owned())),
                 Some(Err(error)) => return Err(Broken::Connection(chain(&error.without_url()))),
                 Some(Ok(piece)) => {
                     let Self { events, ready, .. } = self;
-                    events.push(&piece, |event| ready.push_back(event)).map_err(|_| Broken::TooLong)?;
+                    events.push(&piece, |event| ready.push_back(event));
                 }
             }
         }
