@@ -10,15 +10,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Full};
 use tower_service::Service;
 
 use super::servers::Table;
-use crate::args::Http;
-
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+use crate::{args::Http, front::http::Answer};
 
 /// The service behind all paths that are not SSE's.
 #[derive(Clone)]
@@ -43,7 +40,6 @@ impl Beside {
     async fn answer<B>(self, request: Request<B>) -> Answer
     where
         B: http_body::Body + Send + 'static,
-        B::Error: std::fmt::Display,
         B::Data: Send,
     {
         let path = request.uri().path();
@@ -74,7 +70,7 @@ impl Beside {
             busy
         } else if let Some(mcp) = &named.mcp {
             let deletes = parts.method == Method::DELETE;
-            let response = mcp.handle(Request::from_parts(parts, body)).await;
+            let response = mcp.handle(Request::from_parts(parts, body), named.identity()).await;
             if deletes && response.status() == StatusCode::ACCEPTED { no_content() } else { response }
         } else {
             text(StatusCode::NOT_FOUND, "there is nothing here\n")
@@ -131,7 +127,6 @@ fn text(status: StatusCode, text: &'static str) -> Answer {
 impl<B> Service<Request<B>> for Beside
 where
     B: http_body::Body + Send + 'static,
-    B::Error: std::fmt::Display,
     B::Data: Send,
 {
     type Response = Answer;

@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use ::http::HeaderName;
 use mcp_sse::{Routes, Session, SseServerTransport};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::session;
@@ -28,15 +29,14 @@ use crate::{
     config::{RemoteServer, Server, Servers},
     front::{
         Receive, Reply,
-        http::{self, Sessions, WithSessionsOnly},
+        http::{self, Bodies, Mcp, Sessions},
     },
 };
 
 /// What sessions over Streamable HTTP get to tell their clients that they end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// rmcp's service, for one server.
-pub(super) type Mcp = StreamableHttpService<WithSessionsOnly, Sessions>;
+/// How long a body may take to arrive over Streamable HTTP; the transport's own default.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All servers.
 pub(super) struct Table {
@@ -50,6 +50,8 @@ pub(super) struct Table {
     settings: Settings,
     /// Sessions over Streamable HTTP.
     http_sessions: Arc<http::Figures>,
+    /// What their clients post.
+    bodies: Arc<Bodies>,
     /// Ends whatever rmcp's services still do.
     end_http: CancellationToken,
     /// Sessions that are not over yet for their servers.
@@ -65,7 +67,6 @@ struct Settings {
     no_mcp: bool,
     mcp_idle_timeout: Duration,
     keep_alive: Duration,
-    max_body_bytes: usize,
     pub(super) max_sessions: usize,
     http: http::Bounds,
 }
@@ -119,7 +120,6 @@ impl Table {
             no_mcp: args.http.no_mcp,
             mcp_idle_timeout: args.http.mcp_idle_timeout,
             keep_alive: args.limits.keep_alive,
-            max_body_bytes: args.limits.max_body_bytes,
             max_sessions: bounds.children,
             http: http::Bounds {
                 requests_in_flight: args.limits.max_requests_in_flight,
@@ -135,6 +135,7 @@ impl Table {
             bounds,
             settings,
             http_sessions: Arc::default(),
+            bodies: Bodies::new(args.limits.max_body_bytes, BODY_TIMEOUT),
             end_http: CancellationToken::new(),
             running: TaskTracker::new(),
         })
@@ -258,7 +259,7 @@ impl Table {
                 state.target = Arc::new(self.target(server));
             }
             drop(state);
-            if was_retired {
+            if was_retired || !same {
                 self.mount(named);
             }
             return Ok(match (was_retired, same) {
@@ -300,6 +301,7 @@ impl Table {
                 table.forget(&named);
             }
         });
+        let connect = connect.bind_headers(named.identity());
         let connect = if named.is_retired() { connect.resume_only() } else { connect };
         self.routes.sse(&named.paths.sse, connect);
         self.routes.messages(&named.paths.messages, named.transport.handle_post_message());
@@ -338,7 +340,7 @@ impl Table {
     }
 
     fn mcp(self: &Arc<Self>, named: std::sync::Weak<Named>) -> Mcp {
-        let Settings { mcp_idle_timeout, keep_alive, max_body_bytes, http, .. } = &self.settings;
+        let Settings { mcp_idle_timeout, keep_alive, http, .. } = &self.settings;
         let table = Arc::downgrade(self);
         let run = move |receiver, reply| {
             let (table, named) = (table.upgrade(), named.upgrade());
@@ -354,12 +356,11 @@ impl Table {
         let sessions = Sessions::new(*mcp_idle_timeout, *http, figures, self.transport.clone(), run);
         let config = StreamableHttpServerConfig::default()
             .with_sse_keep_alive((!keep_alive.is_zero()).then_some(*keep_alive))
-            .with_max_request_body_bytes(*max_body_bytes)
             .with_cancellation_token(self.end_http.clone())
             // The transport's own check comes first.
             .disable_allowed_hosts()
             .disable_allowed_origins();
-        StreamableHttpService::new(|| Ok(WithSessionsOnly), Arc::new(sessions), config)
+        Mcp::new(sessions, Arc::clone(&self.bodies), config)
     }
 }
 
@@ -404,6 +405,11 @@ impl Named {
     /// Takes no new sessions any more; whether that is new.
     fn retire(&self) -> bool {
         !std::mem::replace(&mut self.state().retired, true)
+    }
+
+    /// The headers of clients that say who they are to it.
+    pub(super) fn identity(&self) -> Vec<HeaderName> {
+        self.state().target.server.identity()
     }
 
     /// What it is, for people.

@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt as _};
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::time::{Instant, sleep_until};
 
+use super::{bodies::Share, session::Inlet};
 use crate::clock;
 
 /// The sessions that are open.
@@ -24,7 +25,11 @@ pub(super) struct Listed {
     usage: Arc<Usage>,
 }
 
-struct Usage(Mutex<State>);
+struct Usage {
+    state: Mutex<State>,
+    inlet: Inlet,
+    share: Share,
+}
 
 struct State {
     /// Streams that are open, and requests that are being answered.
@@ -39,9 +44,9 @@ struct State {
 pub(super) struct InUse(Option<Arc<Usage>>);
 
 impl Usages {
-    pub(super) fn list(&self, id: SessionId) -> Listed {
-        let state = State { open: 0, last: clock::now(), deleted: false };
-        let usage = Arc::new(Usage(Mutex::new(state)));
+    pub(super) fn list(&self, id: SessionId, inlet: Inlet) -> Listed {
+        let state = Mutex::new(State { open: 0, last: clock::now(), deleted: false });
+        let usage = Arc::new(Usage { state, inlet, share: Share::default() });
         self.lock().insert(Arc::clone(&id), Arc::clone(&usage));
         Listed { all: self.clone(), id, usage }
     }
@@ -55,6 +60,11 @@ impl Usages {
         InUse(usage)
     }
 
+    /// The session with this id, if it is open.
+    pub(super) fn find(&self, id: &str) -> Option<Found> {
+        self.lock().get(id).cloned().map(Found)
+    }
+
     pub(super) fn deleted(&self, id: &SessionId) {
         if let Some(usage) = self.lock().get(id) {
             usage.lock().deleted = true;
@@ -66,9 +76,27 @@ impl Usages {
     }
 }
 
+/// A session that is open, or was a moment ago.
+pub(super) struct Found(Arc<Usage>);
+
+impl Found {
+    /// What the bodies of its requests hold.
+    pub(super) fn share(&self) -> Share {
+        self.0.share.clone()
+    }
+}
+
+impl std::ops::Deref for Found {
+    type Target = Inlet;
+
+    fn deref(&self) -> &Inlet {
+        &self.0.inlet
+    }
+}
+
 impl Usage {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
