@@ -5,7 +5,7 @@
 //! - A server that was taken out takes no new sessions. Those it has go on, and can be resumed, to their ends.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -64,6 +64,8 @@ struct Settings {
     message_path: String,
     mcp_path: String,
     base_path: String,
+    /// Paths of the health checks.
+    health: Vec<String>,
     no_mcp: bool,
     mcp_idle_timeout: Duration,
     keep_alive: Duration,
@@ -117,6 +119,7 @@ impl Table {
             message_path: format!("/{}", args.listen.message_path.trim_start_matches('/')),
             mcp_path: args.http.mcp_path.clone(),
             base_path: args.http.base_path().to_owned(),
+            health: args.http.health_paths(),
             no_mcp: args.http.no_mcp,
             mcp_idle_timeout: args.http.mcp_idle_timeout,
             keep_alive: args.limits.keep_alive,
@@ -191,18 +194,7 @@ impl Table {
     /// Makes the named servers these. The one without a name stays.
     pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
         // Whatever can be wrong is found before anything is changed.
-        let mut taken = BTreeMap::new();
-        for name in servers.keys() {
-            let paths = self.settings.paths(name);
-            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
-            for path in [paths.sse, paths.messages, paths.mcp] {
-                if let Some(other) = taken.insert(path.clone(), name) {
-                    return Err(format!(
-                        "the servers {other:?} and {name:?} would both be at {path}; choose other names"
-                    ));
-                }
-            }
-        }
+        self.check_paths(&servers)?;
         let gone: Vec<Arc<Named>> = {
             let table = self.lock();
             let gone = |named: &&Arc<Named>| !named.name.is_empty() && !servers.contains_key(&named.name);
@@ -238,6 +230,45 @@ impl Table {
             tracing::info!(added, changed, removed, "configuration read");
         } else {
             tracing::info!("configuration read; nothing has changed");
+        }
+        Ok(())
+    }
+
+    /// Whether every path is only one thing's: of these servers, of those that are there (at the root, or taken
+    /// out and still in use), and of the health checks.
+    fn check_paths(&self, servers: &Servers) -> Result<(), String> {
+        let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        let mut take = |path: &str, what: String| {
+            let key = encoded(path.trim_end_matches('/'));
+            match taken.entry(key) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(what);
+                    Ok(())
+                }
+                Entry::Occupied(other) => Err(format!(
+                    "the path {path} would be both {other} and {what}; choose another name or another path",
+                    other = other.get()
+                )),
+            }
+        };
+        for path in &self.settings.health {
+            take(path, "a health check".to_owned())?;
+        }
+        let mut names: BTreeSet<String> = servers.keys().cloned().collect();
+        names.extend(self.lock().keys().cloned());
+        for name in names {
+            let paths = self.settings.paths(&name);
+            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
+            let of = match (&*name, servers.contains_key(&name)) {
+                ("", _) => "the server at the root".to_owned(),
+                (_, true) => format!("the server {name:?}"),
+                (_, false) => format!("the server {name:?}, which is gone but has sessions"),
+            };
+            take(&paths.sse, format!("the stream of {of}"))?;
+            take(&paths.messages, format!("the messages of {of}"))?;
+            if !self.settings.no_mcp {
+                take(&paths.mcp, format!("Streamable HTTP of {of}"))?;
+            }
         }
         Ok(())
     }
