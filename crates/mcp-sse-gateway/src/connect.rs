@@ -2,7 +2,7 @@
 //! connection but by errors to what was pending: the session is made again, with the client's own
 //! `initialize`.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use mcp_sse::{Incoming, Message, MessageKind};
 use tokio::time::timeout;
@@ -11,8 +11,10 @@ use crate::{
     args::{self, Exit},
     backend::{
         Failure, Sink, Source,
-        remote::{self, Remote, RemoteSink, RemoteSource, client},
+        greeting::Greeted,
+        remote::{self, Found, Remote, RemoteSink, RemoteSource, client},
     },
+    clock,
     front::{Gone, Receive, Reply, stdio::stdio},
     relay::{End, relay},
     signals::Signals,
@@ -34,7 +36,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         message_bytes: args.max_message_bytes,
         requests_in_flight: 256,
         start_timeout: args.start_timeout,
-        found: Arc::default(),
+        found: Found::default(),
     };
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
@@ -124,6 +126,7 @@ async fn session(
     reply: &impl Reply,
     first: Option<Incoming>,
 ) -> Result<End, Failure> {
+    let until = clock::now() + remote.start_timeout;
     let head = http::Request::new(()).into_parts().0;
     let (mut sink, mut source) = tokio::select! {
         opened = remote.open(&head) => opened?,
@@ -144,7 +147,9 @@ async fn session(
     } else {
         tracing::info!(url = remote.name(), "session opened");
     }
-    let end = relay(first, client, reply, &mut sink, &mut source).await;
+    let said = first.as_ref().map(|first| first.message.clone());
+    let mut greeted = Greeted::new(&mut source, said.as_ref(), until, remote.start_timeout);
+    let end = relay(first, client, reply, &mut sink, &mut greeted).await;
     remote::end(sink, source).await;
     Ok(end)
 }
@@ -165,8 +170,10 @@ async fn again(
             // The client has its answer since the first time.
             MessageKind::Response { id, is_error } if id.as_ref() == wanted => {
                 if *is_error {
+                    source.greeted(false);
                     return Err(Failure::new(format!("the server refused initialize: {}", message.as_str())));
                 }
+                source.greeted(true);
                 break;
             }
             _ => reply.send(message).await.map_err(|Gone| Failure::new("the client is gone"))?,

@@ -26,6 +26,7 @@ mod pace;
 mod relay;
 mod serve;
 mod signals;
+mod slim;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 

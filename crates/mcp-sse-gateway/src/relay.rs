@@ -168,6 +168,10 @@ mod tests {
                 None => std::future::pending().await,
             }
         }
+
+        fn silent(&self, _: Duration) -> Failure {
+            Failure::new("silent")
+        }
     }
 
     fn note(method: &str) -> Message {

@@ -68,6 +68,7 @@
 
 mod admission;
 mod body;
+mod bound_headers;
 mod builder;
 mod client_ip;
 mod clock;
@@ -91,6 +92,7 @@ mod transport;
 pub use self::{
     admission::{Guarded, Principal, TransportSecuritySettings},
     body::Body,
+    bound_headers::{BoundHeaders, OtherIdentity},
     builder::Builder,
     client_ip::ClientIp,
     message::{Message, MessageKind, ParseMessageError, RequestId},

@@ -5,13 +5,14 @@ use std::{
     fmt,
     future::{Ready, ready},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use http::{Request, Response, request::Parts};
+use http::{HeaderName, Request, Response, request::Parts};
 use tower_service::Service;
 
-use crate::{SseServerTransport, body::Body, session::shared::StartApp};
+use crate::{BoundHeaders, SseServerTransport, body::Body, session::shared::StartApp};
 
 /// The service for `GET`; made by [`SseServerTransport::connect_sse`].
 ///
@@ -38,6 +39,7 @@ pub struct ConnectSse {
     transport: SseServerTransport,
     start_app: StartApp,
     resume_only: bool,
+    bound: Arc<[HeaderName]>,
 }
 
 /// The service for `POST`; made by [`SseServerTransport::handle_post_message`].
@@ -66,7 +68,7 @@ pub struct HandlePostMessage {
 
 impl ConnectSse {
     pub(crate) fn new(transport: SseServerTransport, start_app: StartApp) -> Self {
-        Self { transport, start_app, resume_only: false }
+        Self { transport, start_app, resume_only: false, bound: Arc::default() }
     }
 
     /// Opens no new sessions: a client goes on in the one it has ([`Last-Event-ID`]), or gets 404. For a
@@ -92,8 +94,52 @@ impl ConnectSse {
         self
     }
 
+    /// Headers that say who the client of a session is, such as `X-User` from a proxy that has asked. The
+    /// first request of a session that bears one decides its value: the `GET`, or a `POST` if the client
+    /// cannot send headers there. A later request with another value gets 403, and nothing of it is taken.
+    /// One without the header gets it: [`Incoming::parts`] has it for each message.
+    ///
+    /// Not for what a client renews while its session goes on, such as a token that expires.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use tower::ServiceExt; // for `oneshot`
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// let service = sse.connect_sse(|_session| async {}).bind_headers([HeaderName::from_static("x-user")]);
+    /// let get = http::Request::get("http://localhost/sse").header("x-user", "alice").body(())?;
+    /// let _stream = service.oneshot(get).await?;
+    ///
+    /// let post = |user: &str| {
+    ///     http::Request::post(format!("http://localhost/messages/?session_id={}", sse.sessions()[0].id().expose_hex()))
+    ///         .header("content-type", "application/json")
+    ///         .header("x-user", user)
+    ///         .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())
+    /// };
+    /// assert_eq!(sse.post(post("mallory")?).await.status(), 403);
+    /// assert_eq!(sse.post(post("alice")?).await.status(), 202);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`Incoming::parts`]: crate::Incoming::parts
+    #[must_use]
+    pub fn bind_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.bound = names.into_iter().collect();
+        self
+    }
+
     pub(crate) fn connect(&self, parts: &Parts) -> Response<Body> {
-        self.transport.connect_with(parts, self.resume_only, Some(self.start_app.clone()), |_| ())
+        self.transport.connect_with(parts, self.resume_only, Some(self.start_app.clone()), |session| {
+            if !self.bound.is_empty() {
+                let bound = BoundHeaders::new(self.bound.iter().cloned());
+                // Nothing is bound yet, so nothing is refused.
+                let _ = bound.check(&parts.headers);
+                let _ = session.bound.set(bound);
+            }
+        })
     }
 }
 

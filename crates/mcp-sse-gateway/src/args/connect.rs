@@ -43,7 +43,7 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024, value_parser = at_least_one)]
     pub(crate) max_message_bytes: usize,
 
-    /// How long the server may take to open a session
+    /// How long the server may take to open a session and to answer `initialize`
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(crate) start_timeout: Duration,
 

@@ -66,8 +66,9 @@ struct Program {
     #[arg(long)]
     clean_env: bool,
 
-    /// Environment variable for COMMAND from a header of the client's first request, as in
-    /// `X-User=MCP_USER`; without the header the variable is not there. Repeatable
+    /// Environment variable for COMMAND from a header of the client, as in `X-User=MCP_USER`: of the first
+    /// request of the session that has it, be it the one that opens the stream. Later requests with another
+    /// value get 403. Without the header the variable is not there. Repeatable
     #[arg(long, value_name = "HEADER=NAME")]
     env_from_header: Vec<String>,
 
@@ -84,7 +85,7 @@ struct Program {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
     start_rate: usize,
 
-    /// How long a server may take from its start to its first message
+    /// How long a server may take from its start to its answer to `initialize`
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     start_timeout: Duration,
 
@@ -104,7 +105,8 @@ struct RemoteOptions {
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
-    /// Header to take over from the client's requests, as in `Authorization`. Repeatable
+    /// Header to take over from the client's requests, as in `Authorization`. The first value of a session is
+    /// its only one (403), but for `Authorization`, `Proxy-Authorization` and `Cookie`. Repeatable
     #[arg(long, value_name = "NAME")]
     header_from_client: Vec<String>,
 
@@ -294,13 +296,13 @@ impl Serve {
             ("--message-path", &self.listen.message_path),
             ("--mcp-path", mcp_path),
         ];
-        let health = ["/healthz".to_owned(), "/readyz".to_owned()];
+        let health = self.http.health_paths();
         for (index, (option, path)) in ours.iter().enumerate() {
             let same = |other: &String| other.trim_end_matches('/') == path.trim_end_matches('/');
             if let Some((other, _)) = ours[..index].iter().find(|(_, other)| same(other)) {
                 return Err(format!("{other} and {option} are both {path:?}; they must differ"));
             }
-            if health.iter().chain(health_endpoint).any(same) {
+            if health.iter().any(same) {
                 return Err(format!("{option} {path:?} is a path of the health checks; choose another"));
             }
         }
@@ -309,6 +311,16 @@ impl Serve {
 }
 
 impl Http {
+    /// The paths of the health checks.
+    pub(crate) fn health_paths(&self) -> Vec<String> {
+        let own = ["/healthz".to_owned(), "/readyz".to_owned()];
+        let mut paths: Vec<_> = own.into_iter().chain(self.health_endpoint.iter().cloned()).collect();
+        // Naming one twice is no mistake.
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
     /// What stands before the paths of named servers, without a slash at its end.
     pub(crate) fn base_path(&self) -> &str {
         self.base_path.as_deref().unwrap_or_default().trim_end_matches('/')

@@ -2,7 +2,10 @@
 //! client's messages and a source of the server's, so that neither direction waits for the other.
 
 pub(crate) mod child;
+pub(crate) mod greeting;
 pub(crate) mod remote;
+
+use std::time::Duration;
 
 use mcp_sse::{Incoming, Message};
 
@@ -33,4 +36,10 @@ pub(crate) trait Sink: Send {
 pub(crate) trait Source: Send {
     /// The next message, or why there will be none. Cancel safe.
     fn recv(&mut self) -> impl Future<Output = Result<Message, Failure>> + Send;
+
+    /// What is said of a server that has not answered in this time.
+    fn silent(&self, time: Duration) -> Failure;
+
+    /// It has answered `initialize`, with a result or with an error; or it ended before it did.
+    fn greeted(&mut self, _successfully: bool) {}
 }

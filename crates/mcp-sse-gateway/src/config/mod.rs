@@ -7,7 +7,10 @@ mod isolation;
 
 use std::{collections::BTreeMap, path::Path};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
+};
 use url::Url;
 
 use self::document::{Document, Node, Object};
@@ -34,6 +37,24 @@ pub(crate) struct RemoteServer {
     pub(crate) kind: Kind,
     pub(crate) headers: HeaderMap,
     pub(crate) headers_from_client: Vec<HeaderName>,
+}
+
+impl Server {
+    /// The headers of clients that say who they are to it: those that its program gets as variables, and those
+    /// that a remote server gets. Credentials that clients renew while their sessions go on are not among the
+    /// latter; the remote server checks them with each request.
+    pub(crate) fn identity(&self) -> Vec<HeaderName> {
+        match self {
+            Self::Command(command) => {
+                command.env_from_header.iter().map(|(header, _)| header.clone()).collect()
+            }
+            Self::Remote(remote) => {
+                let renewed = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+                let names = remote.headers_from_client.iter();
+                names.filter(|name| !renewed.contains(name)).cloned().collect()
+            }
+        }
+    }
 }
 
 /// Names that are paths of ours.

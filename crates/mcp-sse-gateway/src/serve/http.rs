@@ -12,16 +12,13 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use http_body_util::{BodyExt, Full};
 use mcp_sse::Server;
 use tower_service::Service;
 
 use super::servers::Table;
-use crate::{args::Http, front, listening::Listening};
-
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+use crate::{args::Http, front::http::Answer, listening::Listening};
 
 /// Connections to the admin place. Probes are few, and each leaves after its answer.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -70,7 +67,6 @@ impl Beside {
     async fn answer<B>(self, request: Request<B>) -> Answer
     where
         B: http_body::Body + Send + 'static,
-        B::Error: std::fmt::Display,
         B::Data: Send,
     {
         if let Some(answer) = self.0.answer(&request) {
@@ -100,8 +96,7 @@ impl Beside {
             busy
         } else if let Some(mcp) = &named.mcp {
             let deletes = parts.method == Method::DELETE;
-            let client = parts.extensions.clone();
-            let response = front::http::of_client(client, mcp.handle(Request::from_parts(parts, body))).await;
+            let response = mcp.handle(Request::from_parts(parts, body), named.identity()).await;
             if deletes && response.status() == StatusCode::ACCEPTED { no_content() } else { response }
         } else {
             text(StatusCode::NOT_FOUND, "there is nothing here\n")
@@ -169,7 +164,6 @@ fn text(status: StatusCode, text: &'static str) -> Answer {
 impl<B> Service<Request<B>> for Beside
 where
     B: http_body::Body + Send + 'static,
-    B::Error: std::fmt::Display,
     B::Data: Send,
 {
     type Response = Answer;

@@ -13,7 +13,7 @@ mod session;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
 use self::{http::Beside, servers::Table};
@@ -63,10 +63,11 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     if plan.config.is_some() {
         table.replace(servers).map_err(Exit::Usage)?;
     }
+    // Before anybody knows that there is something to signal.
+    let hangup = signal(SignalKind::hangup())
+        .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
     greet(args, &plan, &table, &listener, admin.as_ref());
-    if let Some(file) = plan.config.clone() {
-        tokio::spawn(reload(file, Arc::clone(&table)));
-    }
+    tokio::spawn(reload(hangup, plan.config.clone(), Arc::clone(&table)));
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
     let admin = admin.map(|listener| tokio::spawn(http::admin(listener, beside.health())));
@@ -109,15 +110,14 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Reads the file again at each SIGHUP. A mistake in it changes nothing.
-async fn reload(file: PathBuf, table: Arc<Table>) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()).inspect_err(|error| {
-        tracing::error!(%error, "cannot wait for SIGHUP; the configuration is not read again");
-    }) else {
-        return;
-    };
+/// Reads the file again at each SIGHUP. A mistake in it changes nothing. Without a file there is nothing to read,
+/// and no reason to end.
+async fn reload(mut hangup: Signal, file: Option<PathBuf>, table: Arc<Table>) {
     while hangup.recv().await.is_some() {
-        let path = file.clone();
+        let Some(path) = file.clone() else {
+            tracing::info!("SIGHUP: there is no --config to read again");
+            continue;
+        };
         let read = tokio::task::spawn_blocking(move || config::read(&path)).await;
         let replaced = match read {
             Ok(read) => read.and_then(|servers| table.replace(servers)),

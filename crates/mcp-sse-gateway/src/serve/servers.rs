@@ -5,7 +5,7 @@
 //! - A server that was taken out takes no new sessions. Those it has go on, and can be resumed, to their ends.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use ::http::HeaderName;
 use mcp_sse::{Routes, Session, SseServerTransport};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::session;
@@ -23,20 +24,19 @@ use crate::{
     args::Serve,
     backend::{
         child::{Bounds, Children, isolation},
-        remote::Remote,
+        remote::{Found, Remote},
     },
     config::{RemoteServer, Server, Servers},
     front::{
         Receive, Reply,
-        http::{self, Sessions, WithSessionsOnly},
+        http::{self, Bodies, Mcp, Sessions},
     },
 };
 
 /// What sessions over Streamable HTTP get to tell their clients that they end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// rmcp's service, for one server.
-pub(super) type Mcp = StreamableHttpService<WithSessionsOnly, Sessions>;
+/// How long a body may take to arrive over Streamable HTTP; the transport's own default.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All servers.
 pub(super) struct Table {
@@ -50,6 +50,8 @@ pub(super) struct Table {
     settings: Settings,
     /// Sessions over Streamable HTTP.
     http_sessions: Arc<http::Figures>,
+    /// What their clients post.
+    bodies: Arc<Bodies>,
     /// Ends whatever rmcp's services still do.
     end_http: CancellationToken,
     /// Sessions that are not over yet for their servers.
@@ -62,10 +64,11 @@ struct Settings {
     message_path: String,
     mcp_path: String,
     base_path: String,
+    /// Paths of the health checks.
+    health: Vec<String>,
     no_mcp: bool,
     mcp_idle_timeout: Duration,
     keep_alive: Duration,
-    max_body_bytes: usize,
     pub(super) max_sessions: usize,
     http: http::Bounds,
 }
@@ -116,10 +119,10 @@ impl Table {
             message_path: format!("/{}", args.listen.message_path.trim_start_matches('/')),
             mcp_path: args.http.mcp_path.clone(),
             base_path: args.http.base_path().to_owned(),
+            health: args.http.health_paths(),
             no_mcp: args.http.no_mcp,
             mcp_idle_timeout: args.http.mcp_idle_timeout,
             keep_alive: args.limits.keep_alive,
-            max_body_bytes: args.limits.max_body_bytes,
             max_sessions: bounds.children,
             http: http::Bounds {
                 requests_in_flight: args.limits.max_requests_in_flight,
@@ -135,6 +138,7 @@ impl Table {
             bounds,
             settings,
             http_sessions: Arc::default(),
+            bodies: Bodies::new(args.limits.max_body_bytes, BODY_TIMEOUT),
             end_http: CancellationToken::new(),
             running: TaskTracker::new(),
         })
@@ -195,7 +199,6 @@ impl Table {
     /// Makes the named servers these. The one without a name stays.
     pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
         // Whatever can be wrong is found before anything is changed.
-        let mut taken = BTreeMap::new();
         for (name, server) in &servers {
             if let Server::Command(command) = server
                 && command.isolation.limits.processes.is_some()
@@ -203,16 +206,8 @@ impl Table {
                 isolation::check_processes(self.bounds.users)
                     .map_err(|why| format!("mcpServers.{name}.limits.processes: {why}"))?;
             }
-            let paths = self.settings.paths(name);
-            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
-            for path in [paths.sse, paths.messages, paths.mcp] {
-                if let Some(other) = taken.insert(path.clone(), name) {
-                    return Err(format!(
-                        "the servers {other:?} and {name:?} would both be at {path}; choose other names"
-                    ));
-                }
-            }
         }
+        self.check_paths(&servers)?;
         let gone: Vec<Arc<Named>> = {
             let table = self.lock();
             let gone = |named: &&Arc<Named>| !named.name.is_empty() && !servers.contains_key(&named.name);
@@ -252,6 +247,45 @@ impl Table {
         Ok(())
     }
 
+    /// Whether every path is only one thing's: of these servers, of those that are there (at the root, or taken
+    /// out and still in use), and of the health checks.
+    fn check_paths(&self, servers: &Servers) -> Result<(), String> {
+        let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        let mut take = |path: &str, what: String| {
+            let key = encoded(path.trim_end_matches('/'));
+            match taken.entry(key) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(what);
+                    Ok(())
+                }
+                Entry::Occupied(other) => Err(format!(
+                    "the path {path} would be both {other} and {what}; choose another name or another path",
+                    other = other.get()
+                )),
+            }
+        };
+        for path in &self.settings.health {
+            take(path, "a health check".to_owned())?;
+        }
+        let mut names: BTreeSet<String> = servers.keys().cloned().collect();
+        names.extend(self.lock().keys().cloned());
+        for name in names {
+            let paths = self.settings.paths(&name);
+            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
+            let of = match (&*name, servers.contains_key(&name)) {
+                ("", _) => "the server at the root".to_owned(),
+                (_, true) => format!("the server {name:?}"),
+                (_, false) => format!("the server {name:?}, which is gone but has sessions"),
+            };
+            take(&paths.sse, format!("the stream of {of}"))?;
+            take(&paths.messages, format!("the messages of {of}"))?;
+            if !self.settings.no_mcp {
+                take(&paths.mcp, format!("Streamable HTTP of {of}"))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a server under a name.
     pub(super) fn set(self: &Arc<Self>, name: &str, server: Server) -> Result<Change, String> {
         if let Server::Command(command) = &server
@@ -272,7 +306,7 @@ impl Table {
                 state.target = Arc::new(self.target(server));
             }
             drop(state);
-            if was_retired {
+            if was_retired || !same {
                 self.mount(named);
             }
             return Ok(match (was_retired, same) {
@@ -314,6 +348,7 @@ impl Table {
                 table.forget(&named);
             }
         });
+        let connect = connect.bind_headers(named.identity());
         let connect = if named.is_retired() { connect.resume_only() } else { connect };
         self.routes.sse(&named.paths.sse, connect);
         self.routes.messages(&named.paths.messages, named.transport.handle_post_message());
@@ -345,14 +380,14 @@ impl Table {
                 message_bytes: self.bounds.message_bytes,
                 requests_in_flight: self.settings.http.requests_in_flight,
                 start_timeout: self.bounds.start_timeout,
-                found: Arc::default(),
+                found: Found::default(),
             }),
         };
         Target { server, remote }
     }
 
     fn mcp(self: &Arc<Self>, named: std::sync::Weak<Named>) -> Mcp {
-        let Settings { mcp_idle_timeout, keep_alive, max_body_bytes, http, .. } = &self.settings;
+        let Settings { mcp_idle_timeout, keep_alive, http, .. } = &self.settings;
         let table = Arc::downgrade(self);
         let run = move |receiver, reply| {
             let (table, named) = (table.upgrade(), named.upgrade());
@@ -368,12 +403,11 @@ impl Table {
         let sessions = Sessions::new(*mcp_idle_timeout, *http, figures, self.transport.clone(), run);
         let config = StreamableHttpServerConfig::default()
             .with_sse_keep_alive((!keep_alive.is_zero()).then_some(*keep_alive))
-            .with_max_request_body_bytes(*max_body_bytes)
             .with_cancellation_token(self.end_http.clone())
             // The transport's own check comes first.
             .disable_allowed_hosts()
             .disable_allowed_origins();
-        StreamableHttpService::new(|| Ok(WithSessionsOnly), Arc::new(sessions), config)
+        Mcp::new(sessions, Arc::clone(&self.bodies), config)
     }
 }
 
@@ -418,6 +452,11 @@ impl Named {
     /// Takes no new sessions any more; whether that is new.
     fn retire(&self) -> bool {
         !std::mem::replace(&mut self.state().retired, true)
+    }
+
+    /// The headers of clients that say who they are to it.
+    pub(super) fn identity(&self) -> Vec<HeaderName> {
+        self.state().target.server.identity()
     }
 
     /// What it is, for people.

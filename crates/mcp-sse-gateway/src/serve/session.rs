@@ -5,8 +5,10 @@ use crate::{
     backend::{
         Failure, Sink, Source,
         child::{Children, Command, Running},
+        greeting::Greeted,
         remote::{self, Remote},
     },
+    clock,
     config::Server,
     front::{Receive, Reply},
     relay::{End, relay},
@@ -40,6 +42,7 @@ async fn command_session(
     receiver: &mut impl Receive,
     reply: &impl Reply,
 ) -> &'static str {
+    let until = clock::now() + children.start_timeout();
     let started = tokio::select! {
         started = children.start(command, first.parts()) => started,
         () = reply.closed() => return CLIENT_GONE,
@@ -48,7 +51,8 @@ async fn command_session(
         Ok(running) => running,
         Err(failure) => return fail(reply, &failure).await,
     };
-    let reason = carry(first, receiver, reply, &mut sink, &mut source).await;
+    let mut greeted = Greeted::new(&mut source, Some(&first.message), until, children.start_timeout());
+    let reason = carry(first, receiver, reply, &mut sink, &mut greeted).await;
     if source.skipped() > 0 {
         tracing::warn!(lines = source.skipped(), "the server wrote lines to stdout that were no messages");
     }
@@ -64,6 +68,7 @@ async fn remote_session(
     receiver: &mut impl Receive,
     reply: &impl Reply,
 ) -> &'static str {
+    let until = clock::now() + remote.start_timeout;
     let opened = tokio::select! {
         opened = remote.open(first.parts()) => opened,
         () = reply.closed() => return CLIENT_GONE,
@@ -73,7 +78,8 @@ async fn remote_session(
         Err(failure) => return fail(reply, &failure).await,
     };
     tracing::info!(url = remote.name(), "upstream session opened");
-    let reason = carry(first, receiver, reply, &mut sink, &mut source).await;
+    let mut greeted = Greeted::new(&mut source, Some(&first.message), until, remote.start_timeout);
+    let reason = carry(first, receiver, reply, &mut sink, &mut greeted).await;
     remote::end(sink, source).await;
     tracing::info!(url = remote.name(), "upstream session closed");
     reason

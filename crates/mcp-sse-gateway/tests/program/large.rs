@@ -162,7 +162,7 @@ fn an_answer_of_a_streamable_http_server_over_the_limit_costs_that_call() {
         let answer = client.answer(1);
         assert!(
             answer.contains("\"error\"")
-                && answer.contains("size of 100000 bytes") != events
+                && answer.contains("more than 100000 bytes") != events
                 && answer.contains(OVER) == events,
             "events {events}: {answer}"
         );

@@ -13,16 +13,20 @@ mod connect;
 mod demo;
 mod descendants;
 mod endings;
+mod fake;
 mod floods;
 mod help;
 mod isolation;
 mod large;
+mod mcp_bodies;
 mod places;
 mod relay;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod strangers;
+mod strangers_http;
 mod tls;
 mod upstream;
+mod upstream_bytes;
 #[cfg(target_os = "linux")]
 mod users;

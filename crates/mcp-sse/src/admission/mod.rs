@@ -34,6 +34,7 @@ pub(crate) enum Rejection {
     SessionIdRequired,
     InvalidSessionId,
     SessionNotFound,
+    OtherIdentity,
     InvalidMessage,
     DuplicateRequestId,
     SessionBusy,
@@ -54,7 +55,7 @@ impl Rejection {
             | Self::DuplicateRequestId
             | Self::BodyUnreadable => StatusCode::BAD_REQUEST,
             Self::InvalidHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::InvalidOrigin => StatusCode::FORBIDDEN,
+            Self::InvalidOrigin | Self::OtherIdentity => StatusCode::FORBIDDEN,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::SessionNotFound => StatusCode::NOT_FOUND,
@@ -78,6 +79,9 @@ impl Rejection {
             Self::SessionIdRequired => "session_id is required",
             Self::InvalidSessionId => "Invalid session ID",
             Self::SessionNotFound => "Could not find session",
+            Self::OtherIdentity => {
+                "A header that says who the client is has another value than before in this session; open a session of your own"
+            }
             Self::InvalidMessage => "Could not parse message",
             Self::DuplicateRequestId => "A request with this id is still in flight",
             Self::SessionBusy => "Session is busy, try again",

@@ -8,7 +8,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
@@ -28,7 +28,7 @@ use super::{
 #[cfg(feature = "rmcp")]
 use crate::message::RequestId;
 use crate::{
-    Principal, clock,
+    BoundHeaders, Principal, clock,
     endpoint::EndpointPath,
     limits::Limits,
     message::Message,
@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     /// Where its messages come in.
     pub(crate) endpoint: Arc<EndpointPath>,
     pub(crate) opened: Instant,
+    /// Headers that say who its client is; set before the client knows of the session.
+    pub(crate) bound: OnceLock<BoundHeaders>,
     pub(crate) limits: Arc<Limits>,
     this: Weak<Shared>,
     core: Mutex<Core>,
@@ -80,6 +82,7 @@ impl Shared {
             principal,
             endpoint: Arc::clone(endpoint),
             opened,
+            bound: OnceLock::new(),
             limits: Arc::clone(limits),
             this: this.clone(),
             core: Mutex::new(Core::new(id, Arc::clone(limits), opened)),

@@ -581,9 +581,10 @@ impl SseServerTransport {
         }
     }
 
-    /// The session, if it is this request's principal's.
+    /// The session, if it is this request's principal's, and its client's by the headers that say so.
     fn find(&self, id: SessionId, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
-        self.inner
+        let session = self
+            .inner
             .sessions
             .registry
             .get(id)
@@ -591,7 +592,11 @@ impl SseServerTransport {
                 Arc::ptr_eq(&session.endpoint, &self.inner.endpoint)
                     && session.principal.as_ref() == parts.extensions.get::<Principal>()
             })
-            .ok_or(Rejection::SessionNotFound)
+            .ok_or(Rejection::SessionNotFound)?;
+        if let Some(bound) = session.bound.get() {
+            bound.check(&parts.headers).map_err(|_| Rejection::OtherIdentity)?;
+        }
+        Ok(session)
     }
 }
 

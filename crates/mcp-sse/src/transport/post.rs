@@ -20,7 +20,11 @@ const MESSAGE_OVERHEAD: usize = 512;
 const UNDECLARED_BYTES: usize = 64 * 1024;
 
 impl SseServerTransport {
-    pub(super) async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
+    pub(super) async fn try_post<B: http_body::Body>(
+        &self,
+        mut parts: Parts,
+        body: B,
+    ) -> Result<(), Rejection> {
         let Inner { limits, names, .. } = &*self.inner;
         let admitted = admission::admit_post(&parts, names)?;
         let body = pin!(body);
@@ -35,6 +39,7 @@ impl SseServerTransport {
                 return Err(rejection);
             }
         };
+        add_bound(&session, &mut parts);
         let head = head_bytes(&parts);
         let length = match body.declared() {
             Some(length) => length,
@@ -54,13 +59,15 @@ impl SseServerTransport {
 
     /// Checks the head of a request once for all that have the same; `length` is that of its body.
     #[cfg(feature = "server")]
-    pub(crate) fn check_post(&self, parts: Parts, length: usize) -> Result<CheckedPost, Rejection> {
+    pub(crate) fn check_post(&self, mut parts: Parts, length: usize) -> Result<CheckedPost, Rejection> {
         let admitted = admission::admit_post(&parts, &self.inner.names)?;
         if length > self.inner.limits.body_bytes {
             return Err(Rejection::BodyTooLarge);
         }
         let id = admission::session_id(parts.uri.query())?;
-        let session = Arc::downgrade(&self.find_for_post(&admitted, id, &parts)?);
+        let session = self.find_for_post(&admitted, id, &parts)?;
+        add_bound(&session, &mut parts);
+        let session = Arc::downgrade(&session);
         Ok(CheckedPost { _admitted: admitted, session, cost: head_bytes(&parts), head: Head::new(parts) })
     }
 
@@ -151,6 +158,13 @@ fn refused(session: &Shared, refusal: Refusal) -> Rejection {
             }
             Rejection::SessionBusy
         }
+    }
+}
+
+/// The app sees who the client is on each of its messages.
+fn add_bound(session: &Shared, parts: &mut Parts) {
+    if let Some(bound) = session.bound.get() {
+        bound.add_to(&mut parts.headers);
     }
 }
 

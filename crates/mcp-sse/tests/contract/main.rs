@@ -17,6 +17,7 @@ mod admission;
 mod bounds;
 mod endings;
 mod handles;
+mod identity;
 #[cfg(feature = "server")]
 mod layers;
 mod listeners;

@@ -23,7 +23,7 @@ pub(crate) struct Command {
     pub(crate) env: BTreeMap<String, OsString>,
     pub(crate) clean_env: bool,
     pub(crate) cwd: Option<PathBuf>,
-    /// Headers of the client's first request, and the variables that they become.
+    /// Headers of the client, and the variables that they become.
     pub(crate) env_from_header: Vec<(HeaderName, String)>,
     pub(crate) isolation: Isolation,
 }

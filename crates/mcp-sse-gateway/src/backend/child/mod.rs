@@ -12,13 +12,13 @@ pub(crate) mod keeper;
 pub(crate) mod launch;
 pub(crate) mod lines;
 mod process;
-mod rate;
 mod stderr;
+mod turns;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use http::request::Parts;
-use mcp_sse::{Incoming, Message};
+use mcp_sse::{ClientIp, Incoming, Message};
 use tokio::{
     io::AsyncWriteExt as _,
     process::{ChildStdin, ChildStdout},
@@ -33,8 +33,8 @@ use self::{
     isolation::Apart,
     lines::{End, Lines, Read},
     process::{Process, Strays},
-    rate::Rate,
     stderr::Tail,
+    turns::{NoTurn, Turns},
 };
 use super::{Failure, Sink, Source};
 use crate::{
@@ -54,7 +54,7 @@ pub(crate) struct Bounds {
     pub(crate) children: usize,
     /// Starts a second; as many may come at once.
     pub(crate) starts_per_second: u32,
-    /// From the start to the first message, waiting for a place included.
+    /// From the start to the answer to `initialize`, waiting for a place included.
     pub(crate) start_timeout: Duration,
     /// What a child gets to end by itself, and again after SIGTERM.
     pub(crate) stop_timeout: Duration,
@@ -74,7 +74,7 @@ pub(crate) struct Children(Arc<Inner>);
 struct Inner {
     bounds: Bounds,
     places: Arc<Semaphore>,
-    rate: Rate,
+    turns: Turns,
     starter: mpsc::Sender<Start>,
     apart: Arc<Apart>,
     strays: Arc<Strays>,
@@ -110,10 +110,11 @@ impl Children {
                 let _ = reply.send(keeper);
             }
         })?;
+        let places = Arc::new(Semaphore::new(bounds.children.min(Semaphore::MAX_PERMITS)));
         Ok(Self(Arc::new(Inner {
             bounds,
-            places: Arc::new(Semaphore::new(bounds.children.min(Semaphore::MAX_PERMITS))),
-            rate: Rate::new(bounds.starts_per_second),
+            turns: Turns::new(Arc::clone(&places), bounds.starts_per_second, bounds.start_timeout),
+            places,
             starter,
             apart: Apart::new(bounds.users),
             strays,
@@ -143,27 +144,35 @@ impl Children {
         self.0.hurry.cancel();
     }
 
+    /// How long a child may take from its start to its answer.
+    pub(crate) fn start_timeout(&self) -> Duration {
+        self.0.bounds.start_timeout
+    }
+
     /// Starts a child for a session. `parts` is the head of its first request.
     pub(crate) async fn start(&self, command: &Command, parts: &Parts) -> Result<Running, Failure> {
         let Bounds { children, start_timeout, message_bytes, .. } = self.0.bounds;
         let deadline = clock::now() + start_timeout;
         let name = command.name();
-        let place = timeout_at(deadline, Arc::clone(&self.0.places).acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
-            tracing::warn!(
-                limit = children,
-                "no server was started: all places are taken; raise --max-sessions if this load is expected"
-            );
-            return Err(Failure::new(format!(
-                "{children} servers are running, which is the limit; try again later"
-            )));
+        let address = parts.extensions.get::<ClientIp>().map(|client| client.network());
+        let place = match self.0.turns.take(address, deadline).await {
+            Ok(place) => place,
+            Err(NoTurn::NoPlace) => {
+                tracing::warn!(
+                    limit = children,
+                    "no server was started: all places are taken; raise --max-sessions if this load is expected"
+                );
+                return Err(Failure::new(format!(
+                    "{children} servers are running, which is the limit; try again later"
+                )));
+            }
+            Err(NoTurn::TooMany) => {
+                tracing::warn!(
+                    "no server was started: too many start at once; raise --start-rate if this load is expected"
+                );
+                return Err(Failure::new("too many servers are being started; try again later"));
+            }
         };
-        if !self.0.rate.turn(deadline).await {
-            tracing::warn!(
-                "no server was started: too many start at once; raise --start-rate if this load is expected"
-            );
-            return Err(Failure::new("too many servers are being started; try again later"));
-        }
         let cannot = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start {name:?}: {error}"));
         let lease = self.0.apart.lease(command, deadline).await.map_err(|error| {
             tracing::warn!("no server was started: {error}");
@@ -212,8 +221,6 @@ impl Children {
                 refusals: JoinSet::new(),
                 stderr,
                 process,
-                answers_by: Some(deadline),
-                start_timeout,
                 last_words: None,
             },
         })
@@ -256,9 +263,6 @@ pub(crate) struct Stdout {
     refusals: JoinSet<()>,
     stderr: Stderr,
     process: Process,
-    /// Until its first message came.
-    answers_by: Option<Instant>,
-    start_timeout: Duration,
     /// From its end on: until when something may still come.
     last_words: Option<Instant>,
 }
@@ -288,28 +292,24 @@ impl Source for Stdout {
             if let Some(message) = self.instead.pop_front() {
                 return Ok(message);
             }
-            let next = match self.answers_by {
-                None => self.next().await,
-                Some(deadline) => match timeout_at(deadline, self.next()).await {
-                    Ok(next) => next,
-                    Err(_) => return Err(self.too_slow()),
-                },
-            };
-            match next {
-                Ok(Read::Message(message)) => {
-                    self.answers_by = None;
-                    return Ok(message);
-                }
+            match self.next().await {
+                Ok(Read::Message(message)) => return Ok(message),
                 Ok(Read::Oversized(message)) => {
                     let Instead { forward, back } =
                         message.instead("server", self.process.bounds().message_bytes);
-                    self.answers_by = self.answers_by.filter(|_| forward.is_empty());
                     self.instead = forward.into();
                     self.refuse(back);
                 }
                 Err(end) => return Err(self.ended(&end).await),
             }
         }
+    }
+
+    fn silent(&self, time: Duration) -> Failure {
+        let said = self.said(&self.stderr.tail.lines());
+        let text = format!("the server gave no answer within {time:?} after its start{said}");
+        tracing::warn!("{text}");
+        Failure(text)
     }
 }
 
@@ -341,16 +341,6 @@ impl Stdout {
                 timeout_at(until, self.stdout.next()).await.unwrap_or(Err(End::Closed))
             }
         }
-    }
-
-    fn too_slow(&self) -> Failure {
-        let text = format!(
-            "the server gave no answer within {:?} after its start{}",
-            self.start_timeout,
-            self.said(&self.stderr.tail.lines())
-        );
-        tracing::warn!("{text}");
-        Failure(text)
     }
 
     async fn ended(&mut self, end: &End) -> Failure {

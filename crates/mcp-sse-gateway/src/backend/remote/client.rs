@@ -6,7 +6,7 @@ use reqwest::redirect::Policy;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Redirects that are followed, within one origin, or from http to https.
+/// Redirects that are followed, within one origin.
 const REDIRECTS: usize = 5;
 
 /// Whom to trust.
@@ -18,6 +18,17 @@ pub(crate) struct Tls {
     pub(crate) insecure: bool,
 }
 
+/// A redirect that is not followed.
+#[derive(Debug, thiserror::Error)]
+enum Redirected {
+    #[error(
+        "{from} redirects to {to}, which is not followed; if that is right, give the URL that it redirects to"
+    )]
+    Elsewhere { from: String, to: String },
+    #[error("it redirects more than {REDIRECTS} times")]
+    TooOften,
+}
+
 /// A client; an error says which setting is wrong.
 pub(crate) fn client(tls: &Tls) -> Result<reqwest::Client, String> {
     // The second call finds the first one's provider, which is the same.
@@ -26,13 +37,18 @@ pub(crate) fn client(tls: &Tls) -> Result<reqwest::Client, String> {
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .user_agent(concat!("mcp-sse/", env!("CARGO_PKG_VERSION")))
-        // To another host the headers must not follow.
+        // The headers go along, and may be secret.
         .redirect(Policy::custom(|attempt| {
-            let to = attempt.url();
-            let same = attempt.previous().first().is_some_and(|from| {
-                from.origin() == to.origin() || (from.host() == to.host() && to.scheme() == "https")
-            });
-            if same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
+            let from = attempt.previous().first().map(|from| from.origin().ascii_serialization());
+            let from = from.unwrap_or_default();
+            let to = attempt.url().origin().ascii_serialization();
+            if from != to {
+                attempt.error(Redirected::Elsewhere { from, to })
+            } else if attempt.previous().len() > REDIRECTS {
+                attempt.error(Redirected::TooOften)
+            } else {
+                attempt.follow()
+            }
         }));
     if let Some(file) = &tls.ca_file {
         let shown = file.display();

@@ -5,41 +5,55 @@
 
 use crate::oversized::{self, Oversized, Scan};
 
+/// The longest id that is kept: it goes back to the server when a stream is opened again.
+const ID_BYTES: usize = 1024;
+/// A line is not kept beyond this, unless it is data.
+const LINE_BYTES: usize = 2 * ID_BYTES;
+const DATA: &[u8] = b"data:";
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Event {
     /// Empty: the default, which is `message`.
     pub(super) name: String,
     pub(super) data: String,
+    /// Whether there is data, be it empty. Without, the event is none to its reader, but has an id or a time.
+    pub(super) has_data: bool,
     /// Its data was over the limit, and thrown away.
     pub(super) oversized: Option<Oversized>,
+    pub(super) id: Option<String>,
+    /// How long to wait before the stream is opened again, in milliseconds.
+    pub(super) retry: Option<u64>,
 }
 
 /// What has come of the stream.
 #[derive(Debug)]
 pub(super) struct Events {
+    /// Bytes of an event's data.
     limit: usize,
     line: Vec<u8>,
-    /// The last byte was CR; an LF behind it belongs to it.
     after_cr: bool,
     begun: bool,
     event: Event,
-    has_data: bool,
     /// The event's data are over the limit.
     long: Option<Box<Scan>>,
-    /// The line that is being read: what of it is over the limit.
-    long_line: LongLine,
+    /// What of the line that is being read is not kept.
+    rest: Rest,
     /// The id that the stream named last.
     pub(super) last_id: Option<String>,
+    /// An id that was too long has been logged.
+    warned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LongLine {
-    No,
+enum Rest {
+    /// There is none.
+    Kept,
     /// Data of an event that is over the limit.
-    Data,
+    Scanned,
     /// A field of no use, or a comment.
-    Other,
+    Skipped,
 }
 
 /// An event does not end.
@@ -54,10 +68,10 @@ impl Events {
             after_cr: false,
             begun: false,
             event: Event::default(),
-            has_data: false,
             long: None,
-            long_line: LongLine::No,
+            rest: Rest::Kept,
             last_id: None,
+            warned: false,
         }
     }
 
@@ -72,6 +86,7 @@ impl Events {
                     if let Some(event) = self.end_line() {
                         each(event);
                     }
+                    self.check_end()?;
                 }
                 _ => {
                     let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
@@ -86,41 +101,66 @@ impl Events {
     }
 
     /// A part of a line.
-    fn take(&mut self, part: &[u8]) -> Result<(), Endless> {
-        if self.long_line == LongLine::No {
-            let room = self.limit.saturating_sub(self.line.len() + self.event.data.len());
-            if part.len() <= room {
-                self.line.extend_from_slice(part);
-                return Ok(());
-            }
-            self.line.extend_from_slice(&part[..room]);
-            self.overflow();
-            return self.take(&part[room..]);
-        }
-        if self.long_line == LongLine::Data
-            && let Some(long) = &mut self.long
-        {
-            long.push(part);
-            if long.bytes() > oversized::endless(self.limit) {
-                return Err(Endless);
+    fn take(&mut self, mut part: &[u8]) -> Result<(), Endless> {
+        while !part.is_empty() {
+            match self.rest {
+                Rest::Skipped => return Ok(()),
+                Rest::Scanned => {
+                    if let Some(long) = &mut self.long {
+                        long.push(part);
+                    }
+                    return self.check_end();
+                }
+                Rest::Kept => match self.room() {
+                    0 => self.overflow(),
+                    room => {
+                        let (now, later) = part.split_at(part.len().min(room));
+                        self.line.extend_from_slice(now);
+                        part = later;
+                    }
+                },
             }
         }
         Ok(())
     }
 
-    /// What has come of the line, and the event's data with it, is more than can be kept.
+    fn check_end(&self) -> Result<(), Endless> {
+        let is_endless = self.long.as_ref().is_some_and(|long| long.bytes() > oversized::endless(self.limit));
+        if is_endless { Err(Endless) } else { Ok(()) }
+    }
+
+    /// The line without what may stand before the first.
+    fn line(&self) -> &[u8] {
+        let mark = if self.begun { &[][..] } else { BYTE_ORDER_MARK };
+        self.line.strip_prefix(mark).unwrap_or(&self.line)
+    }
+
+    /// How much more of the line is kept, as far as can be told now.
+    fn room(&self) -> usize {
+        let line = self.line();
+        if line.len() < DATA.len() {
+            DATA.len() - line.len()
+        } else if line.starts_with(DATA) {
+            // And a space, which is not part of the data.
+            (self.limit + DATA.len() + 1).saturating_sub(line.len() + self.event.data.len())
+        } else {
+            LINE_BYTES.saturating_sub(line.len())
+        }
+    }
+
+    /// What has come of the line is more than is kept.
     fn overflow(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let colon = memchr::memchr(b':', &line);
-        // With a limit of a few bytes, or after a mark of the byte order, it may be too early to tell.
-        self.long_line = match colon {
-            Some(at) if &line[..at] == b"data" => {
-                let value = &line[at + 1..];
-                self.discard(value.strip_prefix(b" ").unwrap_or(value));
-                LongLine::Data
+        let line = self.line().to_vec();
+        self.line = Vec::new();
+        if let Some(value) = line.strip_prefix(DATA) {
+            self.discard(value.strip_prefix(b" ").unwrap_or(value));
+            self.rest = Rest::Scanned;
+        } else {
+            if line.starts_with(b"id:") {
+                self.ignore_id();
             }
-            _ => LongLine::Other,
-        };
+            self.rest = Rest::Skipped;
+        }
     }
 
     /// Data of an event that is over the limit.
@@ -128,44 +168,67 @@ impl Events {
         let data = std::mem::take(&mut self.event.data);
         let long = self.long.get_or_insert_with(|| Box::new(Scan::new()));
         long.push(data.as_bytes());
-        if std::mem::replace(&mut self.has_data, true) {
+        if std::mem::replace(&mut self.event.has_data, true) {
             long.push(b"\n");
         }
         long.push(value);
     }
 
+    fn ignore_id(&mut self) {
+        if !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                "an event of the upstream server has an id of more than {ID_BYTES} bytes; such ids are ignored"
+            );
+        }
+    }
+
     fn end_line(&mut self) -> Option<Event> {
-        if std::mem::replace(&mut self.long_line, LongLine::No) != LongLine::No {
-            self.begun = true;
+        let begun = std::mem::replace(&mut self.begun, true);
+        if std::mem::replace(&mut self.rest, Rest::Kept) != Rest::Kept {
             return None;
         }
-        let line = String::from_utf8_lossy(&self.line).into_owned();
-        self.line.clear();
-        let line = if std::mem::replace(&mut self.begun, true) {
-            line.as_str()
-        } else {
-            line.strip_prefix('\u{feff}').unwrap_or(&line)
-        };
-        if line.is_empty() {
+        // A long line gives its memory back.
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line);
+        let text = if begun { &*text } else { text.strip_prefix('\u{feff}').unwrap_or(&text) };
+        let event = if text.is_empty() {
             let mut event = std::mem::take(&mut self.event);
             event.oversized = self.long.take().map(|long| long.finish());
-            return std::mem::take(&mut self.has_data).then_some(event);
+            (event.has_data || event.id.is_some() || event.retry.is_some()).then_some(event)
+        } else {
+            let (field, value) = text.split_once(':').unwrap_or((text, ""));
+            self.field(field, value.strip_prefix(' ').unwrap_or(value));
+            None
+        };
+        if line.capacity() <= LINE_BYTES {
+            self.line = line;
+            self.line.clear();
         }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
+        event
+    }
+
+    fn field(&mut self, field: &str, value: &str) {
         match field {
-            "event" => self.event.name = value.to_owned(),
-            "data" if self.long.is_some() => self.discard(value.as_bytes()),
+            "event" => value.clone_into(&mut self.event.name),
+            "data" if self.long.is_some() || self.event.data.len() + value.len() > self.limit => {
+                self.discard(value.as_bytes());
+            }
             "data" => {
-                if std::mem::replace(&mut self.has_data, true) {
+                if std::mem::replace(&mut self.event.has_data, true) {
                     self.event.data.push('\n');
                 }
                 self.event.data.push_str(value);
             }
-            "id" if !value.contains('\0') => self.last_id = Some(value.to_owned()),
+            "id" if value.len() > ID_BYTES => self.ignore_id(),
+            "id" if !value.contains('\0') => {
+                self.event.id = Some(value.to_owned());
+                self.last_id = Some(value.to_owned());
+            }
+            "retry" if value.bytes().all(|byte| byte.is_ascii_digit()) => {
+                self.event.retry = value.parse().ok();
+            }
             _ => {}
         }
-        None
     }
 }
 
@@ -179,7 +242,12 @@ mod tests {
         let mut events = Events::new(100);
         let mut seen = Vec::new();
         for piece in stream.as_bytes().chunks(step) {
-            events.push(piece, |event| seen.push((event.name, event.data))).unwrap();
+            let each = |event: Event| {
+                if event.has_data {
+                    seen.push((event.name, event.data));
+                }
+            };
+            events.push(piece, each).unwrap();
         }
         (seen, events.last_id)
     }
@@ -199,6 +267,14 @@ mod tests {
         }
     }
 
+    fn all(events: &mut Events, pieces: &[&str]) -> Vec<Event> {
+        let mut seen = Vec::new();
+        for piece in pieces {
+            events.push(piece.as_bytes(), |event| seen.push(event)).unwrap();
+        }
+        seen
+    }
+
     #[test]
     fn an_event_over_the_limit_costs_itself() {
         let text = "x".repeat(300);
@@ -211,7 +287,7 @@ mod tests {
             let mut seen = Vec::new();
             for piece in stream.as_bytes().chunks(step) {
                 events.push(piece, |event| seen.push(event)).unwrap();
-                assert!(events.line.len() + events.event.data.len() <= 100);
+                assert!(events.event.data.len() <= 100 && events.line.len() <= LINE_BYTES);
             }
             assert_eq!(seen.len(), 4, "{seen:?}");
             let long: Vec<_> = seen.iter().map(|event| event.oversized.clone()).collect();
@@ -224,14 +300,40 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_does_not_end_is_an_error_and_kept_in_bounded_memory() {
-        let mut events = Events::new(100);
-        let line = format!("data: {}\n", "x".repeat(1_000_000));
-        let mut pushed = 0;
-        while events.push(line.as_bytes(), |_| ()).is_ok() {
-            assert!(events.line.capacity() + events.event.data.capacity() < 10_000);
-            pushed += line.len() as u64;
-            assert!(pushed < 2 * oversized::endless(100));
+    fn data_of_exactly_the_limit_pass_and_a_byte_more_does_not() {
+        for (before, bytes) in [("data:", 100), ("data: ", 100), ("data:", 101), ("data: ", 101)] {
+            let mut events = Events::new(100);
+            let seen = all(&mut events, &[before, &"x".repeat(bytes), "\n\n"]);
+            assert_eq!(seen[0].oversized.is_some(), bytes > 100, "{before:?} {bytes}");
         }
+    }
+
+    #[test]
+    fn an_event_that_does_not_end_is_an_error_and_kept_in_bounded_memory() {
+        for line in [format!("data: {}\n", "x".repeat(1_000_000)), "data: x\n".repeat(100_000)] {
+            let mut events = Events::new(100);
+            let mut pushed = 0;
+            while events.push(line.as_bytes(), |_| ()).is_ok() {
+                assert!(events.line.capacity() + events.event.data.capacity() < 10_000);
+                pushed += line.len() as u64;
+                assert!(pushed < 8 * oversized::endless(100));
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_data_are_bounded_and_a_long_id_is_none() {
+        let mut events = Events::new(100_000);
+        let long = "x".repeat(1_000_000);
+        let seen = all(
+            &mut events,
+            &["id: 7\ndata: a\n\n", "id: ", &long, "\nevent: ", &long, "\n:", &long, "\ndata: b\n\n"],
+        );
+        let expected = Event { data: "b".into(), has_data: true, ..Event::default() };
+        assert_eq!(seen[1..], [expected]);
+        assert_eq!(events.last_id.as_deref(), Some("7"));
+        assert!(events.line.capacity() <= 2 * LINE_BYTES);
+        let seen = all(&mut events, &["id: ", &long[..ID_BYTES + 1], "\ndata\n\nretry: 10\n\nretry: -1\n\n"]);
+        assert_eq!((seen.len(), &seen[0].id, seen[1].retry), (2, &None, Some(10)));
     }
 }

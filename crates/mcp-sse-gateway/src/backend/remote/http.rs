@@ -1,23 +1,18 @@
 //! A remote server that speaks Streamable HTTP, by rmcp's client transport, at the level of messages.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::stream::BoxStream;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderMap;
 use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use rmcp::{
-    model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
+    model::ServerJsonRpcMessage,
     transport::common::client_side_sse::ExponentialBackoff,
-    transport::streamable_http_client::{
-        StreamableHttpClient, StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
-        StreamableHttpError, StreamableHttpPostResponse, StreamableHttpResponseLimits,
-    },
+    transport::streamable_http_client::{StreamableHttpClientTransport, StreamableHttpClientTransportConfig},
 };
-use sse_stream::{Error as SseError, Sse};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -26,8 +21,9 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Failure, Remote, limited,
-    transport::{Outgoing, chain, split},
+    Failure, Remote, original,
+    posting::{Headers, Posting, Trouble},
+    transport::{Outgoing, split},
 };
 
 /// Messages that may wait for `notifications/initialized`.
@@ -35,16 +31,15 @@ const HELD_MESSAGES: usize = 16;
 
 /// Connects when the first message is sent.
 pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource) {
-    let headers = Headers(Arc::new(Mutex::new(headers)));
+    let headers = Headers::new(headers);
     let trouble = Arc::new(Mutex::new(None));
-    let client = WithHeaders {
+    let client = Posting {
         client: remote.client.clone(),
         headers: headers.clone(),
         trouble: Arc::clone(&trouble),
+        message_bytes: remote.message_bytes,
     };
     let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str());
-    config.max_sse_event_size = remote.message_bytes;
-    config.max_json_response_size = remote.message_bytes;
     config.allow_stateless = true;
     config.max_concurrent_requests = remote.requests_in_flight;
     config.retry_config = Arc::new(resumes());
@@ -74,9 +69,6 @@ fn resumes() -> ExponentialBackoff {
     retries
 }
 
-/// What went wrong last; the transport itself only ends.
-type Trouble = Arc<Mutex<Option<String>>>;
-
 pub(crate) struct HttpSink {
     remote: Remote,
     headers: Headers,
@@ -93,16 +85,17 @@ pub(crate) struct HttpSink {
 enum Handshake {
     /// No `initialize` yet.
     None,
-    /// What has to wait for `notifications/initialized`.
-    Awaited(VecDeque<Message>),
+    /// What has to wait for `notifications/initialized`, with its headers.
+    Awaited(VecDeque<(Message, HeaderMap)>),
     /// Everything goes.
     Over,
 }
 
 impl HttpSink {
     pub(super) async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
+        let headers = self.remote.headers_for(incoming.parts());
         if !self.remote.headers_from_client.is_empty() {
-            self.headers.set(self.remote.headers_for(incoming.parts()));
+            self.headers.set(headers.clone());
         }
         let message = incoming.message;
         match &mut self.handshake {
@@ -112,9 +105,9 @@ impl HttpSink {
             Handshake::Awaited(held) if message.method() == Some("notifications/initialized") => {
                 let held = std::mem::take(held);
                 self.handshake = Handshake::Over;
-                self.post(message).await?;
-                for message in held {
-                    self.post(message).await?;
+                self.post(message, headers).await?;
+                for (message, headers) in held {
+                    self.post(message, headers).await?;
                 }
                 return Ok(());
             }
@@ -134,13 +127,13 @@ impl HttpSink {
                     _ if held.len() >= HELD_MESSAGES => {
                         tracing::warn!("too many messages before notifications/initialized; one was dropped");
                     }
-                    _ => held.push_back(message),
+                    _ => held.push_back((message, headers)),
                 }
                 return Ok(());
             }
             Handshake::None | Handshake::Over => {}
         }
-        self.post(message).await
+        self.post(message, headers).await
     }
 
     /// What the transport waits for before it could end the session there, a client that has left need not say.
@@ -149,16 +142,17 @@ impl HttpSink {
             && let Ok(initialized) =
                 Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#)
         {
-            let _ = self.post(initialized).await;
+            let headers = self.headers.get();
+            let _ = self.post(initialized, headers).await;
         }
     }
 
-    async fn post(&mut self, message: Message) -> Result<(), Failure> {
+    async fn post(&mut self, message: Message, headers: HeaderMap) -> Result<(), Failure> {
         let id = match message.kind() {
             MessageKind::Request { id, .. } => Some(id.clone()),
             _ => None,
         };
-        let typed = match serde_json::from_slice::<ClientJsonRpcMessage>(message.as_bytes()) {
+        let typed = match original::enclose(&message, headers) {
             Ok(typed) => typed,
             Err(error) => {
                 if let Some(id) = id {
@@ -232,8 +226,7 @@ impl HttpSource {
                 tracing::warn!("{text}");
                 return Ok(Message::error(&broken, -32000, &text));
             }
-            let parsed = serde_json::to_vec(&message).ok().and_then(|json| Message::parse(json).ok());
-            match parsed {
+            match original::unwrap(&message) {
                 Some(message) => return Ok(message),
                 None => tracing::warn!("a message of {} cannot be written as JSON-RPC", self.name),
             }
@@ -252,145 +245,5 @@ fn request_id(id: &rmcp::model::NumberOrString) -> RequestId {
     match id {
         rmcp::model::NumberOrString::Number(id) => RequestId::from(*id),
         rmcp::model::NumberOrString::String(id) => RequestId::from(&**id),
-    }
-}
-
-/// The headers of the client's last request that are passed on, and those of the settings.
-#[derive(Clone, Debug)]
-struct Headers(Arc<Mutex<HeaderMap>>);
-
-impl Headers {
-    fn set(&self, headers: HeaderMap) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = headers;
-    }
-
-    fn add_to(&self, mut custom: HashMap<HeaderName, HeaderValue>) -> HashMap<HeaderName, HeaderValue> {
-        let headers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        custom.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        custom
-    }
-}
-
-/// The HTTP client, with our headers on every request.
-#[derive(Clone)]
-struct WithHeaders {
-    client: reqwest::Client,
-    headers: Headers,
-    trouble: Trouble,
-}
-
-type Custom = HashMap<HeaderName, HeaderValue>;
-type Failed = StreamableHttpError<reqwest::Error>;
-type Events = BoxStream<'static, Result<Sse, SseError>>;
-
-impl WithHeaders {
-    /// An error without the URL, which may hold secrets. Its causes, which rmcp does not pass on, are noted.
-    fn cleaned(&self, error: Failed) -> Failed {
-        match error {
-            StreamableHttpError::Client(error) => {
-                let error = error.without_url();
-                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain(&error));
-                StreamableHttpError::Client(error)
-            }
-            other => other,
-        }
-    }
-}
-
-impl WithHeaders {
-    /// The error of a message that was not taken, noted: if the transport ends with it, nobody else says why.
-    fn refused(&self, error: Failed) -> Failed {
-        let error = self.cleaned(error);
-        if !matches!(error, StreamableHttpError::Client(_)) {
-            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
-        }
-        error
-    }
-}
-
-impl StreamableHttpClient for WithHeaders {
-    type Error = reqwest::Error;
-
-    async fn post_message(
-        &self,
-        uri: Arc<str>,
-        message: ClientJsonRpcMessage,
-        session: Option<Arc<str>>,
-        auth: Option<String>,
-        custom: Custom,
-    ) -> Result<StreamableHttpPostResponse, Failed> {
-        let custom = self.headers.add_to(custom);
-        self.client
-            .post_message(uri, message, session, auth, custom)
-            .await
-            .map_err(|error| self.refused(error))
-    }
-
-    async fn post_message_with_response_limits(
-        &self,
-        uri: Arc<str>,
-        message: ClientJsonRpcMessage,
-        session: Option<Arc<str>>,
-        auth: Option<String>,
-        custom: Custom,
-        limits: StreamableHttpResponseLimits,
-    ) -> Result<StreamableHttpPostResponse, Failed> {
-        let custom = self.headers.add_to(custom);
-        let id = match &message {
-            ClientJsonRpcMessage::Request(request) => Some(request_id(&request.id)),
-            _ => None,
-        };
-        let limit = limits.max_sse_event_size;
-        let response =
-            self.client.post_message_with_response_limits(uri, message, session, auth, custom, limits).await;
-        match (response, id) {
-            (Ok(StreamableHttpPostResponse::Sse(events, session)), Some(id)) => {
-                Ok(StreamableHttpPostResponse::Sse(limited::answer(events, id, limit), session))
-            }
-            (response, _) => response.map_err(|error| self.refused(error)),
-        }
-    }
-
-    async fn delete_session(
-        &self,
-        uri: Arc<str>,
-        session: Arc<str>,
-        auth: Option<String>,
-        custom: Custom,
-    ) -> Result<(), Failed> {
-        self.client
-            .delete_session(uri, session, auth, self.headers.add_to(custom))
-            .await
-            .map_err(|error| self.cleaned(error))
-    }
-
-    async fn get_stream(
-        &self,
-        uri: Arc<str>,
-        session: Option<Arc<str>>,
-        last_event_id: Option<String>,
-        auth: Option<String>,
-        custom: Custom,
-    ) -> Result<Events, Failed> {
-        self.client
-            .get_stream(uri, session, last_event_id, auth, self.headers.add_to(custom))
-            .await
-            .map_err(|error| self.cleaned(error))
-    }
-
-    async fn get_stream_with_max_sse_event_size(
-        &self,
-        uri: Arc<str>,
-        session: Option<Arc<str>>,
-        last_event_id: Option<String>,
-        auth: Option<String>,
-        custom: Custom,
-        limit: usize,
-    ) -> Result<Events, Failed> {
-        let custom = self.headers.add_to(custom);
-        self.client
-            .get_stream_with_max_sse_event_size(uri, session, last_event_id, auth, custom, limit)
-            .await
-            .map_err(|error| self.cleaned(error))
     }
 }

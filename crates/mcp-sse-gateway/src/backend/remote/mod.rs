@@ -4,12 +4,13 @@
 mod client;
 mod events;
 mod http;
-mod limited;
+mod original;
+mod posting;
 mod sse;
 mod transport;
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -51,7 +52,22 @@ pub(crate) struct Remote {
     pub(crate) requests_in_flight: usize,
     pub(crate) start_timeout: Duration,
     /// What it turned out to speak.
-    pub(crate) found: Arc<OnceLock<Kind>>,
+    pub(crate) found: Found,
+}
+
+/// Which transport a server speaks, as the last successful `initialize` has shown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Found(Arc<Mutex<Option<Kind>>>);
+
+impl Found {
+    fn get(&self) -> Option<Kind> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether that is new.
+    fn set(&self, kind: Option<Kind>) -> bool {
+        std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), kind) != kind
+    }
 }
 
 /// Headers that belong to a connection or to the transport itself: they are not passed on.
@@ -97,25 +113,32 @@ impl Remote {
         let open = async {
             let headers = self.headers_for(parts);
             let kind = match (self.kind, self.found.get()) {
-                (Kind::Auto, Some(found)) => *found,
+                (Kind::Auto, Some(found)) => found,
                 (Kind::Auto, None) => self.ask(&headers).await?,
                 (kind, _) => kind,
             };
-            Ok(match kind {
+            let (sink, half) = match kind {
                 Kind::Sse => {
                     let (sink, source) = sse::open(self, headers).await?;
-                    (RemoteSink::Sse(sink), RemoteSource::Sse(Box::new(source)))
+                    (RemoteSink::Sse(sink), Half::Sse(Box::new(source)))
                 }
                 Kind::Http | Kind::Auto => {
                     let (sink, source) = http::open(self, headers);
-                    (RemoteSink::Http(sink), RemoteSource::Http(source))
+                    (RemoteSink::Http(sink), Half::Http(source))
                 }
-            })
+            };
+            Ok((sink, RemoteSource { half, remote: self.clone(), kind }))
         };
         let opened = timeout(self.start_timeout, open).await;
-        opened.unwrap_or_else(|_| {
-            Err(Failure::new(format!("{} did not answer within {:?}", self.name(), self.start_timeout)))
-        })
+        let opened = opened.unwrap_or_else(|_| Err(self.silent(self.start_timeout)));
+        if opened.is_err() {
+            self.found.set(None);
+        }
+        opened
+    }
+
+    fn silent(&self, time: Duration) -> Failure {
+        Failure::new(format!("{} did not answer within {time:?}", self.name()))
     }
 
     /// Where it is, without what may be secret.
@@ -130,22 +153,18 @@ impl Remote {
 
     /// A server that speaks HTTP+SSE opens a stream for any GET and begins it with its endpoint. One that
     /// speaks Streamable HTTP refuses a GET without a session, or opens a stream that begins otherwise.
-    /// Only a clear answer is remembered.
+    /// A guess: it is remembered when an `initialize` shows that it is right.
     async fn ask(&self, headers: &HeaderMap) -> Result<Kind, Failure> {
-        let found = match timeout(PROBE, sse::Stream::open(self, headers, None)).await {
+        Ok(match timeout(PROBE, sse::Stream::open(self, headers, None)).await {
             Ok(Ok(mut stream)) => match timeout(PROBE, stream.endpoint()).await {
                 Ok(Ok(_)) => Kind::Sse,
                 Ok(Err(_)) | Err(_) => Kind::Http,
             },
             Ok(Err(sse::Refused::Status(400 | 405 | 406, _))) => Kind::Http,
             // Busy, or it does not know us or the path, or is slow: if it speaks Streamable HTTP, this goes well.
-            Ok(Err(sse::Refused::Status(..))) | Err(_) => return Ok(Kind::Http),
+            Ok(Err(sse::Refused::Status(..))) | Err(_) => Kind::Http,
             Ok(Err(sse::Refused::Failed(failure))) => return Err(failure),
-        };
-        if self.found.set(found).is_ok() {
-            tracing::info!(url = self.name(), speaks = ?found, "upstream server found");
-        }
-        Ok(found)
+        })
     }
 }
 
@@ -154,7 +173,14 @@ pub(crate) enum RemoteSink {
     Sse(sse::SseSink),
 }
 
-pub(crate) enum RemoteSource {
+pub(crate) struct RemoteSource {
+    half: Half,
+    remote: Remote,
+    /// What it is taken to speak.
+    kind: Kind,
+}
+
+enum Half {
     Http(http::HttpSource),
     Sse(Box<sse::SseSource>),
 }
@@ -164,7 +190,7 @@ pub(crate) async fn end(sink: RemoteSink, source: RemoteSource) {
     if let RemoteSink::Http(sink) = sink {
         sink.end().await;
     }
-    if let RemoteSource::Http(source) = source {
+    if let Half::Http(source) = source.half {
         source.end().await;
     }
 }
@@ -180,9 +206,20 @@ impl Sink for RemoteSink {
 
 impl Source for RemoteSource {
     async fn recv(&mut self) -> Result<Message, Failure> {
-        match self {
-            Self::Http(source) => source.recv().await,
-            Self::Sse(source) => source.recv().await,
+        match &mut self.half {
+            Half::Http(source) => source.recv().await,
+            Half::Sse(source) => source.recv().await,
+        }
+    }
+
+    fn silent(&self, time: Duration) -> Failure {
+        self.remote.silent(time)
+    }
+
+    fn greeted(&mut self, successfully: bool) {
+        let Remote { kind: Kind::Auto, found, .. } = &self.remote else { return };
+        if found.set(Some(self.kind).filter(|_| successfully)) && successfully {
+            tracing::info!(url = self.remote.name(), speaks = ?self.kind, "upstream server found");
         }
     }
 }

@@ -99,8 +99,10 @@ impl Stream {
     /// The next event. Cancel safe.
     async fn next(&mut self) -> Result<Event, Broken> {
         loop {
-            if let Some(event) = self.ready.pop_front() {
-                return Ok(event);
+            match self.ready.pop_front() {
+                Some(event) if event.has_data => return Ok(event),
+                Some(_) => continue,
+                None => {}
             }
             match self.body.next().await {
                 None => return Err(Broken::Connection("it ended".to_owned())),

@@ -1,20 +1,23 @@
 //! A session over Streamable HTTP: rmcp's service and its sessions, at the level of messages. Where rmcp would
 //! run a handler, the messages go to a server of the user's instead.
 
+mod bodies;
 mod session;
 mod typed;
 mod usage;
 
 use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_core::Stream;
-use http::Extensions;
-use mcp_sse::SseServerTransport;
+use http::{HeaderName, Method, Request, Response, StatusCode, request::Parts};
+use http_body_util::{Empty, combinators::BoxBody};
+use mcp_sse::{BoundHeaders, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler,
     model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage},
     transport::{
-        Transport,
+        StreamableHttpServerConfig, StreamableHttpService, Transport,
         streamable_http_server::session::{
             ServerSseMessage, SessionId, SessionManager,
             local::{LocalSessionManager, LocalSessionManagerError, SessionError},
@@ -24,18 +27,86 @@ use rmcp::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::session::{HttpReceiver, HttpReply};
-use self::usage::Usages;
+pub(crate) use self::{
+    bodies::Bodies,
+    session::{HttpReceiver, HttpReply},
+};
+use self::{
+    bodies::{Posted, answer},
+    usage::Usages,
+};
 use crate::clock;
 
+pub(crate) type Answer = Response<BoxBody<Bytes, Infallible>>;
+
 tokio::task_local! {
-    /// Whose request is being served. rmcp's service does not tell its sessions.
-    static CLIENT: Extensions;
+    /// The request that rmcp answers in this task: what rmcp does not hand on with a message.
+    static REQUEST: InHand;
 }
 
-/// Serves a request whose extensions say whose it is.
-pub(crate) async fn of_client<F: Future>(client: Extensions, served: F) -> F::Output {
-    CLIENT.scope(client, served).await
+struct InHand {
+    parts: Parts,
+    posted: Arc<Posted>,
+    /// Headers that say who the client of a new session is.
+    identity: Vec<HeaderName>,
+}
+
+/// One server, over Streamable HTTP.
+pub(crate) struct Mcp {
+    service: StreamableHttpService<WithSessionsOnly, Sessions>,
+    usages: Usages,
+    bodies: Arc<Bodies>,
+}
+
+impl Mcp {
+    pub(crate) fn new(sessions: Sessions, bodies: Arc<Bodies>, config: StreamableHttpServerConfig) -> Self {
+        let usages = sessions.usages.clone();
+        // What rmcp gets is bounded by what was read.
+        let config = config.with_max_request_body_bytes(usize::MAX);
+        let service = StreamableHttpService::new(|| Ok(WithSessionsOnly), Arc::new(sessions), config);
+        Self { service, usages, bodies }
+    }
+
+    /// Answers a request. Its session is looked up before a byte of its body is read. `identity` are the
+    /// headers that say who the client is, for a session that it opens.
+    pub(crate) async fn handle<B>(&self, request: Request<B>, identity: Vec<HeaderName>) -> Answer
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+    {
+        let (mut parts, body) = request.into_parts();
+        let session = match parts.headers.get("mcp-session-id") {
+            None => None,
+            Some(id) => match id.to_str().ok().and_then(|id| self.usages.find(id)) {
+                Some(session) => Some(session),
+                None => return plain(StatusCode::NOT_FOUND, "Not Found: Session not found"),
+            },
+        };
+        if let Some(session) = &session
+            && let Err(other) = session.bound().check(&parts.headers)
+        {
+            tracing::debug!(header = %other.header, "a request with another identity was refused");
+            return plain(StatusCode::FORBIDDEN, &other.to_string());
+        }
+        if parts.method != Method::POST {
+            return self.service.handle(Request::from_parts(parts, Empty::<Bytes>::new())).await;
+        }
+        let posted = Arc::new(Posted::default());
+        let in_hand = InHand { parts: parts.clone(), posted: Arc::clone(&posted), identity };
+        parts.extensions.insert(Arc::clone(&posted));
+        let share = session.map(|session| session.share());
+        let (body, refused) = self.bodies.lazy(body, share, posted);
+        let request = Request::from_parts(parts, body);
+        let answer = REQUEST.scope(in_hand, self.service.handle(request)).await;
+        match refused.get() {
+            Some(refusal) => refusal.clone().into_answer(),
+            None => answer,
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: &str) -> Answer {
+    answer(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
 /// What runs a session, and says why it ended.
@@ -173,17 +244,25 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> Result<(SessionId, Silent), Self::Error> {
         // Looked at before, where a better answer can be given.
-        let client = CLIENT.try_with(Clone::clone).unwrap_or_default();
+        let client = REQUEST.try_with(|request| request.parts.extensions.clone()).unwrap_or_default();
         let place = self.transport.take_place_for(&client).ok_or(SessionError::SessionServiceTerminated)?;
         let (id, transport) = self.inner.create_session().await?;
         self.figures.open.send_modify(|open| *open += 1);
         let counted = Counted(Arc::clone(&self.figures));
         let over = CancellationToken::new();
-        let (receiver, reply) = session::open(transport, self.bounds, Arc::clone(&self.figures));
+        let bound = REQUEST.try_with(|request| {
+            let bound = BoundHeaders::new(request.identity.iter().cloned());
+            // Nothing is bound yet, so nothing is refused.
+            let _ = bound.check(&request.parts.headers);
+            bound
+        });
+        let bound = bound.unwrap_or_else(|_| BoundHeaders::new([]));
+        let (receiver, reply, inlet) =
+            session::open(transport, self.bounds, Arc::clone(&self.figures), bound);
         let traffic = reply.traffic();
         let mut run = (self.run)(receiver, reply);
         let (evicted, idle_timeout) = (place.evicted(), self.idle_timeout);
-        let usage = self.usages.list(Arc::clone(&id), place);
+        let usage = self.usages.list(Arc::clone(&id), inlet, place);
         let at_end = over.clone().drop_guard();
         // Enough of it to find it again, and too little to use it.
         let short: String = id.chars().take(8).collect();
@@ -224,7 +303,11 @@ impl SessionManager for Sessions {
         message: ClientJsonRpcMessage,
     ) -> Result<ServerJsonRpcMessage, Self::Error> {
         let _in_use = self.usages.use_it(id);
-        self.inner.initialize_session(id, message).await
+        // Nobody knows a session whose client hung up before it had the answer, so nobody could end it.
+        let abandoned = self.usages.find(id).map(|session| session.end_on_drop());
+        let answer = self.inner.initialize_session(id, message).await?;
+        abandoned.map(tokio_util::sync::DropGuard::disarm);
+        Ok(answer)
     }
 
     async fn has_session(&self, id: &SessionId) -> Result<bool, Self::Error> {
@@ -247,6 +330,18 @@ impl SessionManager for Sessions {
 
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
         let _in_use = self.usages.use_it(id);
+        if matches!(message, ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_)) {
+            // rmcp would only hand it on, and without its head.
+            let session = self.usages.find(id).ok_or(SessionError::SessionServiceTerminated)?;
+            let posted = REQUEST.try_with(|request| {
+                let message = request.posted.message().cloned();
+                message.map(|message| (message, request.parts.clone()))
+            });
+            if let Ok(Some((message, parts))) = posted {
+                session.put(message, parts);
+            }
+            return Ok(());
+        }
         self.inner.accept_message(id, message).await
     }
 

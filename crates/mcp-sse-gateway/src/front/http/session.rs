@@ -13,7 +13,7 @@ use std::{
 };
 
 use http::request::Parts;
-use mcp_sse::{Incoming, Message, MessageKind, RequestId};
+use mcp_sse::{BoundHeaders, Incoming, Message, MessageKind, RequestId};
 use rmcp::{
     model::{ClientJsonRpcMessage, GetExtensions as _, ServerJsonRpcMessage},
     transport::{Transport as _, streamable_http_server::session::local::SessionTransport},
@@ -23,9 +23,9 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Bounds, Figures, typed::typed};
+use super::{Bounds, Figures, bodies::Posted, typed::typed};
 use crate::front::{Gone, Receive, Reply};
 
 /// Messages that a server may send before it has answered `initialize`.
@@ -56,6 +56,33 @@ struct Outgoing {
     sent: oneshot::Sender<()>,
 }
 
+/// The way into a session beside rmcp.
+#[derive(Clone)]
+pub(super) struct Inlet {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Incoming>,
+}
+
+impl Inlet {
+    /// Takes a response of the client.
+    pub(super) fn put(&self, message: Message, mut parts: Parts) {
+        self.shared.bound.add_to(&mut parts.headers);
+        if self.shared.accept(message, parts, &self.queue).is_err() {
+            self.shared.flooded();
+        }
+    }
+
+    /// The headers that say who the client is.
+    pub(super) fn bound(&self) -> &BoundHeaders {
+        &self.shared.bound
+    }
+
+    /// Ends the session as if the client were gone, unless it is disarmed.
+    pub(super) fn end_on_drop(&self) -> DropGuard {
+        self.shared.closed.clone().drop_guard()
+    }
+}
+
 /// What went through a session.
 pub(super) struct Traffic(Arc<Shared>);
 
@@ -80,6 +107,7 @@ struct Shared {
     waiting: AtomicUsize,
     closed: CancellationToken,
     figures: Arc<Figures>,
+    bound: BoundHeaders,
 }
 
 #[derive(Default)]
@@ -89,15 +117,14 @@ struct State {
     /// rmcp takes the first message for the answer to `initialize`; what comes before is kept until then.
     initialized: bool,
     early: Vec<Message>,
-    /// The head of the last request over HTTP that had one for us; rmcp gives none with the client's answers.
-    parts: Option<Parts>,
 }
 
 pub(super) fn open(
     transport: SessionTransport,
     bounds: Bounds,
     figures: Arc<Figures>,
-) -> (HttpReceiver, HttpReply) {
+    bound: BoundHeaders,
+) -> (HttpReceiver, HttpReply, Inlet) {
     let shared = Arc::new(Shared {
         messages_in: AtomicU64::new(0),
         messages_out: AtomicU64::new(0),
@@ -106,12 +133,14 @@ pub(super) fn open(
         waiting: AtomicUsize::new(0),
         closed: CancellationToken::new(),
         figures,
+        bound,
     });
     let (outgoing, for_client) = mpsc::channel(1);
     let (for_server, queue) = mpsc::channel(bounds.requests_in_flight + WAITING_MESSAGES);
+    let inlet = Inlet { shared: Arc::clone(&shared), queue: for_server.clone() };
     let carry = carry(transport, for_client, for_server, Arc::clone(&shared));
     tokio::spawn(tracing::Instrument::instrument(carry, tracing::Span::current()));
-    (HttpReceiver { queue, shared: Arc::clone(&shared) }, HttpReply { outgoing, shared })
+    (HttpReceiver { queue, shared: Arc::clone(&shared) }, HttpReply { outgoing, shared }, inlet)
 }
 
 /// Holds rmcp's side of the session until one side ends.
@@ -145,10 +174,7 @@ async fn carry(
                         let send = transport.send(refusal);
                         sends.spawn(async move { drop(send.await) });
                     }
-                    Ok(Some(_)) | Err(Flood) => {
-                        tracing::warn!("the client sends faster than its server takes; its session ends");
-                        return;
-                    }
+                    Ok(Some(_)) | Err(Flood) => return shared.flooded(),
                 }
             }
         }
@@ -172,18 +198,32 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a message for the server, or returns the refusal for the client.
+    fn flooded(&self) {
+        tracing::warn!("the client sends faster than its server takes; its session ends");
+        self.closed.cancel();
+    }
+
+    /// Queues what rmcp hands on, as it was posted, or returns the refusal for the client.
     fn take(
         &self,
         mut message: ClientJsonRpcMessage,
         queue: &mpsc::Sender<Incoming>,
     ) -> Result<Option<ServerJsonRpcMessage>, Flood> {
-        let parts = self.parts_of(&mut message);
-        let parsed = serde_json::to_vec(&message).ok().and_then(|json| Message::parse(json).ok());
-        let Some(message) = parsed else {
-            tracing::warn!("a message of the client cannot be written as JSON-RPC; it was dropped");
+        let (parts, posted) = self.parts_of(&mut message);
+        let Some(message) = posted.as_ref().and_then(|posted| posted.message()).cloned() else {
+            tracing::warn!("a message of the client came without its bytes; it was dropped");
             return Ok(None);
         };
+        self.accept(message, parts, queue)
+    }
+
+    /// Queues a message for the server, or returns the refusal for the client.
+    fn accept(
+        &self,
+        message: Message,
+        parts: Parts,
+        queue: &mpsc::Sender<Incoming>,
+    ) -> Result<Option<ServerJsonRpcMessage>, Flood> {
         let bytes = message.as_bytes().len();
         let waiting = self.waiting.load(Ordering::Acquire);
         let full = waiting > 0 && waiting + bytes > WAITING_BYTES;
@@ -210,18 +250,16 @@ impl Shared {
         Ok(None)
     }
 
-    fn parts_of(&self, message: &mut ClientJsonRpcMessage) -> Parts {
-        let parts = match message {
+    fn parts_of(&self, message: &mut ClientJsonRpcMessage) -> (Parts, Option<Arc<Posted>>) {
+        let mut parts = match message {
             ClientJsonRpcMessage::Request(request) => request.request.extensions_mut().remove::<Parts>(),
             ClientJsonRpcMessage::Notification(note) => note.notification.extensions_mut().remove::<Parts>(),
             ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => None,
         };
-        let mut state = self.state();
-        if parts.is_some() {
-            state.parts.clone_from(&parts);
-        }
-        let parts = parts.or_else(|| state.parts.clone());
-        parts.unwrap_or_else(|| http::Request::new(()).into_parts().0)
+        let posted = parts.as_mut().and_then(|parts| parts.extensions.remove::<Arc<Posted>>());
+        let mut parts = parts.unwrap_or_else(|| http::Request::new(()).into_parts().0);
+        self.bound.add_to(&mut parts.headers);
+        (parts, posted)
     }
 
     /// Resolves when the client is gone, or all sessions are to end.

@@ -12,6 +12,7 @@ use mcp_sse::SessionPlace;
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::time::{Instant, sleep_until};
 
+use super::{bodies::Share, session::Inlet};
 use crate::clock;
 
 /// The sessions that are open.
@@ -25,7 +26,11 @@ pub(super) struct Listed {
     usage: Arc<Usage>,
 }
 
-struct Usage(Mutex<State>);
+struct Usage {
+    state: Mutex<State>,
+    inlet: Inlet,
+    share: Share,
+}
 
 struct State {
     /// Streams that are open, and requests that are being answered.
@@ -42,11 +47,11 @@ struct State {
 pub(super) struct InUse(Option<Arc<Usage>>);
 
 impl Usages {
-    pub(super) fn list(&self, id: SessionId, place: SessionPlace) -> Listed {
+    pub(super) fn list(&self, id: SessionId, inlet: Inlet, place: SessionPlace) -> Listed {
         // Most likely the next request uses it; if none comes, it makes room.
         place.set_in_use(false);
         let state = State { open: 0, last: clock::now(), deleted: false, place: Some(place) };
-        let usage = Arc::new(Usage(Mutex::new(state)));
+        let usage = Arc::new(Usage { state: Mutex::new(state), inlet, share: Share::default() });
         self.lock().insert(Arc::clone(&id), Arc::clone(&usage));
         Listed { all: self.clone(), id, usage }
     }
@@ -60,6 +65,11 @@ impl Usages {
             state.tell_place();
         }
         InUse(usage)
+    }
+
+    /// The session with this id, if it is open.
+    pub(super) fn find(&self, id: &str) -> Option<Found> {
+        self.lock().get(id).cloned().map(Found)
     }
 
     pub(super) fn deleted(&self, id: &SessionId) {
@@ -81,9 +91,27 @@ impl State {
     }
 }
 
+/// A session that is open, or was a moment ago.
+pub(super) struct Found(Arc<Usage>);
+
+impl Found {
+    /// What the bodies of its requests hold.
+    pub(super) fn share(&self) -> Share {
+        self.0.share.clone()
+    }
+}
+
+impl std::ops::Deref for Found {
+    type Target = Inlet;
+
+    fn deref(&self) -> &Inlet {
+        &self.0.inlet
+    }
+}
+
 impl Usage {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,353 @@
+//! Bodies of requests over Streamable HTTP: read here, in bounded time and memory, before rmcp parses anything.
+//!
+//! rmcp gets the envelope of a message and what it looks at itself; the message goes on as the bytes that it
+//! is. So a large message costs one pass over its bytes, and that on a thread where nobody else waits.
+//!
+//! Invariant: what a body takes in memory is counted from the moment it takes it until its message is in its
+//! session's queue, which has bounds of its own.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf as _, Bytes};
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full};
+use mcp_sse::Message;
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+use super::Answer;
+use crate::slim::slim;
+
+/// Bytes of all bodies together, unless one alone may have more.
+const ALL_BYTES: usize = 64 * 1024 * 1024;
+/// A session may hold this part of them; one without a session, which only opens one, no more than
+/// `OPENING_BYTES`, and all of those together this part.
+const SHARE: usize = 4;
+/// What a request without a session may have: an `initialize` needs no more.
+const OPENING_BYTES: usize = 64 * 1024;
+/// Not counted: the HTTP server keeps as much for a connection anyway. So short messages get through while
+/// others hold everything.
+const FREE_BYTES: usize = 8 * 1024;
+/// Longer messages are parsed one at a time, and apart.
+const LARGE_BYTES: usize = 64 * 1024;
+
+/// The bounds of the bodies of all requests.
+#[derive(Debug)]
+pub(crate) struct Bodies {
+    body_bytes: usize,
+    timeout: Duration,
+    all_bytes: usize,
+    held: AtomicUsize,
+    /// What requests without a session hold of that.
+    opening: Arc<AtomicUsize>,
+    parsing: Semaphore,
+}
+
+/// Why there is no message.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    TooLarge { limit: usize },
+    TooLargeToOpen,
+    TooLate(Duration),
+    Busy,
+    Unreadable,
+    NoMessage(String),
+}
+
+/// A message that has come, and the memory that it takes.
+#[derive(Debug, Default)]
+pub(super) struct Posted(OnceLock<(Message, Held)>);
+
+/// Whose bodies are read: a session's share of all bytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Share(Arc<AtomicUsize>);
+
+/// Bytes that are counted until this is dropped.
+#[derive(Debug)]
+struct Held {
+    bodies: Arc<Bodies>,
+    share: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Posted {
+    pub(super) fn message(&self) -> Option<&Message> {
+        self.0.get().map(|(message, _)| message)
+    }
+}
+
+impl Bodies {
+    pub(crate) fn new(body_bytes: usize, timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            body_bytes,
+            timeout,
+            all_bytes: ALL_BYTES.max(body_bytes.saturating_add(SHARE)),
+            held: AtomicUsize::new(0),
+            opening: Arc::default(),
+            parsing: Semaphore::new(1),
+        })
+    }
+
+    /// The body for rmcp, which is read when rmcp asks for it: not before it has looked at the head. `posted`
+    /// gets the message. `share` is that of the request's session.
+    pub(super) fn lazy<B>(
+        self: &Arc<Self>,
+        body: B,
+        share: Option<Share>,
+        posted: Arc<Posted>,
+    ) -> (Lazy, Arc<OnceLock<Refusal>>)
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        let refused = Arc::new(OnceLock::new());
+        let bodies = Arc::clone(self);
+        let reading = Box::pin(async move {
+            let (message, envelope, held) = bodies.read(body, share).await?;
+            let _ = posted.0.set((message, held));
+            Ok(envelope)
+        });
+        (Lazy { reading: Some(reading), refused: Arc::clone(&refused) }, refused)
+    }
+
+    async fn read<B: Body>(
+        self: &Arc<Self>,
+        body: B,
+        share: Option<Share>,
+    ) -> Result<(Message, Bytes, Held), Refusal> {
+        let limit = match share {
+            Some(_) => self.body_bytes,
+            None => self.body_bytes.min(OPENING_BYTES),
+        };
+        let too_large = || match share {
+            None if limit == OPENING_BYTES => Refusal::TooLargeToOpen,
+            _ => Refusal::TooLarge { limit },
+        };
+        if body.size_hint().lower() > limit as u64 {
+            return Err(too_large());
+        }
+        let of = share.as_ref().map_or_else(|| Arc::clone(&self.opening), |share| Arc::clone(&share.0));
+        let mut held = Held { bodies: Arc::clone(self), share: of, bytes: 0 };
+        let mut json: Vec<u8> = Vec::new();
+        let reading = async {
+            let mut body = pin!(body);
+            loop {
+                let frame = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                    None => return Ok(()),
+                    Some(Err(_)) => return Err(Refusal::Unreadable),
+                    Some(Ok(frame)) => frame,
+                };
+                // Trailers say nothing that is needed.
+                let Ok(mut data) = frame.into_data() else { continue };
+                let length = json.len().saturating_add(data.remaining());
+                if length > limit {
+                    return Err(too_large());
+                }
+                if length > json.capacity() {
+                    // Twice as much each time, and no more than it may become.
+                    let most = body.size_hint().upper().map_or(limit, |rest| {
+                        usize::try_from(rest).unwrap_or(limit).saturating_add(length).min(limit)
+                    });
+                    let capacity = json.capacity().saturating_mul(2).min(most).max(length);
+                    held.grow_to(capacity)?;
+                    json.reserve_exact(capacity - json.len());
+                }
+                while data.has_remaining() {
+                    let part = data.chunk();
+                    json.extend_from_slice(part);
+                    let length = part.len();
+                    data.advance(length);
+                }
+            }
+        };
+        timeout(self.timeout, reading).await.map_err(|_| Refusal::TooLate(self.timeout))??;
+        let parse = move || {
+            let message = Message::parse(json).map_err(|error| Refusal::NoMessage(chain(&error)))?;
+            let envelope = slim(&message);
+            Ok((message, envelope))
+        };
+        let (message, envelope) = if held.bytes + FREE_BYTES > LARGE_BYTES {
+            let _turn = self.parsing.acquire().await.map_err(|_| Refusal::Busy)?;
+            spawn_blocking(parse).await.map_err(|_| Refusal::Busy)??
+        } else {
+            parse()?
+        };
+        Ok((message, envelope, held))
+    }
+}
+
+impl Held {
+    /// Counts this many bytes instead, if there is room for them.
+    fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let more = bytes.saturating_sub(FREE_BYTES).saturating_sub(self.bytes);
+        let most = (self.bodies.all_bytes / SHARE).max(self.bodies.body_bytes);
+        if !add(&self.share, more, most) {
+            return Err(Refusal::Busy);
+        }
+        if !add(&self.bodies.held, more, self.bodies.all_bytes) {
+            self.share.fetch_sub(more, Ordering::AcqRel);
+            return Err(Refusal::Busy);
+        }
+        self.bytes += more;
+        Ok(())
+    }
+}
+
+fn add(count: &AtomicUsize, more: usize, limit: usize) -> bool {
+    count
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+            now.checked_add(more).filter(|then| more == 0 || *then <= limit)
+        })
+        .is_ok()
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.share.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.bodies.held.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+impl Refusal {
+    pub(super) fn into_answer(self) -> Answer {
+        let (status, text) = match self {
+            Self::TooLarge { limit } => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the message is larger than {limit} bytes, which is the limit (--max-body-bytes)"),
+            ),
+            Self::TooLargeToOpen => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "a request without Mcp-Session-Id may have {OPENING_BYTES} bytes; open a session with initialize, and send its id with what is larger"
+                ),
+            ),
+            Self::TooLate(time) => {
+                (StatusCode::REQUEST_TIMEOUT, format!("the body was not there whole within {time:?}"))
+            }
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many large messages are being read; try again later".to_owned(),
+            ),
+            Self::Unreadable => (StatusCode::BAD_REQUEST, "the body could not be read".to_owned()),
+            Self::NoMessage(why) => {
+                let error = serde_json::json!({
+                    "jsonrpc": "2.0", "id": null, "error": { "code": -32700, "message": why },
+                });
+                return answer(StatusCode::BAD_REQUEST, "application/json", error.to_string());
+            }
+        };
+        let mut answer = answer(status, "text/plain; charset=utf-8", text);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        answer
+    }
+}
+
+pub(super) fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answer {
+    let mut answer = Response::new(Full::from(text).boxed());
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Refusal>> + Send>>;
+
+/// A body that is read when it is asked for.
+pub(super) struct Lazy {
+    reading: Option<Reading>,
+    refused: Arc<OnceLock<Refusal>>,
+}
+
+/// What rmcp hears of a refusal; the client hears the refusal itself.
+#[derive(Debug, thiserror::Error)]
+#[error("refused")]
+pub(super) struct Refused;
+
+impl Body for Lazy {
+    type Data = Bytes;
+    type Error = Refused;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Refused>>> {
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let read = ready!(reading.as_mut().poll(cx));
+        self.reading = None;
+        Poll::Ready(Some(match read {
+            Ok(envelope) => Ok(Frame::data(envelope)),
+            Err(refusal) => {
+                let _ = self.refused.set(refusal);
+                Err(Refused)
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bodies() -> Arc<Bodies> {
+        Bodies::new(4 * 1024 * 1024, Duration::from_secs(30))
+    }
+
+    fn note(bytes: usize) -> String {
+        format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{"x":"{}"}}}}"#, "x".repeat(bytes))
+    }
+
+    #[tokio::test]
+    async fn what_a_body_takes_is_counted_until_its_message_is_taken() {
+        let bodies = bodies();
+        let share = Share::default();
+        let read = bodies.read(Full::new(Bytes::from(note(1_000_000))), Some(share.clone())).await.unwrap();
+        let held = bodies.held.load(Ordering::Acquire);
+        assert!((1_000_000 - FREE_BYTES..1_001_000).contains(&held), "{held}");
+        assert_eq!(share.0.load(Ordering::Acquire), held);
+        assert!(read.1.len() < 100);
+        drop(read);
+        assert_eq!((bodies.held.load(Ordering::Acquire), share.0.load(Ordering::Acquire)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_holds_its_share_leaves_room_for_others_and_short_messages_always_pass() {
+        let bodies = bodies();
+        let (greedy, other) = (Share::default(), Share::default());
+        let large = || Full::new(Bytes::from(note(4_000_000)));
+        let mut kept = Vec::new();
+        let refused = loop {
+            match bodies.read(large(), Some(greedy.clone())).await {
+                Ok(read) => kept.push(read),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert!(matches!(refused, Refusal::Busy) && kept.len() == 4, "{refused:?} {}", kept.len());
+        assert!(bodies.read(Full::new(Bytes::from(note(100))), Some(greedy)).await.is_ok());
+        assert!(bodies.read(large(), Some(other)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn without_a_session_little_is_read() {
+        let bodies = bodies();
+        let body = |bytes| Full::new(Bytes::from(note(bytes)));
+        assert!(bodies.read(body(60_000), None).await.is_ok());
+        assert!(matches!(bodies.read(body(70_000), None).await, Err(Refusal::TooLargeToOpen)));
+    }
+}
