@@ -112,6 +112,12 @@ pub(crate) fn write(stream: &mut TcpStream, text: &str) -> bool {
     stream.write_all(text.as_bytes()).is_ok()
 }
 
+/// Writes the last piece of a stream, which ends.
+pub(crate) fn last(stream: &mut TcpStream, text: &str) -> bool {
+    write(stream, text);
+    false
+}
+
 pub(crate) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{"own":{"x":1}},"serverInfo":{"name":"fake","version":"0","own":1},"own":[1.0]}}"#;
 
 /// Streamable HTTP as far as a session goes: `others` answers what is neither `initialize` nor the end.

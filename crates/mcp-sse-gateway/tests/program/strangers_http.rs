@@ -131,7 +131,7 @@ fn a_session_at_a_remote_server_is_of_one_client_and_tokens_may_be_renewed() {
 
 #[test]
 fn clients_that_hang_up_take_no_turns() {
-    let gateway = Program::gateway(&["--start-rate", "1", "--start-timeout", "20s"]);
+    let gateway = Program::gateway(&["--start-rate", "1", "--start-timeout", "1h"]);
     let initialize = || {
         let mut stream = TcpStream::connect(&gateway.address).unwrap();
         let (host, length) = (&gateway.address, INITIALIZE.len());
@@ -139,7 +139,7 @@ fn clients_that_hang_up_take_no_turns() {
         stream.write_all(request.as_bytes()).unwrap();
         stream
     };
-    // More than have their turn in time.
+    // They would have their turns for minutes.
     for wave in 1..=10 {
         let waiting: Vec<_> = (0..15).map(|_| initialize()).collect();
         let opened = |log: &str| count(log, "session opened over Streamable HTTP") == 15 * wave;

@@ -1,7 +1,7 @@
 //! What goes to a remote server and what comes from it: bytes as they are, in bounds, and to nobody else.
 
 use crate::{
-    fake::{Fake, INITIALIZED, answer, begin_events, sse, streamable_http, write},
+    fake::{Fake, INITIALIZED, answer, begin_events, last, sse, streamable_http, write},
     help::{INITIALIZE, Program, count},
 };
 
@@ -27,11 +27,10 @@ fn what_a_client_posts_arrives_as_it_is_over_streamable_http_and_what_a_server_s
                     "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"method\":\"roots/list\",\"own\":1}\n\n",
                 )
                 && write(stream, "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"own\"}\n\n")
-                && write(
+                && last(
                     stream,
                     "data: {\"jsonrpc\":\"2.0\",\"id\":\"b\",\"result\":{\"content\":7,\"own\":1e2}}\n\n",
                 )
-                && false
         }
         "POST" => answer(stream, "202 Accepted", "", ""),
         _ => answer(stream, "405 Method Not Allowed", "", ""),
@@ -116,11 +115,10 @@ fn an_answer_over_the_limit_costs_that_call() {
             }
             "POST" if asked.body.contains("as/event") => {
                 begin_events(stream)
-                    && write(
+                    && last(
                         stream,
                         &format!("data: {{\"jsonrpc\":\"2.0\",\"id\":2,\"result\":\"{long}\"}}\n\n"),
                     )
-                    && false
             }
             "POST" => answer(stream, "200 OK", JSON, r#"{"jsonrpc":"2.0","id":3,"result":{}}"#),
             _ => answer(stream, "405 Method Not Allowed", "", ""),
@@ -238,14 +236,10 @@ fn an_id_of_an_event_that_is_too_long_is_none() {
     let remote =
         streamable_http(move |asked, stream| match (&*asked.method, asked.header("last-event-id")) {
             ("POST", _) => {
-                begin_events(stream)
-                    && write(stream, &format!("id: 5\n{note}\n\nid: {long}\n{note}\n\n"))
-                    && false
+                begin_events(stream) && last(stream, &format!("id: 5\n{note}\n\nid: {long}\n{note}\n\n"))
             }
             ("GET", Some(_)) => {
-                begin_events(stream)
-                    && write(stream, "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n")
-                    && false
+                begin_events(stream) && last(stream, "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n")
             }
             _ => answer(stream, "405 Method Not Allowed", "", ""),
         });

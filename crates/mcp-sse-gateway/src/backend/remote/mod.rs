@@ -160,8 +160,8 @@ impl Remote {
                 Ok(Ok(_)) => Kind::Sse,
                 Ok(Err(_)) | Err(_) => Kind::Http,
             },
-            Ok(Err(sse::Refused::Status(400 | 405 | 406, _))) => Kind::Http,
-            // Busy, or it does not know us or the path, or is slow: if it speaks Streamable HTTP, this goes well.
+            // It says so, or it is busy, or does not know us or the path, or is slow: if it speaks Streamable
+            // HTTP, this goes well.
             Ok(Err(sse::Refused::Status(..))) | Err(_) => Kind::Http,
             Ok(Err(sse::Refused::Failed(failure))) => return Err(failure),
         })

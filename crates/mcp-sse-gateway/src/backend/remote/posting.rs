@@ -75,15 +75,12 @@ fn unexpected(text: String) -> Failed {
 }
 
 /// Those of rmcp, and over them ours.
-fn all(custom: Custom, ours: HeaderMap) -> HeaderMap {
+fn all(custom: Custom, ours: &HeaderMap) -> HeaderMap {
     let mut all: HeaderMap = custom.into_iter().collect();
-    let names: Vec<_> = ours.keys().cloned().collect();
-    for name in names {
-        all.remove(&name);
-        for value in ours.get_all(&name) {
-            all.append(&name, value.clone());
-        }
+    for name in ours.keys() {
+        all.remove(name);
     }
+    all.extend(ours.clone());
     all
 }
 
@@ -140,10 +137,11 @@ impl Posting {
             _ => None,
         };
         let ours = original::beside(message).map(|original| original.headers.clone());
+        let ours = ours.unwrap_or_else(|| self.headers.get());
         let mut request = self
             .client
             .post(uri)
-            .headers(all(custom, ours.unwrap_or_else(|| self.headers.get())))
+            .headers(all(custom, &ours))
             .header(ACCEPT, "text/event-stream, application/json")
             .header(CONTENT_TYPE, "application/json")
             .body(original::bytes(message)?);
@@ -218,8 +216,11 @@ impl Posting {
         last_id: Option<String>,
         custom: Custom,
     ) -> Result<Stream, Failed> {
-        let mut request =
-            self.client.get(uri).headers(all(custom, self.headers.get())).header(ACCEPT, "text/event-stream");
+        let mut request = self
+            .client
+            .get(uri)
+            .headers(all(custom, &self.headers.get()))
+            .header(ACCEPT, "text/event-stream");
         if let Some(session) = session {
             request = request.header("mcp-session-id", &*session);
         }
@@ -378,7 +379,7 @@ impl StreamableHttpClient for Posting {
         _: Option<String>,
         custom: Custom,
     ) -> Result<(), Failed> {
-        let request = self.client.delete(&*uri).headers(all(custom, self.headers.get()));
+        let request = self.client.delete(&*uri).headers(all(custom, &self.headers.get()));
         let response = request.header("mcp-session-id", &*session).send().await;
         let status = response.map_err(|error| self.cleaned(error.into()))?.status();
         // Not every server lets its sessions be deleted.

@@ -33,7 +33,7 @@ pub(super) type Bytestream = futures_util::stream::BoxStream<'static, reqwest::R
 #[derive(Debug)]
 pub(super) enum Refused {
     /// The server says no, or opens no stream of events: the status, and more about it.
-    Status(u16, String),
+    Status(String),
     /// It cannot be reached.
     Failed(Failure),
 }
@@ -41,7 +41,7 @@ pub(super) enum Refused {
 impl Refused {
     fn into_failure(self, remote: &Remote) -> Failure {
         match self {
-            Self::Status(_, status) => Failure::new(format!("{} opened no stream: {status}", remote.name())),
+            Self::Status(status) => Failure::new(format!("{} opened no stream: {status}", remote.name())),
             Self::Failed(failure) => failure,
         }
     }
@@ -84,7 +84,7 @@ impl Stream {
             .is_some_and(|value| value.trim().to_ascii_lowercase().starts_with("text/event-stream"));
         if status != StatusCode::OK || !is_stream {
             let text = format!("{status}, {}", content_type.unwrap_or("no content type"));
-            return Err(Refused::Status(status.as_u16(), text));
+            return Err(Refused::Status(text));
         }
         let mut events = Events::new(remote.message_bytes);
         events.last_id = last_id.map(str::to_owned);
