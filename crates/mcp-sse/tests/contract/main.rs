@@ -20,6 +20,7 @@ mod handles;
 mod identity;
 #[cfg(feature = "server")]
 mod layers;
+#[cfg(feature = "server")]
 mod listeners;
 mod logs;
 mod mount;
