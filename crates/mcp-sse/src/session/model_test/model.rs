@@ -479,6 +479,7 @@ impl Model {
     }
 
     /// The app begins to work on a request and will say when it does no longer.
+    #[cfg(feature = "rmcp")]
     pub(super) fn work_on(&mut self, id: i64, work: Key, now: Instant) {
         self.works.insert(work);
         if let Some(request) = self.in_flight.get_mut(&id) {
@@ -567,11 +568,13 @@ impl Model {
     }
 
     /// A stream was asked to wait for others first.
+    #[cfg(feature = "server")]
     pub(super) fn is_soon(&self) -> bool {
         self.unsent() > 0 && !self.in_flight.is_empty() && self.outbound_gate.items < 64
     }
 
     /// A stream's socket does not take all that the stream has taken; whether the stream is over.
+    #[cfg(feature = "server")]
     pub(super) fn blocked(&mut self, generation: u64, some_left: bool, now: Instant) -> bool {
         if generation != self.generation {
             return true;

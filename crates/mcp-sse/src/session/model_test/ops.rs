@@ -44,6 +44,7 @@ pub(super) enum Op {
         first: bool,
     },
     /// A stream cannot write what it has taken, or not all of it.
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "other servers do not say so"))]
     Blocked {
         which: usize,
         some_left: bool,
