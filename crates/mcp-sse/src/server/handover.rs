@@ -83,6 +83,7 @@ where
     let Begun { socket, pending, since, http2 } = begun;
     let (header_timeout, stall) = (inner.header_timeout, inner.max_unacknowledged);
     let peer = inner.peers.peer(&socket);
+    socket.bound_unsent();
     let activity = Activity::new(since, !http2, inner.idle_timeout);
     let hurry = Arc::new(AtomicBool::new(false));
     let io = Lingering::new(socket, pending, stall, Arc::clone(&hurry)).telling(Arc::clone(&activity));

@@ -110,7 +110,8 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// | HTTP/2 | 1 MiB | 256 KiB of bodies, 16 KiB of head, buffers; and for each of 100 streams some 5 KiB |
 /// | an HTTP/2 stream that is not taken | 112 KiB | a chunk of 64 KiB, and 48 KiB of it on its way |
 ///
-/// In the kernel, what is not sent yet is bounded by 128 KiB (`TCP_NOTSENT_LOWAT`, Linux).
+/// In the kernel, what is not sent yet is bounded by 128 KiB (`TCP_NOTSENT_LOWAT`, Linux): from the start where
+/// hyper serves, and for a stream served here from its first large event on, or since its client was slow.
 ///
 /// # Layers
 ///
@@ -585,11 +586,6 @@ fn accepted() -> (Vec<u8>, &'static str) {
     (head, body.into_stream().err().unwrap_or_default())
 }
 
-/// What may wait in the kernel without having been sent. So what a slow client has not taken is the session's
-/// to count, and its progress shows; what is on its way is bounded by the kernel's own window.
-#[cfg(target_os = "linux")]
-const NOT_SENT: u32 = 128 * 1024;
-
 /// Answers leave at once, and a client that does not read is cut off by the kernel: once a stream's
 /// buffers are full, nobody else would notice that it is over.
 fn prepare(socket: &Socket, max_unacknowledged: Duration) -> io::Result<()> {
@@ -599,7 +595,6 @@ fn prepare(socket: &Socket, max_unacknowledged: Duration) -> io::Result<()> {
     {
         let socket = socket2::SockRef::from(socket);
         socket.set_tcp_user_timeout(Some(max_unacknowledged))?;
-        socket.set_tcp_notsent_lowat(NOT_SENT)?;
     }
     #[cfg(not(target_os = "linux"))]
     let _ = max_unacknowledged;

@@ -16,6 +16,8 @@ use crate::{body::Stream, session::core::Taken};
 
 /// Room for the length of a chunk before it: 16 digits and a line end.
 const LENGTH_ROOM: usize = 18;
+/// From here on a chunk is that of a large event, or of a client that is behind.
+const LARGE: usize = 32 * 1024;
 /// A burst may make the buffer of a thread larger; it does not stay so.
 const KEPT_BUFFER: usize = 128 * 1024;
 
@@ -34,12 +36,14 @@ pub(super) struct Parked {
     yielded: bool,
     /// All that the session had to say is in `unsent`.
     ended: bool,
+    /// The kernel keeps little that is not sent.
+    bounded: bool,
 }
 
 impl Parked {
     /// `head` is what goes out first.
     pub(super) fn new(socket: Socket, stream: Stream, head: Vec<u8>) -> Self {
-        Self { socket, stream, unsent: head, yielded: false, ended: false }
+        Self { socket, stream, unsent: head, yielded: false, ended: false, bounded: false }
     }
 
     /// Whether the client closed its side. What it sends on a stream's connection is not wanted.
@@ -64,6 +68,10 @@ impl Parked {
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
                     self.unsent.drain(..written);
+                    if !self.bounded {
+                        self.bounded = true;
+                        self.socket.bound_unsent();
+                    }
                     if self.stream.poll_over(written > 0, cx) {
                         return Poll::Ready(false);
                     }
@@ -101,6 +109,11 @@ impl Parked {
                 return Poll::Pending;
             }
             let bytes = &out[start..];
+            // Before it goes to the kernel, which else would take far more than a slow client does.
+            if bytes.len() >= LARGE && !self.bounded {
+                self.bounded = true;
+                self.socket.bound_unsent();
+            }
             let written = match Pin::new(&mut self.socket).poll_write(cx, bytes) {
                 Poll::Ready(Ok(written)) => written,
                 // The next write says the same.

@@ -1,4 +1,4 @@
-//! Those who take what is sent to them slowly, or not at all, where hyper serves them.
+//! Those who take what is sent to them slowly, or not at all.
 
 use std::time::Duration;
 
@@ -68,4 +68,39 @@ async fn a_large_answer_is_taken_as_slowly_as_its_client_wants() {
     // And the connection goes on.
     raw.say("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     raw.hear("ok").await;
+}
+
+/// Reads this much of what is there or comes.
+async fn take(raw: &mut Raw, bytes: usize) -> Vec<u8> {
+    use tokio::io::AsyncReadExt as _;
+    let mut taken = vec![0; bytes];
+    raw.0.read_exact(&mut taken).await.expect("it was cut");
+    taken
+}
+
+#[tokio::test]
+async fn a_large_event_is_taken_as_slowly_as_its_client_wants_while_some_of_it_leaves() {
+    const LARGE: usize = 6_000_000;
+    let server = Server::new(builder().max_outbound_message_bytes(2 * LARGE).outbound_backlog(9, 9 * LARGE));
+    let address = serve_as(&server, |server| server).await;
+    let mut raw = Raw::connect(address).await;
+    raw.say("GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    soon(raw.hear("\n\n\r\n")).await;
+    let handle = server.sse.sessions().remove(0);
+    handle.send(message(format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, "m".repeat(LARGE)))).await.unwrap();
+    let clock = Clock::stop(address).await;
+    let mut heard = 0;
+    // Far slower than an event in the time of a stall, and never longer silent than that.
+    while heard < LARGE {
+        clock.pass(20).await;
+        heard += take(&mut raw, 500_000.min(LARGE - heard)).await.len();
+        clock.settle().await;
+        assert_eq!(handle.info().closed, None, "after {heard} bytes");
+    }
+    // And one that takes nothing any more is not waited for, once the kernel's buffers are full too.
+    for _ in 0..4 {
+        drop(handle.send(message(format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, "m".repeat(LARGE)))));
+    }
+    clock.pass(75).await;
+    assert_eq!(handle.info().closed, Some(CloseReason::Stalled));
 }
