@@ -101,6 +101,9 @@ async fn a_large_event_is_taken_as_slowly_as_its_client_wants_while_some_of_it_l
     for _ in 0..4 {
         drop(handle.send(message(format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, "m".repeat(LARGE)))));
     }
-    clock.pass(75).await;
+    // They fill in their own time, in which the clock may have gone on far.
+    for _ in 0..10 {
+        clock.pass(75).await;
+    }
     assert_eq!(handle.info().closed, Some(CloseReason::Stalled));
 }
