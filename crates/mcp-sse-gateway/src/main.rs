@@ -21,12 +21,11 @@ mod init;
 mod limits;
 mod listening;
 mod log;
-mod oversized;
+mod message;
 mod pace;
 mod relay;
 mod serve;
 mod signals;
-mod slim;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 

@@ -14,11 +14,22 @@ use crate::{
 
 /// Settings of a [`SseServerTransport`]; made by [`SseServerTransport::builder`].
 ///
-/// With the defaults, the messages of one session take at most 18.75 MiB: 1 MiB queued inbound, 1 MiB in
-/// flight (which the app holds), 0.5 MiB waiting outbound, 16 MiB in the backlog behind those, and 0.25 MiB
-/// kept for a client that resumes. An app that sends one message after the other has one in the backlog: then
-/// it is 2.75 MiB and that message. A single message that is larger than one of these bounds passes alone and
-/// takes its own size instead.
+/// With the defaults, the messages of one session take at most 18.75 MiB, as long as none is larger than the
+/// bound that it counts against:
+///
+/// | what | bytes | setting |
+/// |---|---|---|
+/// | waiting for the app | 1 MiB | [`inbound_queue`](Self::inbound_queue) |
+/// | requests in flight, which the app holds | 1 MiB | [`requests_in_flight`](Self::requests_in_flight) |
+/// | waiting for the client | 0.5 MiB | [`outbound_queue`](Self::outbound_queue) |
+/// | sent, and waiting for room there | 16 MiB | [`outbound_backlog`](Self::outbound_backlog) |
+/// | kept for a client that resumes | 0.25 MiB | [`replay_buffer`](Self::replay_buffer) |
+///
+/// A message that is larger than a bound passes alone and takes its own size instead: at most 4 MiB from the
+/// client, 16 MiB from the app; so the sum can become 40.25 MiB. An app that waits for each message that it
+/// sends has one in the backlog, not 16 MiB of them. Not in these figures: what the app keeps otherwise, for one
+/// a request that it still works on though its client has cancelled it (there are fewer than 512 of those in a
+/// session, of any size).
 ///
 /// ```
 /// use std::time::Duration;
@@ -392,58 +403,7 @@ impl Builder {
         self
     }
 
-    // ---- sessions -----------------------------------------------------------------------------------
-
-    /// How many sessions there may be. Default: 10,000; at least 1.
-    ///
-    /// Beyond, another session makes room ([`CloseReason::Evicted`](crate::CloseReason)), in this order; if
-    /// none can, the new one gets 503 with `Retry-After`:
-    ///
-    /// 1. one whose client has never said anything (no POST brought a message) and has left;
-    /// 2. one whose client has never said anything for longer than [`silent_grace`](Self::silent_grace): of
-    ///    the address with most of those, the oldest;
-    /// 3. one whose client is away, the longest away first; a [`SessionPlace`](crate::SessionPlace) counts as
-    ///    that when it was out of use for a [`resume_window`](Self::resume_window).
-    ///
-    /// A client that has said something and is there never makes room. At the bounds per principal and per
-    /// address, sessions of the same principal or address make room in the same order, without regard to
-    /// which address has most.
-    ///
-    /// As many apps of sessions that are closed may still be at their end (see
-    /// [`app_grace`](Self::app_grace)); beyond, a GET gets 503 too.
-    ///
-    /// ```
-    /// # use mcp_sse::SseServerTransport;
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let sse = SseServerTransport::builder("/messages/").max_sessions(1).build()?;
-    ///
-    /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// let (first, _session) = sse.connect(&get);
-    /// let (second, _) = sse.connect(&get);
-    /// assert_eq!(first.status(), 200);
-    /// assert_eq!((second.status().as_u16(), &second.headers()["retry-after"]), (503, &"1".parse()?));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn max_sessions(mut self, sessions: usize) -> Self {
-        self.limits.max_sessions = sessions;
-        self
-    }
-
-    /// The same for the sessions of one [`Principal`](crate::Principal). Default: 1,000.
-    ///
-    /// ```
-    /// # use mcp_sse::SseServerTransport;
-    /// assert!(SseServerTransport::builder("/messages/").max_sessions_per_principal(20).build().is_ok());
-    ///
-    /// let error = SseServerTransport::builder("/messages/").max_sessions_per_principal(0).build().unwrap_err();
-    /// assert_eq!(error.to_string(), "max_sessions_per_principal must be at least 1");
-    /// ```
-    pub fn max_sessions_per_principal(mut self, sessions: usize) -> Self {
-        self.limits.max_sessions_per_principal = sessions;
-        self
-    }
+    // ---- how sessions end ---------------------------------------------------------------------------
 
     /// How long an app may go on after its session closed, before it is dropped. Default: 30 s.
     ///

@@ -40,13 +40,16 @@
 //!
 //! 1. **202 means**: the message is in its session's inbound queue, in order; the app will read it, or
 //!    the stream will end where the client sees it. No message is ever dropped alone.
-//! 2. **Every accepted request** gets its response on the stream, or the stream ends. When an app dies,
-//!    its pending requests are answered with a JSON-RPC error first.
-//! 3. **Nothing is unbounded**; see [`Builder`] for the bounds. At a bound: wait a little, then 503 with
-//!    `Retry-After`, or the session ends with its reason in the log.
-//! 4. **One client cannot hurt another**: a slow reader, a crash, a flood stays in its session.
-//! 5. **Leaving is clean**: a disconnect ends the session after its resume window, and the app sees the
-//!    end of its input; a [shutdown](SseServerTransport::shutdown) lets requests in flight finish.
+//! 2. **Every accepted request** gets its response on the stream, or the stream ends, unless its client
+//!    cancels it. When an app dies, its pending requests are answered with a JSON-RPC error first.
+//! 3. **Nothing is unbounded**; see [`Builder`] for the bounds. At a bound a POST waits a little, then gets
+//!    503 with `Retry-After`; [`SessionHandle::send`] waits, then fails; a session that its client does not
+//!    read ends, with the reason in the log.
+//! 4. **One client cannot hurt another**: a slow reader, a crash, a flood stays in its session. At the
+//!    [cap on sessions](Builder::max_sessions) only one whose client is away, or has said nothing for a
+//!    while, makes room for another.
+//! 5. **Leaving is clean**: a disconnect ends the session after its resume window at the latest, and the app
+//!    sees the end of its input; a [shutdown](SseServerTransport::shutdown) lets requests in flight finish.
 //!
 //! What it does not promise: that a response reached the client (SSE has no acknowledgement; a client
 //! that resumes gets what it missed), or anything about a message that a client could not post.

@@ -13,8 +13,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Gone, Receive, Reply};
-use crate::{
-    backend::child::lines::{End, Lines, Read},
+use crate::message::{
+    lines::{End, Lines, Read},
     oversized::Instead,
 };
 

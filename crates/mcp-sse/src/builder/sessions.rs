@@ -5,6 +5,57 @@ use std::time::Duration;
 use super::Builder;
 
 impl Builder {
+    /// How many sessions there may be. Default: 10,000; at least 1.
+    ///
+    /// Beyond, another session makes room ([`CloseReason::Evicted`](crate::CloseReason)), in this order; if
+    /// none can, the new one gets 503 with `Retry-After`:
+    ///
+    /// 1. one whose client has never said anything (no POST brought a message) and has left;
+    /// 2. one whose client has never said anything for longer than [`silent_grace`](Self::silent_grace): of
+    ///    the address with most of those, the oldest;
+    /// 3. one whose client is away, the longest away first; a [`SessionPlace`](crate::SessionPlace) counts as
+    ///    that when it was out of use for a [`resume_window`](Self::resume_window).
+    ///
+    /// A client that has said something and is there never makes room. At the bounds per principal and per
+    /// address, sessions of the same principal or address make room in the same order, without regard to
+    /// which address has most.
+    ///
+    /// As many apps of sessions that are closed may still be at their end (see
+    /// [`app_grace`](Self::app_grace)); beyond, a GET gets 503 too.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::builder("/messages/").max_sessions(1).build()?;
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let (first, _session) = sse.connect(&get);
+    /// let (second, _) = sse.connect(&get);
+    /// assert_eq!(first.status(), 200);
+    /// assert_eq!((second.status().as_u16(), &second.headers()["retry-after"]), (503, &"1".parse()?));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn max_sessions(mut self, sessions: usize) -> Self {
+        self.limits.max_sessions = sessions;
+        self
+    }
+
+    /// The same for the sessions of one [`Principal`](crate::Principal). Default: 1,000.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// assert!(SseServerTransport::builder("/messages/").max_sessions_per_principal(20).build().is_ok());
+    ///
+    /// let error = SseServerTransport::builder("/messages/").max_sessions_per_principal(0).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "max_sessions_per_principal must be at least 1");
+    /// ```
+    pub fn max_sessions_per_principal(mut self, sessions: usize) -> Self {
+        self.limits.max_sessions_per_principal = sessions;
+        self
+    }
+
     /// How many sessions one address may have ([`ClientIp`](crate::ClientIp); of IPv6 a /64 network); beyond, one
     /// of its own makes room, as at [`max_sessions`](Self::max_sessions). Default: 1,000; at least 1. Loopback addresses are not bounded, nor are
     /// requests of which the address is not known.

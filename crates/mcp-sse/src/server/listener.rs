@@ -38,6 +38,14 @@ use super::places::Place;
 ///         Ok(accepted.into())
 ///     }
 /// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> io::Result<()> {
+/// let both = Both(TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+/// let end = async {}; // at once
+/// mcp_sse::Server::new().serve(both, end, std::time::Duration::ZERO).await;
+/// # Ok(())
+/// # }
 /// ```
 pub trait Listener: Send {
     /// The next connection. Must be cancel safe: the future is dropped when a connection ends.

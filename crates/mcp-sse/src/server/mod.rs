@@ -95,7 +95,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// | half a head, or half of HTTP/2's preface | [`header_timeout`](Self::header_timeout) after its first byte; 408 where HTTP/1.1 was spoken |
 /// | half a body, to a transport's endpoint | [`Builder::body_timeout`](crate::Builder::body_timeout), with 408 |
 /// | half a body, elsewhere | 60 s without any of it: the [`RequestBody`] ends with an error |
-/// | it takes nothing of an answer or a stream | [`max_unacknowledged`](Self::max_unacknowledged); so does taking less than 16 KiB of what waits on an HTTP/2 stream, be its window open or not. The rest of a closed session's stream has twice that |
+/// | it takes nothing of an answer or a stream | [`max_unacknowledged`](Self::max_unacknowledged). On HTTP/2, less than 16 KiB of what waits counts as nothing, whether the window is open or not. What is left of a closed session's stream has twice that time |
 /// | it does not answer HTTP/2's pings (every 30 s), or leaves a frame half sent | 20 s after the ping |
 ///
 /// # What one connection can hold

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{ConnectSse, HandlePostMessage, endpoint::canonical};
 
-/// Which path is which endpoint of a [`Server`]; can be changed while it serves. Clones are the same table.
+/// Which path is which endpoint of a [`Server`](crate::Server); can be changed while it serves. Clones are the same table.
 ///
 /// What is taken out is gone for new requests; open streams stay. `/@a` and `/%40a` are the same path here,
 /// since clients write either; a path may also be given as plain text, `/my server/sse` say.

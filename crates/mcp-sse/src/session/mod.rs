@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `core` | the state machine, without IO and without a clock |
 //! | `head` | the head of the request that brought a message |
-//! | `gate`, `log`, `handshake` | its parts: bounds, the outbound log, the made-up `initialize` |
+//! | `gate`, `log`, `handshake`, `id` | its parts: bounds, the outbound log, the made-up `initialize`, ids |
 //! | `shared` | the driver: the core behind a lock, wakes, timers, the registry, the log line at the end |
 //! | `timers` | one table of all deadlines |
 //! | `handle`, `sink` | what users hold |

@@ -40,7 +40,7 @@ use crate::{
     throttle::Throttle,
 };
 
-/// At so many of the addresses with most silent sessions is looked for one that gives way.
+/// Who gives way is looked for among the silent sessions of so many addresses, those with most of them.
 const CROWDS: usize = 8;
 
 #[derive(Debug)]

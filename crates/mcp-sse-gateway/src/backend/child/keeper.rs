@@ -35,11 +35,11 @@ use super::descendants;
 pub(crate) const WORD: &str = "__keep";
 /// What the session's processes get between SIGTERM and SIGKILL when we are gone.
 const GRACE: Duration = Duration::from_secs(2);
-/// Between two looks at who is left of those that were killed; and when there have been many.
+/// The pause between two looks at who is left of those that were killed. After this many looks it is longer.
 const LOOK: Duration = Duration::from_millis(2);
 const LOOKS: u32 = 1_000;
 const LATER_LOOK: Duration = Duration::from_secs(1);
-/// More than one thread more needs; what it does not touch costs nothing.
+/// The stack of the second thread; the part that it does not touch costs nothing.
 const STACK: usize = 1024 * 1024;
 
 /// What it is told.
@@ -242,7 +242,7 @@ impl Kept {
             }
             descendants::kill_children(|_| false);
             drop(program);
-            // Nobody whom we may kill escapes for long.
+            // Whoever is left after many looks is somebody whom we may not kill.
             looks = LOOKS.min(looks + 1);
             pause(if looks < LOOKS { LOOK } else { LATER_LOOK });
         }

@@ -10,7 +10,6 @@ mod descendants;
 pub(crate) mod isolation;
 pub(crate) mod keeper;
 pub(crate) mod launch;
-pub(crate) mod lines;
 mod process;
 mod stderr;
 mod turns;
@@ -31,7 +30,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use self::command::Command;
 use self::{
     isolation::Apart,
-    lines::{End, Lines, Read},
     process::{Process, Strays},
     stderr::Tail,
     turns::{NoTurn, Turns},
@@ -39,7 +37,10 @@ use self::{
 use super::{Failure, Sink, Source};
 use crate::{
     clock,
-    oversized::{self, Instead},
+    message::{
+        lines::{End, Lines, Read},
+        oversized::{self, Instead},
+    },
 };
 
 /// Answers to a child's requests over the limit that wait for it to read; further ones are not answered.

@@ -24,9 +24,9 @@ use crate::clock;
 
 /// Starts that wait, at the most.
 const WAITING: usize = 4096;
-/// An address may have all of these, and half of more.
+/// An address may have so many of them, or half of all if that is more.
 const FEW: usize = 64;
-/// Turns that nobody took come back, as many as make this time.
+/// Turns that nobody took may be taken later, those of this time at the most.
 const BURST: Duration = Duration::from_secs(1);
 
 /// Whose turn it is.
@@ -43,7 +43,7 @@ struct State {
     /// When all turns that were taken are used up.
     next: Instant,
     waiting: HashMap<Address, VecDeque<Arc<Waiter>>>,
-    /// Those that wait, whose turn comes first in front.
+    /// The addresses that wait; the one in front is the next.
     order: VecDeque<Address>,
     count: usize,
 }
@@ -142,7 +142,8 @@ impl State {
         self.waiting.get(self.order.front()?)?.front()
     }
 
-    /// The last of the address that waits most often gives way to one that waits this often.
+    /// Refuses the last waiter of the address with most waiters, in favour of an address with `own`; `false` if that one
+    /// has as many.
     fn make_room(&mut self, own: usize) -> bool {
         let longest = self.waiting.iter_mut().max_by_key(|(_, waiters)| waiters.len());
         let Some((_, waiters)) = longest.filter(|(_, waiters)| waiters.len() > own + 1) else { return false };

@@ -3,7 +3,7 @@
 //!
 //! Of an event over the limit no more is kept than what message it was.
 
-use crate::oversized::{self, Oversized, Scan};
+use crate::message::oversized::{self, Oversized, Scan};
 
 /// The longest id that is kept: it goes back to the server when a stream is opened again.
 const ID_BYTES: usize = 1024;

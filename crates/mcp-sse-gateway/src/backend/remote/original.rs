@@ -14,7 +14,7 @@ use rmcp::model::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::slim::slim;
+use crate::message::slim::slim;
 
 /// The method of what is in an envelope.
 const METHOD: &str = "mcp-sse/original";

@@ -26,7 +26,7 @@ use super::{
     original,
     transport::chain,
 };
-use crate::oversized::{INTERNAL_ERROR, Instead, Oversized};
+use crate::message::oversized::{INTERNAL_ERROR, Instead, Oversized};
 
 /// What is read of the answer to a message that was not taken, or that needs none.
 const SHORT_ANSWER: usize = 64 * 1024;

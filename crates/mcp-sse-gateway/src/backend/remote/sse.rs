@@ -15,7 +15,10 @@ use super::{
     events::{Event, Events},
     transport::chain,
 };
-use crate::{clock, oversized::Instead, pace::Garbage};
+use crate::{
+    clock,
+    message::{garbage::Garbage, oversized::Instead},
+};
 
 /// How often a message that the server is too busy for is posted, and how long it waits between.
 const TRIES: u32 = 5;

@@ -25,7 +25,7 @@ use mcp_sse::Message;
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::Answer;
-use crate::slim::slim;
+use crate::message::slim::slim;
 
 /// Bytes of all bodies together, unless one alone may have more.
 const ALL_BYTES: usize = 64 * 1024 * 1024;

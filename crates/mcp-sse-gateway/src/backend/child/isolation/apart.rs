@@ -68,7 +68,7 @@ impl Lease {
     /// Tells the child where its folder is.
     pub(in super::super) fn apply(&self, command: &Command, prepared: &mut tokio::process::Command) {
         let Some(folder) = &self.folder else { return };
-        // Who else's home it would be, the user cannot use.
+        // The home that is inherited is another user's, and closed to this one.
         let home = self.user.is_some().then_some("HOME");
         let names = ["TMPDIR", "TMP", "TEMP"].into_iter().chain(home);
         for name in names.filter(|name| !command.sets(name)) {

@@ -92,7 +92,7 @@ fn restrict(
     Ok(())
 }
 
-/// What is no program.
+/// Rights to files that are only data: to read them, or also to change them, and never to execute them.
 fn data(write: bool) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     if write { read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev } else { read }

@@ -114,8 +114,8 @@ fn clear_left_behind(temporary: &Path) {
     }
 }
 
-/// The process that ends what a session has left: all that its user runs, and what is in its folder. It is one of its own
-/// since what it finds was made by strangers: whatever they have thought of, it is not we who fall for it.
+/// The process that ends what a session has left: all that its user runs, and what is in its folder. It is a process of
+/// its own because it walks through files that a stranger made: what goes wrong there does not go wrong in the gateway.
 fn command(user: Option<u32>, folder: Option<&Path>) -> std::process::Command {
     let mut command = std::process::Command::new("/proc/self/exe");
     let user = user.map(|user| user.to_string()).unwrap_or_default();

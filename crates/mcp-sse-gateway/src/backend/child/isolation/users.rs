@@ -16,7 +16,7 @@ use super::{Range, confine::become_user, folder};
 
 /// The word for a process that ends what a session has left behind.
 pub(crate) const WORD: &str = "__clear";
-/// How long it is waited before its processes are counted again; doubled each time, up to [`LONGEST_LOOK`].
+/// The pause before a user's processes are counted again; doubled each time, up to [`LONGEST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
@@ -44,7 +44,7 @@ impl Users {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A user that nobody is.
+    /// A user that no session has, and no process.
     pub(super) async fn take(&self, deadline: Instant) -> Result<u32, String> {
         let Range { from, to } = self.range;
         loop {

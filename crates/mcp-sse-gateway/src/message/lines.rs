@@ -1,5 +1,5 @@
-//! The messages on a child's stdout: one a line. Bytes stay as they are; a line is never put together from
-//! pieces of text, so a character that is cut between two reads is whole again.
+//! Messages that come one a line: on a child's stdout, and on our own stdin. Bytes stay as they are; a line is
+//! never put together from pieces of text, so a character that is cut between two reads is whole again.
 //!
 //! Of a line over the limit no more is kept than what it was: it costs itself, not what comes after it.
 
@@ -10,11 +10,11 @@ use mcp_sse::Message;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::{
-    clock,
+use super::{
+    garbage::Garbage,
     oversized::{self, Oversized, Scan},
-    pace::Garbage,
 };
+use crate::clock;
 
 /// How much is read at once.
 const CHUNK: usize = 16 * 1024;
