@@ -122,6 +122,13 @@ impl BoundHeaders {
         }
     }
 
+    /// Whether all have their values: then no later request changes what another one lacks.
+    #[cfg(feature = "server")]
+    pub(crate) fn are_decided(&self) -> bool {
+        let values = self.values();
+        self.names.iter().all(|name| values.contains_key(name))
+    }
+
     fn values(&self) -> MutexGuard<'_, HeaderMap> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }

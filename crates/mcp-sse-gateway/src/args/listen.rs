@@ -159,6 +159,11 @@ impl Listen {
         ))
     }
 
+    /// Whether a proxy stands in front, and clients may be anywhere.
+    pub(crate) fn trusts_proxies(&self) -> bool {
+        self.trust_forwarded_for > 0 || self.proxy_protocol || self.trust_forwarded_prefix
+    }
+
     /// A server with the settings of connections.
     pub(crate) fn server(&self) -> Server {
         Server::new()

@@ -77,7 +77,7 @@ struct Program {
     cwd: Option<PathBuf>,
 
     /// Tell clients the end of a program's stderr when it dies, whoever they are; on a loopback
-    /// address that is the default
+    /// address, and where no proxy is trusted, that is the default
     #[arg(long)]
     stderr_to_client: bool,
 

@@ -42,8 +42,14 @@ fn a_program_that_cannot_be_started_says_so_in_the_answer_to_initialize() {
 fn what_a_child_wrote_to_stderr_is_for_clients_on_this_machine_unless_all_are_to_have_it() {
     let script = "echo 'postgres://user:secret@db' >&2; exit 3";
     let everywhere = ["--host", "0.0.0.0", "--allowed-host", "*"];
-    for (options, told) in [(&["--stderr-to-client"][..], true), (&[], false)] {
-        let gateway = Program::script(&[&everywhere[..], options].concat(), script);
+    let behind_a_proxy = ["--trust-forwarded-for", "1"];
+    for (places, options, told) in [
+        (&everywhere[..], &["--stderr-to-client"][..], true),
+        (&everywhere, &[], false),
+        (&behind_a_proxy, &["--stderr-to-client"], true),
+        (&behind_a_proxy, &[], false),
+    ] {
+        let gateway = Program::script(&[places, options].concat(), script);
         let mut client = gateway.connect();
         client.accepted(INITIALIZE);
         let answer = client.data();

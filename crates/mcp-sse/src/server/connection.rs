@@ -392,12 +392,12 @@ impl Plain {
                 let transport = service.transport();
                 match (transport.check_post(request.parts, request.body_length), body) {
                     (Ok(checked), body) => {
-                        let (head, transport) = (checked.head.clone(), transport.clone());
+                        let (own, transport) = (checked.head.clone(), transport.clone());
                         let until = clock::after(clock::now(), transport.body_timeout());
-                        self.last =
-                            Some(Box::new(LastPost { head: request.known, checked, transport, valid }));
+                        let head = request.known.filter(|_| checked.is_final);
+                        self.last = Some(Box::new(LastPost { head, checked, transport, valid }));
                         let Some(body) = body else { return self.wait_for_body(request.length, until) };
-                        Next::Post(head, body)
+                        Next::Post(own, body)
                     }
                     (Err(rejection), Some(_)) => Next::Refused(rejection),
                     // The answer may come before the body, which is then read and dropped: hyper's.

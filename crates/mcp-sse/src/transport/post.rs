@@ -66,9 +66,12 @@ impl SseServerTransport {
         }
         let id = admission::session_id(parts.uri.query())?;
         let session = self.find_for_post(&admitted, id, &parts)?;
+        // Asked before they are added: what is decided meanwhile is there for the next message.
+        let is_final = session.bound.get().is_none_or(crate::BoundHeaders::are_decided);
         add_bound(&session, &mut parts);
         let session = Arc::downgrade(&session);
-        Ok(CheckedPost { _admitted: admitted, session, cost: head_bytes(&parts), head: Head::new(parts) })
+        let cost = head_bytes(&parts);
+        Ok(CheckedPost { _admitted: admitted, session, is_final, cost, head: Head::new(parts) })
     }
 
     /// Takes a message whose head was checked and whose body is there whole, if nothing has to be waited
@@ -127,6 +130,8 @@ pub(crate) struct CheckedPost {
     _admitted: Admitted,
     /// The registry forgets a session when it closes, and a closed session takes nothing.
     session: std::sync::Weak<Shared>,
+    /// Another message may have the same head: other requests will not change what is added to it.
+    pub(crate) is_final: bool,
     /// What the head counts in its session's queue.
     cost: usize,
     pub(crate) head: Head,

@@ -45,6 +45,30 @@ async fn serve(server: &Server) -> SocketAddr {
     serve_until(server).await.0
 }
 
+#[tokio::test]
+async fn who_a_client_is_reaches_messages_of_connections_that_have_not_said_it() {
+    let mut server = Server::new(builder());
+    server.connect = server.connect.bind_headers([http::HeaderName::from_static("x-user")]);
+    let address = serve(&server).await;
+    let events = server.open().await;
+    let mut raw = Raw::connect(address).await;
+    let message = notification("m");
+    raw.say(&raw_post(&events.uri, &message)).await;
+    raw.hear("Accepted").await;
+    let named = full(post(&events.uri).header("x-user", "alice"), message.clone());
+    server.send(named).await.assert_accepted();
+    for _ in 0..2 {
+        raw.say(&raw_post(&events.uri, &message)).await;
+        raw.hear("Accepted").await;
+    }
+    let mut session = server.session().await;
+    for expected in [None, Some("alice"), Some("alice"), Some("alice")] {
+        let incoming = soon(session.recv()).await.unwrap();
+        let user = incoming.parts().headers.get("x-user").map(|user| user.to_str().unwrap());
+        assert_eq!(user, expected);
+    }
+}
+
 /// A client that says exactly this.
 struct Raw(TcpStream);
 

@@ -107,7 +107,7 @@ impl Children {
             let _inside = runtime.enter();
             while let Some(Start { command, reply }) = starts.blocking_recv() {
                 let keeper = known.start(command);
-                // If nobody waits for it any more, it goes by the end of its socket.
+                // If nobody waits for it any more, the program is at its end, and with it the keeper.
                 let _ = reply.send(keeper);
             }
         })?;
@@ -186,23 +186,26 @@ impl Children {
         // The terminal's Ctrl-C is for us.
         prepared.process_group(0);
         let ends = process::connect(&mut prepared).map_err(|error| cannot(&error))?;
-        let (reply, started) = oneshot::channel();
-        let sent = self.0.starter.send(Start { command: prepared, reply }).await;
-        let keeper = match sent {
-            Ok(()) => started.await.map_err(|error| cannot(&error))?,
-            Err(error) => return Err(cannot(&error)),
+        let label = command.label();
+        let all = Arc::clone(&self.0);
+        // In a task, which goes on if nobody waits for it any more: a child that was begun keeps its place and its
+        // user until it is gone.
+        let starting = async move {
+            let (reply, started) = oneshot::channel();
+            let gone = |_| std::io::Error::other("nobody starts programs any more");
+            all.starter.send(Start { command: prepared, reply }).await.map_err(|_| gone(()))?;
+            let keeper = started.await.map_err(|_| gone(()))??;
+            Process::new(keeper, ends, &label, all, place, lease, deadline).await
         };
-        let keeper = keeper.map_err(|error| {
+        let starting = tracing::Instrument::instrument(starting, tracing::Span::current());
+        let started = self.0.ending.spawn(starting).await.map_err(|error| cannot(&error))?;
+        let (process, pipes) = started.map_err(|error| {
             // Of a working directory that is not there it says no more than "not found".
             match command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
                 Some(cwd) => cannot(&format_args!("the working directory {cwd:?} is not there")),
                 None => cannot(&error),
             }
         })?;
-        let label = command.label();
-        let all = Arc::clone(&self.0);
-        let process = Process::new(keeper, ends, &label, all, place, lease, deadline).await;
-        let (process, pipes) = process.map_err(|error| cannot(&error))?;
         let process::Pipes { stdin, stdout, stderr } = pipes;
         let tail = Tail::default();
         let reading = tokio::spawn({

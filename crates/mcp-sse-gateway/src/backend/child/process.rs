@@ -99,15 +99,13 @@ impl Process {
             exit: None,
             over: false,
         };
-        // If nobody waits for it any more, it ends by the end of its socket.
         let said = timeout_at(deadline, keeper.hear()).await;
-        let pid = match said {
-            Ok(Some(Said::Started(pid))) => pid,
+        let (pid, late) = match said {
+            Ok(Some(Said::Started(pid))) => (pid, false),
             Ok(Some(Said::Failed(why))) => return Err(io::Error::other(why)),
             Ok(_) => return Err(io::Error::other("its keeper ended")),
-            Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(_) => (0, true),
         };
-        tracing::info!(pid, command = name, "server started");
         let bounds = all.bounds;
         let state = State {
             keeper,
@@ -119,6 +117,12 @@ impl Process {
             span: tracing::Span::current(),
             runtime: tokio::runtime::Handle::current(),
         };
+        if late {
+            // It may come yet, and keeps its place until it is gone.
+            drop(Self { state: Some(state), status: None, bounds });
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        tracing::info!(pid, command = name, "server started");
         Ok((Self { state: Some(state), status: None, bounds }, Pipes { stdin, stdout, stderr }))
     }
 

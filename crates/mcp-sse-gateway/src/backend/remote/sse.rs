@@ -139,8 +139,8 @@ enum Broken {
 
 /// A server must not send its clients elsewhere.
 fn endpoint(stream: &Url, said: &str) -> Result<Url, String> {
-    let url =
-        stream.join(said.trim()).map_err(|error| format!("the endpoint {said:?} is no URI: {error}"))?;
+    // Not what it said: that may be long, and hold the session's id.
+    let url = stream.join(said.trim()).map_err(|error| format!("its endpoint is no URI: {error}"))?;
     if url.origin() == stream.origin() {
         Ok(url)
     } else {
@@ -369,5 +369,7 @@ mod tests {
         {
             assert!(at(elsewhere).unwrap_err().contains("another origin"), "{elsewhere}");
         }
+        let wrong = at(&format!("http://[/?session_id=secret{}", "x".repeat(10_000))).unwrap_err();
+        assert!(wrong.len() < 100 && !wrong.contains("secret"), "{wrong}");
     }
 }

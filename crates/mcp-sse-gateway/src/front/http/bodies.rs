@@ -49,7 +49,7 @@ pub(crate) struct Bodies {
     held: AtomicUsize,
     /// What requests without a session hold of that.
     opening: Arc<AtomicUsize>,
-    parsing: Semaphore,
+    parsing: Arc<Semaphore>,
 }
 
 /// Why there is no message.
@@ -93,7 +93,7 @@ impl Bodies {
             all_bytes: ALL_BYTES.max(body_bytes.saturating_add(SHARE)),
             held: AtomicUsize::new(0),
             opening: Arc::default(),
-            parsing: Semaphore::new(1),
+            parsing: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -170,18 +170,21 @@ impl Bodies {
             }
         };
         timeout(self.timeout, reading).await.map_err(|_| Refusal::TooLate(self.timeout))??;
+        let is_large = held.bytes + FREE_BYTES > LARGE_BYTES;
         let parse = move || {
             let message = Message::parse(json).map_err(|error| Refusal::NoMessage(chain(&error)))?;
             let envelope = slim(&message);
-            Ok((message, envelope))
+            Ok((message, envelope, held))
         };
-        let (message, envelope) = if held.bytes + FREE_BYTES > LARGE_BYTES {
-            let _turn = self.parsing.acquire().await.map_err(|_| Refusal::Busy)?;
-            spawn_blocking(parse).await.map_err(|_| Refusal::Busy)??
+        if is_large {
+            let turn = Arc::clone(&self.parsing).acquire_owned().await.map_err(|_| Refusal::Busy)?;
+            // It goes on when its client has hung up, and has its turn and its memory until it is done.
+            // It goes on when its client has hung up: so it has its turn until it is done, and its memory is free.
+            let (parsed, _turn) = spawn_blocking(move || (parse(), turn)).await.map_err(|_| Refusal::Busy)?;
+            parsed
         } else {
-            parse()?
-        };
-        Ok((message, envelope, held))
+            parse()
+        }
     }
 }
 
@@ -341,6 +344,33 @@ mod tests {
         assert!(matches!(refused, Refusal::Busy) && kept.len() == 4, "{refused:?} {}", kept.len());
         assert!(bodies.read(Full::new(Bytes::from(note(100))), Some(greedy)).await.is_ok());
         assert!(bodies.read(large(), Some(other)).await.is_ok());
+    }
+
+    #[test]
+    fn a_message_whose_client_has_hung_up_keeps_its_turn_and_its_memory_until_it_is_parsed() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (go_on, wait) = std::sync::mpsc::channel::<()>();
+            let other = spawn_blocking(move || wait.recv().is_ok());
+            let bodies = bodies();
+            let body = Full::new(Bytes::from(note(1_000_000)));
+            let mut reading = Box::pin(bodies.read(body, Some(Share::default())));
+            while bodies.parsing.available_permits() > 0 {
+                let polled = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
+                assert!(polled);
+            }
+            drop(reading);
+            assert_eq!(bodies.parsing.available_permits(), 0);
+            assert!(bodies.held.load(Ordering::Acquire) > 0);
+            drop(go_on);
+            other.await.unwrap();
+            drop(bodies.parsing.acquire().await.unwrap());
+            assert_eq!(bodies.held.load(Ordering::Acquire), 0);
+        });
     }
 
     #[tokio::test]

@@ -15,6 +15,9 @@ const SOCKET: i64 = 198;
 /// It could make sockets without the system call for that.
 const IO_URING_SETUP: i64 = 425;
 
+/// Each system call has a second number on x86-64, for programs with short pointers (where the kernel has that).
+const X32: i64 = 0x4000_0000;
+
 const EACCES: u32 = 13;
 
 const UNIX: u64 = 1;
@@ -69,7 +72,11 @@ fn filter(may_connect: bool) -> Result<BpfProgram, Error> {
             refused.push(SeccompRule::new(vec![is(0, family)?, kind(other)?])?);
         }
     }
-    let calls = BTreeMap::from([(SOCKET, refused), (IO_URING_SETUP, Vec::new())]);
+    let mut calls = BTreeMap::from([(SOCKET, refused), (IO_URING_SETUP, Vec::new())]);
+    if cfg!(target_arch = "x86_64") {
+        let again: Vec<_> = calls.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
+        calls.extend(again);
+    }
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = SeccompFilter::new(calls, SeccompAction::Allow, SeccompAction::Errno(EACCES), arch)?;
     Ok(filter.try_into()?)
