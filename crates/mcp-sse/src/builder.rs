@@ -28,8 +28,8 @@ use crate::{
 /// A message that is larger than a bound passes alone and takes its own size instead: at most 4 MiB from the
 /// client, 16 MiB from the app; so the sum can become 40.25 MiB. An app that waits for each message that it
 /// sends has one in the backlog, not 16 MiB of them. Not in these figures: what the app keeps otherwise, for one
-/// a request that it still works on though its client has cancelled it (there are fewer than 512 of those in a
-/// session, of any size).
+/// the requests that it still works on though their client has cancelled them, which have a bound like that of
+/// the requests in flight.
 ///
 /// ```
 /// use std::time::Duration;
@@ -347,8 +347,8 @@ impl Builder {
     /// larger request passes when no other is in flight.
     ///
     /// A request that its client cancels is in flight no longer, though the app may still work on it. As many
-    /// of those as of requests in flight, at least 16, are let be; with more, further requests get 503. One
-    /// counts until its handler ends (feature `rmcp`) or the app answers it, without rmcp at most for 30 s.
+    /// of those as of requests in flight, at least 16, are let be, and as many bytes of them; with more,
+    /// further requests get 503. One counts until its handler ends (feature `rmcp`) or the app answers it, without rmcp at most for 30 s.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;

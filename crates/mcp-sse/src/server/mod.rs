@@ -63,7 +63,7 @@ use crate::{
 
 /// Over the stall timeout's default, so that the session ends first.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(35);
-const MAX_CONNECTIONS: usize = 20_000;
+const MAX_CONNECTIONS: usize = 16_384;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection on which no request was answered for this long (twice that at most) is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -79,7 +79,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 ///
 /// | setting | default | |
 /// |---|---|---|
-/// | [`max_connections`](Self::max_connections) | 20,000 | over it, clients wait in the kernel's queue |
+/// | [`max_connections`](Self::max_connections) | 16,384 | over it, clients wait in the kernel's queue |
 /// | [`max_connections_per_address`](Self::max_connections_per_address) | 4,096 | over it, a connection is closed at once |
 /// | [`header_timeout`](Self::header_timeout) | 30 s | a request's head that is not there whole by then ends the connection |
 /// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off |
@@ -363,7 +363,7 @@ impl<F, L> Server<F, L> {
         Server { routes, fallback, layers, layered, settings }
     }
 
-    /// Bound on open connections, 1 to 2^29 - 1 (what is outside is taken as the nearest); default 20,000.
+    /// Bound on open connections, 1 to 2^29 - 1 (what is outside is taken as the nearest); default 16,384.
     /// Over it, clients wait in the kernel's queue, and the log says so.
     ///
     /// ```
@@ -407,7 +407,7 @@ impl<F, L> Server<F, L> {
     /// no such bound.
     ///
     /// The default lets 200 people behind one address have twenty connections each, and no address take more
-    /// than a fifth of them all. With [`trust_forwarded_for`](Self::trust_forwarded_for) it is off, since all
+    /// than a fourth of them all. With [`trust_forwarded_for`](Self::trust_forwarded_for) it is off, since all
     /// connections are the proxy's; sessions still count to their clients.
     ///
     /// ```

@@ -24,6 +24,8 @@ pub(super) struct Cancelled(VecDeque<Entry>);
 #[derive(Debug)]
 struct Entry {
     id: RequestId,
+    /// What it counted among the requests in flight.
+    cost: usize,
     since: Instant,
     working: Option<Working>,
 }
@@ -40,8 +42,8 @@ impl Entry {
 impl Cancelled {
     /// A request was cancelled. At the bound no further request is taken, so none can be cancelled then but
     /// those that are in flight: there are never more than both bounds together.
-    pub(super) fn add(&mut self, id: RequestId, working: Option<Working>, now: Instant) {
-        let entry = Entry { id, since: now, working };
+    pub(super) fn add(&mut self, id: RequestId, cost: usize, working: Option<Working>, now: Instant) {
+        let entry = Entry { id, cost, since: now, working };
         if entry.counts(now) {
             self.0.push_back(entry);
         }
@@ -62,12 +64,18 @@ impl Cancelled {
         }
     }
 
-    /// Whether as many as this count now.
-    pub(super) fn are(&mut self, max: usize, now: Instant) -> bool {
-        if self.0.len() >= max {
+    /// Whether as many as this count now, or several that are larger than this together.
+    pub(super) fn are(&mut self, max: usize, max_bytes: usize, now: Instant) -> bool {
+        if self.reach(max, max_bytes) {
             self.0.retain(|entry| entry.counts(now));
         }
-        self.0.len() >= max
+        self.reach(max, max_bytes)
+    }
+
+    fn reach(&self, max: usize, max_bytes: usize) -> bool {
+        // One alone may have any size, as among the requests in flight.
+        let bytes = || self.0.iter().map(|entry| entry.cost).fold(0, usize::saturating_add);
+        self.0.len() >= max || (self.0.len() > 1 && bytes() > max_bytes)
     }
 
     pub(super) fn clear(&mut self) {

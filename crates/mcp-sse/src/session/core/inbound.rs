@@ -104,8 +104,8 @@ impl Core {
         }
         // Each request in flight may put one error over the bound of the backlog; with new requests all the
         // time, errors that nobody reads would pile up. And each may be cancelled while the app goes on.
-        let cancelled = self.limits.cancelled_requests;
-        if ticket.is_none() && (self.backlog.is_full() || self.cancelled.are(cancelled, now)) {
+        let (cancelled, bytes) = (self.limits.cancelled_requests, self.limits.in_flight_bytes);
+        if ticket.is_none() && (self.backlog.is_full() || self.cancelled.are(cancelled, bytes, now)) {
             return Poll::Ready(Err(Refusal::Busy));
         }
         let polled = poll_gate(
@@ -188,9 +188,9 @@ impl Core {
 
     /// The client does not want the answer to this request any more.
     fn cancel(&mut self, id: &RequestId, now: Instant) {
-        let Some(working) = self.in_flight.get_mut(id).map(|request| request.working.take()) else { return };
+        let Some(request) = self.in_flight.get_mut(id) else { return };
         // Before it leaves: that may be the end of a session that drains.
-        self.cancelled.add(id.clone(), working, now);
+        self.cancelled.add(id.clone(), request.cost, request.working.take(), now);
         self.leaves_flight(id, now);
     }
 

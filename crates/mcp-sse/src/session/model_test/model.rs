@@ -143,6 +143,7 @@ pub(super) struct Attached {
 #[derive(Clone, Copy, Debug)]
 struct Cancelled {
     id: i64,
+    cost: usize,
     since: Instant,
     /// The work on it that the app still does, if it says.
     work: Option<Key>,
@@ -281,8 +282,10 @@ impl Model {
             return Step::Fails(refusal);
         }
         let Kind::Request(id) = kind else { return Step::Goes };
-        let cancelled = self.cancelled.iter().filter(|cancelled| self.counts(cancelled, now)).count();
-        let over = cancelled >= self.limits.cancelled_requests
+        let cancelled: Vec<_> = self.cancelled.iter().filter(|old| self.counts(old, now)).collect();
+        let bytes = cancelled.iter().map(|old| old.cost).sum::<usize>();
+        let over = cancelled.len() >= self.limits.cancelled_requests
+            || (cancelled.len() > 1 && bytes > self.limits.in_flight_bytes)
             || self.backlog.len() >= self.limits.backlog_messages
             || self.backlog_bytes() >= self.limits.backlog_bytes;
         if over && !self.in_flight_gate.is_queued(key) {
@@ -314,7 +317,8 @@ impl Model {
             && self.in_flight.contains_key(id)
         {
             self.counts.entry(*id).or_default().cancelled += 1;
-            let cancelled = Cancelled { id: *id, since: now, work: self.in_flight[id].1 };
+            let (cost, work) = self.in_flight[id];
+            let cancelled = Cancelled { id: *id, cost, since: now, work };
             if self.counts(&cancelled, now) {
                 self.cancelled.push(cancelled);
             }
