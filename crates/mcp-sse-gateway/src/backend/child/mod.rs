@@ -13,6 +13,7 @@ pub(crate) mod launch;
 pub(crate) mod lines;
 mod process;
 mod stderr;
+mod strays;
 mod turns;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -32,8 +33,9 @@ pub(crate) use self::command::Command;
 use self::{
     isolation::Apart,
     lines::{End, Lines, Read},
-    process::{Process, Strays},
+    process::Process,
     stderr::Tail,
+    strays::Strays,
     turns::{NoTurn, Turns},
 };
 use super::{Failure, Sink, Source};
@@ -116,7 +118,7 @@ impl Children {
             turns: Turns::new(Arc::clone(&places), bounds.starts_per_second, bounds.start_timeout),
             places,
             starter,
-            apart: Apart::new(bounds.users),
+            apart: Apart::new(bounds.users, Arc::clone(&strays)),
             strays,
             ending: TaskTracker::new(),
             hurry: CancellationToken::new(),
@@ -185,22 +187,27 @@ impl Children {
         // The terminal's Ctrl-C is for us.
         prepared.process_group(0);
         let ends = process::connect(&mut prepared).map_err(|error| cannot(&error))?;
-        let (reply, started) = oneshot::channel();
-        let sent = self.0.starter.send(Start { command: prepared, reply }).await;
-        let keeper = match sent {
-            Ok(()) => started.await.map_err(|error| cannot(&error))?,
-            Err(error) => return Err(cannot(&error)),
+        let (label, cwd, all) = (command.label(), command.cwd.clone(), Arc::clone(&self.0));
+        // Whoever waits for it may go at any time. What the child has of us stays taken until it is gone.
+        let starting = async move {
+            let (reply, started) = oneshot::channel();
+            let sent = all.starter.send(Start { command: prepared, reply }).await;
+            let keeper = match sent {
+                Ok(()) => started.await.map_err(|error| error.to_string())?,
+                Err(error) => return Err(error.to_string()),
+            };
+            let keeper = keeper.map_err(|error| {
+                // Of a working directory that is not there it says no more than "not found".
+                match cwd.filter(|cwd| !cwd.is_dir()) {
+                    Some(cwd) => format!("the working directory {cwd:?} is not there"),
+                    None => error.to_string(),
+                }
+            })?;
+            let process = Process::new(keeper, ends, &label, Arc::clone(&all), place, lease, deadline).await;
+            process.map_err(|error| error.to_string())
         };
-        let keeper = keeper.map_err(|error| {
-            // Of a working directory that is not there it says no more than "not found".
-            match command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
-                Some(cwd) => cannot(&format_args!("the working directory {cwd:?} is not there")),
-                None => cannot(&error),
-            }
-        })?;
-        let label = command.label();
-        let all = Arc::clone(&self.0);
-        let process = Process::new(keeper, ends, &label, all, place, lease, deadline).await;
+        let starting = tracing::Instrument::instrument(starting, tracing::Span::current());
+        let process = self.0.ending.spawn(starting).await.unwrap_or_else(|error| Err(error.to_string()));
         let (process, pipes) = process.map_err(|error| cannot(&error))?;
         let process::Pipes { stdin, stdout, stderr } = pipes;
         let tail = Tail::default();
