@@ -3,9 +3,12 @@
 
 #![cfg(target_os = "linux")]
 
-use std::fs;
+use std::{fs, process::Command};
 
-use crate::help::{Folder, INITIALIZE, PROGRAM, Program, Witness, count, pids, signal_to, until};
+use crate::{
+    attacker::has_landlock,
+    help::{Folder, INITIALIZE, PROGRAM, Program, Witness, count, pids, signal_to, until},
+};
 
 /// Starts a process that does all to stay: its parent ends, it has its own session, none of the pipes, an
 /// empty environment, and it ignores signals.
@@ -138,6 +141,25 @@ fn a_keeper_that_is_killed_is_noticed_at_once_and_nobody_is_left() {
     let other = gateway.connect();
     other.accepted(INITIALIZE);
     gateway.log.until("a second server", |log| pids(log).len() == 2);
+}
+
+#[test]
+fn keepers_that_are_killed_together_leave_no_temporary_folder() {
+    if !has_landlock(3, "folders of sessions whose keepers are killed") {
+        return;
+    }
+    const SESSIONS: usize = 16;
+    let gateway = Program::script(&["--sandbox"], "while read -r x; do :; done");
+    let clients: Vec<_> = (0..SESSIONS).map(|_| gateway.connect()).collect();
+    clients.iter().for_each(|client| client.accepted(INITIALIZE));
+    let started = gateway.log.until("all of them", |log| pids(log).len() == SESSIONS);
+    let keepers: Vec<String> = pids(&started).into_iter().map(|pid| keeper_of(pid).to_string()).collect();
+    assert!(Command::new("kill").arg("-KILL").args(&keepers).status().unwrap().success());
+    gateway.log.until("their ends", |log| count(log, "the keeper of a server was killed") == SESSIONS);
+    gateway.signal("-TERM");
+    let (success, log) = gateway.end();
+    // What clears the folders away is our own, and nobody whom a keeper left.
+    assert!(success && !log.contains("the temporary folder of a session stays"), "{log}");
 }
 
 /// As `pkill -9 -f mcp-sse` does.

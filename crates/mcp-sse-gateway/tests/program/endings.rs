@@ -105,6 +105,22 @@ fn a_session_that_ends_takes_the_whole_process_group_along() {
 }
 
 #[test]
+fn servers_whose_clients_hang_up_while_they_start_are_ended_and_waited_for() {
+    let folder = Folder::new();
+    let (pipe, witness) = Witness::new(&folder, "alive");
+    let gateway = Program::script(&["--resume-window", "0s"], &format!("exec 9>{pipe}; echo up >&9; cat"));
+    for _ in 0..40 {
+        gateway.connect().accepted(INITIALIZE);
+    }
+    gateway.signal("-TERM");
+    let (success, log) = gateway.end();
+    assert!(success, "{log}");
+    let up = count(&witness.rest(), "up");
+    // Each is in the log with its start and its end.
+    assert_eq!((count(&log, "server started"), count(&log, "server ended")), (up, up), "{log}");
+}
+
+#[test]
 fn what_a_child_left_running_goes_with_it() {
     let folder = Folder::new();
     let (pipe, witness) = Witness::new(&folder, "alive");

@@ -478,6 +478,12 @@ impl Witness {
         assert_eq!(self.said.all().trim_end(), said);
     }
 
+    /// Waits until all of them are gone; what they said.
+    pub(crate) fn rest(self) -> String {
+        drop(self.own);
+        self.said.all()
+    }
+
     pub(crate) fn until_says(&self, text: &str) {
         self.said.until_says(text);
     }

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::help::{Folder, INITIALIZE, PATIENCE, PING, Program, until};
+use crate::help::{Folder, INITIALIZE, PATIENCE, PING, Program, echo, until};
 
 const MCP: &str =
     "POST /mcp HTTP/1.1\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json";
@@ -164,4 +164,27 @@ fn a_message_reaches_its_server_as_it_was_posted() {
     lines.sort_unstable();
     expected.sort_unstable();
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn large_calls_at_once_wait_for_their_server_and_are_all_answered() {
+    const CALLS: u32 = 24;
+    let gateway = Program::gateway(&[]);
+    let session = open(&gateway);
+    let text = "x".repeat(200_000);
+    let call = |id| {
+        let (gateway, session, text) = (&gateway, &session, &text);
+        move || {
+            let head = format!("{MCP}\r\n{session}");
+            gateway.request(&head, &echo(id, text))
+        }
+    };
+    let answers: Vec<String> = thread::scope(|scope| {
+        let calls: Vec<_> = (0..CALLS).map(|id| scope.spawn(call(id))).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    for answer in answers {
+        let end = &answer[answer.len().saturating_sub(300)..];
+        assert!(answer.contains("HTTP/1.1 200") && answer.len() > text.len(), "{end}");
+    }
 }

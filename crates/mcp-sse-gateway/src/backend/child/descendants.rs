@@ -72,16 +72,6 @@ pub(super) fn terminate_outside(group: Option<Pid>) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn terminate_outside(_: Option<Pid>) {}
 
-/// Whether it is a step of this program that is a process of its own, by the word that it begins with.
-pub(super) fn is_step_of_ours(pid: Pid) -> bool {
-    let folder = std::path::PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-    let ours = std::fs::read_link("/proc/self/exe").ok();
-    let line = std::fs::read(folder.join("cmdline")).unwrap_or_default();
-    ours.is_some()
-        && std::fs::read_link(folder.join("exe")).ok() == ours
-        && line.split(|byte| *byte == 0).nth(1).is_some_and(|word| word.starts_with(b"__"))
-}
-
 #[cfg(target_os = "linux")]
 fn children_of(parent: Pid) -> Vec<Pid> {
     let tasks = format!("/proc/{}/task", parent.as_raw_nonzero());

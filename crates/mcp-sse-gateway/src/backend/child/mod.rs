@@ -12,6 +12,7 @@ pub(crate) mod keeper;
 pub(crate) mod launch;
 mod process;
 mod stderr;
+mod strays;
 mod turns;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -30,8 +31,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use self::command::Command;
 use self::{
     isolation::Apart,
-    process::{Process, Strays},
+    process::Process,
     stderr::Tail,
+    strays::Strays,
     turns::{NoTurn, Turns},
 };
 use super::{Failure, Sink, Source};
@@ -117,7 +119,7 @@ impl Children {
             turns: Turns::new(Arc::clone(&places), bounds.starts_per_second, bounds.start_timeout),
             places,
             starter,
-            apart: Apart::new(bounds.users),
+            apart: Apart::new(bounds.users, Arc::clone(&strays)),
             strays,
             ending: TaskTracker::new(),
             hurry: CancellationToken::new(),
@@ -186,26 +188,28 @@ impl Children {
         // The terminal's Ctrl-C is for us.
         prepared.process_group(0);
         let ends = process::connect(&mut prepared).map_err(|error| cannot(&error))?;
-        let label = command.label();
-        let all = Arc::clone(&self.0);
-        // In a task, which goes on if nobody waits for it any more: a child that was begun keeps its place and its
-        // user until it is gone.
+        let (label, cwd, all) = (command.label(), command.cwd.clone(), Arc::clone(&self.0));
+        // Whoever waits for it may go at any time. What the child has of us stays taken until it is gone.
         let starting = async move {
             let (reply, started) = oneshot::channel();
-            let gone = |_| std::io::Error::other("nobody starts programs any more");
-            all.starter.send(Start { command: prepared, reply }).await.map_err(|_| gone(()))?;
-            let keeper = started.await.map_err(|_| gone(()))??;
-            Process::new(keeper, ends, &label, all, place, lease, deadline).await
+            let sent = all.starter.send(Start { command: prepared, reply }).await;
+            let keeper = match sent {
+                Ok(()) => started.await.map_err(|error| error.to_string())?,
+                Err(error) => return Err(error.to_string()),
+            };
+            let keeper = keeper.map_err(|error| {
+                // Of a working directory that is not there it says no more than "not found".
+                match cwd.filter(|cwd| !cwd.is_dir()) {
+                    Some(cwd) => format!("the working directory {cwd:?} is not there"),
+                    None => error.to_string(),
+                }
+            })?;
+            let process = Process::new(keeper, ends, &label, Arc::clone(&all), place, lease, deadline).await;
+            process.map_err(|error| error.to_string())
         };
         let starting = tracing::Instrument::instrument(starting, tracing::Span::current());
-        let started = self.0.ending.spawn(starting).await.map_err(|error| cannot(&error))?;
-        let (process, pipes) = started.map_err(|error| {
-            // Of a working directory that is not there it says no more than "not found".
-            match command.cwd.as_ref().filter(|cwd| !cwd.is_dir()) {
-                Some(cwd) => cannot(&format_args!("the working directory {cwd:?} is not there")),
-                None => cannot(&error),
-            }
-        })?;
+        let process = self.0.ending.spawn(starting).await.unwrap_or_else(|error| Err(error.to_string()));
+        let (process, pipes) = process.map_err(|error| cannot(&error))?;
         let process::Pipes { stdin, stdout, stderr } = pipes;
         let tail = Tail::default();
         let reading = tokio::spawn({

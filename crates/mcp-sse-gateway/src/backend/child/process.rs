@@ -1,18 +1,16 @@
 //! A child from its start until nobody is left of it: its keeper, seen from us.
 
 use std::{
-    collections::HashSet,
     io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::{net, process::ExitStatusExt as _},
     },
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use rustix::process::Pid;
 use tokio::{
     io::AsyncReadExt as _,
     net::UnixStream,
@@ -23,7 +21,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    Bounds, Inner, Stderr, descendants,
+    Bounds, Inner, Stderr,
     isolation::Lease,
     keeper::{self, Order, Said},
 };
@@ -44,7 +42,6 @@ pub(super) struct Process {
 
 struct State {
     keeper: Keeper,
-    pid: i32,
     started: Instant,
     all: Arc<Inner>,
     /// Until the child is gone.
@@ -91,25 +88,20 @@ impl Process {
         let (Some(stdout), Some(stderr)) = (keeper.stdout.take(), keeper.stderr.take()) else {
             return Err(io::Error::other("it has no pipes"));
         };
-        let mut keeper = Keeper {
+        let keeper = Keeper {
             pid: keeper.id(),
             process: keeper,
             control: UnixStream::from_std(ends.control)?,
             heard: Vec::new(),
+            name: name.to_owned(),
+            program: None,
+            failed: None,
             exit: None,
             over: false,
-        };
-        let said = timeout_at(deadline, keeper.hear()).await;
-        let (pid, late) = match said {
-            Ok(Some(Said::Started(pid))) => (pid, false),
-            Ok(Some(Said::Failed(why))) => return Err(io::Error::other(why)),
-            Ok(_) => return Err(io::Error::other("its keeper ended")),
-            Err(_) => (0, true),
         };
         let bounds = all.bounds;
         let state = State {
             keeper,
-            pid,
             started: clock::now(),
             all,
             _place: place,
@@ -117,13 +109,11 @@ impl Process {
             span: tracing::Span::current(),
             runtime: tokio::runtime::Handle::current(),
         };
-        if late {
-            // It may come yet, and keeps its place until it is gone.
-            drop(Self { state: Some(state), status: None, bounds });
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        tracing::info!(pid, command = name, "server started");
-        Ok((Self { state: Some(state), status: None, bounds }, Pipes { stdin, stdout, stderr }))
+        // From here on it is ended, whatever happens: a program may be there before it is told of.
+        let mut this = Self { state: Some(state), status: None, bounds };
+        let Some(state) = &mut this.state else { return Err(io::ErrorKind::NotFound.into()) };
+        timeout_at(deadline, state.keeper.started()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        Ok((this, Pipes { stdin, stdout, stderr }))
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -205,19 +195,16 @@ impl State {
         };
         let gone = timeout(KILL_PATIENCE, keeper.gone()).await.is_ok();
         let status = keeper.exit.map_or_else(|| "unknown".to_owned(), |status| status.to_string());
-        tracing::info!(
-            pid = self.pid,
-            %status,
-            forced,
-            seconds = self.started.elapsed().as_secs_f64(),
-            "server ended"
-        );
+        if let Some(pid) = self.keeper.program {
+            let seconds = self.started.elapsed().as_secs_f64();
+            tracing::info!(pid, %status, forced, seconds, "server ended");
+        }
         if !gone {
             tracing::warn!(
                 keeper = self.keeper.pid,
                 "processes that this server started cannot be killed; its keeper waits for them"
             );
-        } else if self.keeper.died() {
+        } else if self.keeper.failed.is_none() && self.keeper.died() {
             tracing::warn!(
                 keeper = self.keeper.pid,
                 "the keeper of a server was killed; the processes that it left are ended"
@@ -237,6 +224,12 @@ struct Keeper {
     pid: Option<u32>,
     control: UnixStream,
     heard: Vec<u8>,
+    /// What the program is called.
+    name: String,
+    /// The program, once it was told of.
+    program: Option<i32>,
+    /// Why there is none.
+    failed: Option<String>,
     /// What became of the program.
     exit: Option<ExitStatus>,
     /// It has ended.
@@ -249,12 +242,30 @@ impl Keeper {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.heard) {
                 let line: Vec<u8> = self.heard.drain(..=end).collect();
-                return Said::parse(&String::from_utf8_lossy(&line));
+                let said = Said::parse(&String::from_utf8_lossy(&line));
+                match &said {
+                    Some(Said::Started(pid)) => {
+                        tracing::info!(pid, command = self.name, "server started");
+                        self.program = Some(*pid);
+                    }
+                    Some(Said::Failed(why)) => self.failed = Some(why.clone()),
+                    Some(Said::Exited(_)) | None => {}
+                }
+                return said;
             }
             if self.heard.len() > LINE_BYTES || self.control.read_buf(&mut self.heard).await.unwrap_or(0) == 0
             {
                 return None;
             }
+        }
+    }
+
+    /// Resolves when the program is there. Cancel safe.
+    async fn started(&mut self) -> io::Result<()> {
+        match self.hear().await {
+            Some(Said::Started(_)) => Ok(()),
+            Some(Said::Failed(why)) => Err(io::Error::other(why)),
+            Some(Said::Exited(_)) | None => Err(io::Error::other("its keeper ended")),
         }
     }
 
@@ -298,75 +309,5 @@ impl Keeper {
     fn order(&self, order: Order) {
         // One byte always finds room, unless the keeper is gone.
         let _ = self.control.try_write(&[order.byte()]);
-    }
-}
-
-/// Who is left of keepers that were killed: what they kept becomes our child.
-#[derive(Debug, Default)]
-pub(super) struct Strays {
-    /// Our own children. Locked while one is started.
-    own: Mutex<HashSet<Pid>>,
-}
-
-/// From here on it is looked who of our own is gone.
-const MANY: usize = 1024;
-/// Between two looks at strays.
-const LOOK: Duration = Duration::from_millis(5);
-
-impl Strays {
-    /// Begins to take them in.
-    pub(super) fn take_in() -> Self {
-        #[cfg(target_os = "linux")]
-        if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-            tracing::debug!(%error, "not told of orphans");
-        }
-        // Whoever started us by `exec` may have had children.
-        Self { own: Mutex::new(descendants::own_children().into_iter().collect()) }
-    }
-
-    fn own(&self) -> MutexGuard<'_, HashSet<Pid>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts a child of our own. To be called by one thread only, while it is the only one that starts any.
-    pub(super) fn start(&self, mut command: tokio::process::Command) -> io::Result<Child> {
-        let mut own = self.own();
-        if own.len() >= MANY {
-            // Those whose start was given up are not forgotten otherwise.
-            let children: HashSet<Pid> = descendants::own_children().into_iter().collect();
-            own.retain(|pid| children.contains(pid));
-        }
-        let child = command.spawn()?;
-        own.extend(child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?)));
-        Ok(child)
-    }
-
-    fn forget(&self, pid: u32) {
-        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            self.own().remove(&pid);
-        }
-    }
-
-    /// Kills them, and waits until nobody is left.
-    async fn end(&self) {
-        let end = async {
-            while self.kill() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        if timeout(KILL_PATIENCE, end).await.is_err() {
-            tracing::warn!("processes that a server started cannot be killed");
-        }
-    }
-
-    /// Whether there was any.
-    fn kill(&self) -> bool {
-        let own = self.own();
-        let strays =
-            descendants::kill_children(|pid| own.contains(&pid) || descendants::is_step_of_ours(pid));
-        for stray in &strays {
-            let _ = rustix::process::waitpid(Some(*stray), rustix::process::WaitOptions::NOHANG);
-        }
-        !strays.is_empty()
     }
 }

@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
@@ -22,9 +22,13 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use mcp_sse::Message;
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 
-use super::Answer;
+use super::{Answer, room::Room};
 use crate::message::slim::slim;
 
 /// Bytes of all bodies together, unless one alone may have more.
@@ -59,13 +63,18 @@ pub(super) enum Refusal {
     TooLargeToOpen,
     TooLate(Duration),
     Busy,
+    Waiting,
     Unreadable,
     NoMessage(String),
 }
 
 /// A message that has come, and the memory that it takes.
 #[derive(Debug, Default)]
-pub(super) struct Posted(OnceLock<(Message, Held)>);
+pub(super) struct Posted {
+    message: OnceLock<(Message, Held)>,
+    /// What it is to have while it waits for its session's server.
+    room: Mutex<Option<OwnedSemaphorePermit>>,
+}
 
 /// Whose bodies are read: a session's share of all bytes.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +90,11 @@ struct Held {
 
 impl Posted {
     pub(super) fn message(&self) -> Option<&Message> {
-        self.0.get().map(|(message, _)| message)
+        self.message.get().map(|(message, _)| message)
+    }
+
+    pub(super) fn take_room(&self) -> Option<OwnedSemaphorePermit> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -98,11 +111,12 @@ impl Bodies {
     }
 
     /// The body for rmcp, which is read when rmcp asks for it: not before it has looked at the head. `posted`
-    /// gets the message. `share` is that of the request's session.
+    /// gets the message. `session` are the share of the request's session, and the room that its message is to
+    /// have there.
     pub(super) fn lazy<B>(
         self: &Arc<Self>,
         body: B,
-        share: Option<Share>,
+        session: Option<(Share, Room)>,
         posted: Arc<Posted>,
     ) -> (Lazy, Arc<OnceLock<Refusal>>)
     where
@@ -111,9 +125,14 @@ impl Bodies {
     {
         let refused = Arc::new(OnceLock::new());
         let bodies = Arc::clone(self);
+        let (share, room) = session.unzip();
         let reading = Box::pin(async move {
             let (message, envelope, held) = bodies.read(body, share).await?;
-            let _ = posted.0.set((message, held));
+            if let Some(room) = room {
+                let room = room.take(message.as_bytes().len()).await.ok_or(Refusal::Waiting)?;
+                *posted.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+            }
+            let _ = posted.message.set((message, held));
             Ok(envelope)
         });
         (Lazy { reading: Some(reading), refused: Arc::clone(&refused) }, refused)
@@ -246,6 +265,10 @@ impl Refusal {
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many large messages are being read; try again later".to_owned(),
+            ),
+            Self::Waiting => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server does not take what was sent before; try again later".to_owned(),
             ),
             Self::Unreadable => (StatusCode::BAD_REQUEST, "the body could not be read".to_owned()),
             Self::NoMessage(why) => {

@@ -2,6 +2,7 @@
 //! run a handler, the messages go to a server of the user's instead.
 
 mod bodies;
+mod room;
 mod session;
 mod typed;
 mod usage;
@@ -94,8 +95,8 @@ impl Mcp {
         let posted = Arc::new(Posted::default());
         let in_hand = InHand { parts: parts.clone(), posted: Arc::clone(&posted), identity };
         parts.extensions.insert(Arc::clone(&posted));
-        let share = session.map(|session| session.share());
-        let (body, refused) = self.bodies.lazy(body, share, posted);
+        let session = session.map(|session| (session.share(), session.room()));
+        let (body, refused) = self.bodies.lazy(body, session, posted);
         let request = Request::from_parts(parts, body);
         let answer = REQUEST.scope(in_hand, self.service.handle(request)).await;
         match refused.get() {
@@ -333,12 +334,9 @@ impl SessionManager for Sessions {
         if matches!(message, ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_)) {
             // rmcp would only hand it on, and without its head.
             let session = self.usages.find(id).ok_or(SessionError::SessionServiceTerminated)?;
-            let posted = REQUEST.try_with(|request| {
-                let message = request.posted.message().cloned();
-                message.map(|message| (message, request.parts.clone()))
-            });
-            if let Ok(Some((message, parts))) = posted {
-                session.put(message, parts);
+            let posted = REQUEST.try_with(|request| (Arc::clone(&request.posted), request.parts.clone()));
+            if let Ok((posted, parts)) = posted {
+                session.put(&posted, parts);
             }
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -19,20 +19,19 @@ use rmcp::{
     transport::{Transport as _, streamable_http_server::session::local::SessionTransport},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Bounds, Figures, bodies::Posted, typed::typed};
+use super::{Bounds, Figures, bodies::Posted, room::Room, typed::typed};
 use crate::front::{Gone, Receive, Reply};
 
 /// Messages that a server may send before it has answered `initialize`.
 const EARLY_MESSAGES: usize = 64;
-/// Messages that wait for the server, beside requests in flight; and their bytes, unless one alone has more.
+/// Messages that wait for the server, beside requests in flight. Their bytes are bounded by [`Room`].
 const WAITING_MESSAGES: usize = 256;
-const WAITING_BYTES: usize = 1024 * 1024;
 /// Messages that are being handed to rmcp. The server's come one after the other; the others are refusals.
 const SENDS: usize = 64;
 /// The code that SDKs use for a connection that closed.
@@ -40,7 +39,7 @@ const CONNECTION_CLOSED: i32 = -32000;
 
 /// The client's messages.
 pub(crate) struct HttpReceiver {
-    queue: mpsc::Receiver<Incoming>,
+    queue: mpsc::Receiver<Waiting>,
     shared: Arc<Shared>,
 }
 
@@ -60,16 +59,28 @@ struct Outgoing {
 #[derive(Clone)]
 pub(super) struct Inlet {
     shared: Arc<Shared>,
-    queue: mpsc::Sender<Incoming>,
+    queue: mpsc::Sender<Waiting>,
+}
+
+/// A message that waits for the server, and the room that it takes.
+struct Waiting {
+    incoming: Incoming,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Inlet {
     /// Takes a response of the client.
-    pub(super) fn put(&self, message: Message, mut parts: Parts) {
+    pub(super) fn put(&self, posted: &Posted, mut parts: Parts) {
+        let Some(message) = posted.message().cloned() else { return };
         self.shared.bound.add_to(&mut parts.headers);
-        if self.shared.accept(message, parts, &self.queue).is_err() {
+        if self.shared.accept(message, parts, posted.take_room(), &self.queue).is_err() {
             self.shared.flooded();
         }
+    }
+
+    /// For the bytes of messages that wait for the server.
+    pub(super) fn room(&self) -> Room {
+        self.shared.room.clone()
     }
 
     /// The headers that say who the client is.
@@ -103,8 +114,8 @@ struct Shared {
     messages_out: AtomicU64,
     bounds: Bounds,
     state: Mutex<State>,
-    /// Bytes of the messages that wait for the server.
-    waiting: AtomicUsize,
+    /// For the messages that wait for the server.
+    room: Room,
     closed: CancellationToken,
     figures: Arc<Figures>,
     bound: BoundHeaders,
@@ -130,7 +141,7 @@ pub(super) fn open(
         messages_out: AtomicU64::new(0),
         bounds,
         state: Mutex::default(),
-        waiting: AtomicUsize::new(0),
+        room: Room::default(),
         closed: CancellationToken::new(),
         figures,
         bound,
@@ -147,7 +158,7 @@ pub(super) fn open(
 async fn carry(
     mut transport: SessionTransport,
     mut outgoing: mpsc::Receiver<Outgoing>,
-    queue: mpsc::Sender<Incoming>,
+    queue: mpsc::Sender<Waiting>,
     shared: Arc<Shared>,
 ) {
     // At the end, whatever rmcp's session is doing.
@@ -207,14 +218,15 @@ impl Shared {
     fn take(
         &self,
         mut message: ClientJsonRpcMessage,
-        queue: &mpsc::Sender<Incoming>,
+        queue: &mpsc::Sender<Waiting>,
     ) -> Result<Option<ServerJsonRpcMessage>, Flood> {
         let (parts, posted) = self.parts_of(&mut message);
         let Some(message) = posted.as_ref().and_then(|posted| posted.message()).cloned() else {
             tracing::warn!("a message of the client came without its bytes; it was dropped");
             return Ok(None);
         };
-        self.accept(message, parts, queue)
+        let room = posted.and_then(|posted| posted.take_room());
+        self.accept(message, parts, room, queue)
     }
 
     /// Queues a message for the server, or returns the refusal for the client.
@@ -222,14 +234,12 @@ impl Shared {
         &self,
         message: Message,
         parts: Parts,
-        queue: &mpsc::Sender<Incoming>,
+        room: Option<OwnedSemaphorePermit>,
+        queue: &mpsc::Sender<Waiting>,
     ) -> Result<Option<ServerJsonRpcMessage>, Flood> {
-        let bytes = message.as_bytes().len();
-        let waiting = self.waiting.load(Ordering::Acquire);
-        let full = waiting > 0 && waiting + bytes > WAITING_BYTES;
         if let MessageKind::Request { id, .. } = message.kind() {
             let mut state = self.state();
-            let full = full || state.pending.len() >= self.bounds.requests_in_flight;
+            let full = state.pending.len() >= self.bounds.requests_in_flight;
             if full || state.pending.contains(id) {
                 let text = if full { "too many requests in flight" } else { "this id is still in flight" };
                 let refusal = Message::error(id, CONNECTION_CLOSED, &format!("{text}; try again later"));
@@ -237,16 +247,14 @@ impl Shared {
             }
             state.pending.insert(id.clone());
             self.figures.request();
-        } else if full {
-            return Err(Flood);
         }
         if let Some(id) = message.cancelled_id() {
             // A server does not answer what was cancelled.
             drop(self.answered(&id));
         }
         self.messages_in.fetch_add(1, Ordering::Relaxed);
-        self.waiting.fetch_add(bytes, Ordering::AcqRel);
-        queue.try_send(Incoming::new(message, parts)).map_err(|_| Flood)?;
+        let waiting = Waiting { incoming: Incoming::new(message, parts), _room: room };
+        queue.try_send(waiting).map_err(|_| Flood)?;
         Ok(None)
     }
 
@@ -285,13 +293,11 @@ impl Drop for Shared {
 
 impl Receive for HttpReceiver {
     async fn recv(&mut self) -> Option<Incoming> {
-        let incoming = tokio::select! {
+        tokio::select! {
             biased;
-            incoming = self.queue.recv() => incoming?,
-            () = self.shared.over() => return None,
-        };
-        self.shared.waiting.fetch_sub(incoming.message.as_bytes().len(), Ordering::AcqRel);
-        Some(incoming)
+            waiting = self.queue.recv() => Some(waiting?.incoming),
+            () = self.shared.over() => None,
+        }
     }
 }
 

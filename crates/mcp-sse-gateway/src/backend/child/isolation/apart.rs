@@ -4,13 +4,22 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::{runtime::Handle, time::Instant};
 
-use super::{super::Command, Range, confine::Confinement, folder::Folders, paths, users::Users};
+use super::{
+    super::{Command, strays::Strays},
+    Range,
+    confine::Confinement,
+    folder::Folders,
+    paths,
+    users::Users,
+};
 
 /// The users and the folders.
 #[derive(Debug)]
 pub(in super::super) struct Apart {
     users: Option<Users>,
     folders: Folders,
+    /// Who is to know of processes that clear away.
+    strays: Arc<Strays>,
 }
 
 /// What one child has of them; its drop gives it back. To be dropped when the child is gone.
@@ -24,8 +33,9 @@ pub(in super::super) struct Lease {
 }
 
 impl Apart {
-    pub(in super::super) fn new(users: Option<Range>) -> Arc<Self> {
-        Arc::new(Self { users: users.map(Users::new), folders: Folders::default() })
+    pub(in super::super) fn new(users: Option<Range>, strays: Arc<Strays>) -> Arc<Self> {
+        let users = users.map(Users::new);
+        Arc::new(Self { users, folders: Folders::default(), strays })
     }
 
     /// To be called when no child is there any more.
@@ -53,7 +63,7 @@ impl Apart {
         }
         let command = command.clone();
         let made = tokio::task::spawn_blocking(move || {
-            let folder = lease.apart.folders.make(user);
+            let folder = lease.apart.folders.make(user, &lease.apart.strays);
             let folder = folder.map_err(|error| format!("cannot make its temporary folder: {error}"))?;
             lease.confinement.sandbox =
                 command.isolation.sandbox.as_ref().map(|sandbox| paths::rules(&command, sandbox, &folder));
@@ -91,10 +101,10 @@ impl Lease {
         let apart = Arc::clone(&self.apart);
         Some(async move {
             if let Some(folder) = folder {
-                super::folder::remove(user, &folder).await;
+                super::folder::remove(&apart.strays, user, &folder).await;
             }
             if let (Some(users), Some(user)) = (&apart.users, user) {
-                users.give_back(user).await;
+                users.give_back(user, &apart.strays).await;
             }
         })
     }

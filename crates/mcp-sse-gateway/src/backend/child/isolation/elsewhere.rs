@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{super::Command, Range};
+use super::{
+    super::{Command, strays::Strays},
+    Range,
+};
 
 #[derive(Debug)]
 pub(in super::super) struct Apart;
@@ -13,7 +16,7 @@ pub(in super::super) struct Apart;
 pub(in super::super) struct Lease;
 
 impl Apart {
-    pub(in super::super) fn new(_: Option<Range>) -> Arc<Self> {
+    pub(in super::super) fn new(_: Option<Range>, _: Arc<Strays>) -> Arc<Self> {
         Arc::new(Self)
     }
 

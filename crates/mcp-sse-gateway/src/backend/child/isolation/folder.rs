@@ -8,11 +8,13 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    process::Stdio,
-    sync::{Mutex, PoisonError},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::fs::{FlockOperation, flock};
+
+use super::super::strays::Strays;
 
 const PREFIX: &str = "mcp-sse-";
 const LOCK: &str = "lock";
@@ -39,10 +41,10 @@ impl Folders {
     }
 
     /// Makes one for a user, or for this program's.
-    pub(super) fn make(&self, user: Option<u32>) -> io::Result<PathBuf> {
+    pub(super) fn make(&self, user: Option<u32>, strays: &Arc<Strays>) -> io::Result<PathBuf> {
         let mut state = self.state();
         if state.base.is_none() {
-            state.base = Some(base()?);
+            state.base = Some(base(strays)?);
         }
         state.made += 1;
         let number = state.made.to_string();
@@ -67,7 +69,7 @@ impl Folders {
 /// How often a folder of ours may be taken for one that was left behind, before its lock is held.
 const TRIES: usize = 5;
 
-fn base() -> io::Result<Base> {
+fn base(strays: &Arc<Strays>) -> io::Result<Base> {
     let temporary = std::env::temp_dir();
     let mut made = new_base(&temporary);
     for _ in 1..TRIES {
@@ -77,7 +79,10 @@ fn base() -> io::Result<Base> {
         made = new_base(&temporary);
     }
     // However much there is, no session waits for it.
-    let _ = std::thread::Builder::new().name("clear".into()).spawn(move || clear_left_behind(&temporary));
+    let _ = std::thread::Builder::new().name("clear".into()).spawn({
+        let strays = Arc::clone(strays);
+        move || clear_left_behind(&temporary, &strays)
+    });
     made
 }
 
@@ -94,7 +99,7 @@ fn new_base(temporary: &Path) -> io::Result<Base> {
 }
 
 /// Removes the folders of runs that were killed.
-fn clear_left_behind(temporary: &Path) {
+fn clear_left_behind(temporary: &Path, strays: &Strays) {
     let ours = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -107,11 +112,18 @@ fn clear_left_behind(temporary: &Path) {
         let is_file = fs::symlink_metadata(&lock).is_ok_and(|data| data.is_file() && data.uid() == ours);
         let Some(lock) = is_file.then(|| File::open(&lock).ok()).flatten() else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
-            && command(None, Some(&path)).status().is_ok_and(|status| status.success())
+            && clear(&path, strays).is_ok_and(|status| status.success())
         {
             let _ = fs::remove_dir(&path);
         }
     }
+}
+
+fn clear(path: &Path, strays: &Strays) -> io::Result<ExitStatus> {
+    let mut child = strays.start_std(command(None, Some(path)))?;
+    let status = child.wait();
+    strays.forget(child.id());
+    status
 }
 
 /// The process that ends what a session has left: all that its user runs, and what is in its folder. It is a process of
@@ -125,9 +137,15 @@ fn command(user: Option<u32>, folder: Option<&Path>) -> std::process::Command {
 }
 
 /// Runs it; an error is what it says.
-pub(super) async fn helper(user: Option<u32>, folder: Option<&Path>) -> Result<(), String> {
+pub(super) async fn helper(strays: &Strays, user: Option<u32>, folder: Option<&Path>) -> Result<(), String> {
     let mut command = tokio::process::Command::from(command(user, folder));
-    let output = command.kill_on_drop(true).stderr(Stdio::piped()).output().await;
+    command.kill_on_drop(true).stderr(Stdio::piped());
+    let child = strays.start(command).map_err(|error| error.to_string())?;
+    let pid = child.id();
+    let output = child.wait_with_output().await;
+    if let Some(pid) = pid {
+        strays.forget(pid);
+    }
     let output = output.map_err(|error| error.to_string())?;
     if output.status.success() {
         Ok(())
@@ -138,8 +156,8 @@ pub(super) async fn helper(user: Option<u32>, folder: Option<&Path>) -> Result<(
 }
 
 /// Removes one folder, whose processes are gone.
-pub(super) async fn remove(user: Option<u32>, folder: &Path) {
-    if let Err(error) = helper(user, Some(folder)).await {
+pub(super) async fn remove(strays: &Strays, user: Option<u32>, folder: &Path) {
+    if let Err(error) = helper(strays, user, Some(folder)).await {
         tracing::warn!("the temporary folder of a session stays: {error}");
     }
     let _ = tokio::fs::remove_dir(folder).await;
@@ -190,7 +208,8 @@ mod tests {
     #[test]
     fn a_folder_is_there_for_one_and_goes_with_what_is_in_it() {
         let folders = Folders::default();
-        let (a, b) = (folders.make(None).unwrap(), folders.make(None).unwrap());
+        let strays = Arc::default();
+        let (a, b) = (folders.make(None, &strays).unwrap(), folders.make(None, &strays).unwrap());
         assert_ne!(a, b);
         assert_eq!(fs::metadata(&a).unwrap().mode() & 0o777, 0o700);
         fs::remove_dir(&a).unwrap();

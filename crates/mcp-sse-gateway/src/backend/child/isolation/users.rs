@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Range, confine::become_user, folder};
+use super::{super::strays::Strays, Range, confine::become_user, folder};
 
 /// The word for a process that ends what a session has left behind.
 pub(crate) const WORD: &str = "__clear";
@@ -63,7 +63,7 @@ impl Users {
     }
 
     /// Makes a user's number free, when its last process is gone. Ends them all, wherever they went.
-    pub(super) async fn give_back(&self, user: u32) {
+    pub(super) async fn give_back(&self, user: u32, strays: &Strays) {
         let only = Range { from: user, to: user };
         let (mut look, mut said) = (FIRST_LOOK, false);
         loop {
@@ -71,7 +71,7 @@ impl Users {
             if matches!(living, Ok(Ok(living)) if living.is_empty()) {
                 break;
             }
-            if let Err(error) = folder::helper(Some(user), None).await {
+            if let Err(error) = folder::helper(strays, Some(user), None).await {
                 tracing::warn!(user, "cannot end the user's processes: {error}");
             }
             if look == LONGEST_LOOK && !said {

@@ -1,0 +1,30 @@
+//! Room for the bytes of a session's messages while they wait for its server.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+/// What the messages of a session may have together, unless one alone has more.
+const BYTES: u32 = 1024 * 1024;
+/// How long a message waits for room, while those before it are taken.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(BYTES as usize)))
+    }
+}
+
+impl Room {
+    /// Room for so many bytes, in the order of the calls; `None` if it does not come free in time.
+    pub(super) async fn take(self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(BYTES);
+        timeout(PATIENCE, self.0.acquire_many_owned(bytes)).await.ok()?.ok()
+    }
+}
