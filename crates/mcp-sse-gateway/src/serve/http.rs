@@ -21,9 +21,9 @@ use super::servers::Table;
 use crate::{args::Http, front::http::Answer, listening::Listening};
 
 /// Connections to the admin place. Probes are few, and each leaves after its answer.
-const ADMIN_CONNECTIONS: usize = 64;
+const ADMIN_CONNECTIONS: usize = 256;
 /// How long one may be silent there; twice that at most.
-const ADMIN_IDLE: Duration = Duration::from_secs(5);
+const ADMIN_IDLE: Duration = Duration::from_secs(2);
 
 /// The service behind all paths that are not SSE's.
 #[derive(Clone)]
