@@ -133,7 +133,8 @@ async fn session(
         () = reply.closed() => return Ok(End::Client),
     };
     let begins = first.as_ref().is_some_and(|first| first.message.method() == Some("initialize"));
-    if !begins && client.handshake.initialize.is_some() {
+    let begun_before = !begins && client.handshake.initialize.is_some();
+    if begun_before {
         let again = again(&client.handshake, &mut sink, &mut source, reply);
         let again = async {
             let slow = || Failure::new("the server did not answer initialize in time");
@@ -147,7 +148,8 @@ async fn session(
     } else {
         tracing::info!(url = remote.name(), "session opened");
     }
-    let said = first.as_ref().map(|first| first.message.clone());
+    // One that has just answered `initialize` has all the time that its answers take.
+    let said = first.as_ref().filter(|_| !begun_before).map(|first| first.message.clone());
     let mut greeted = Greeted::new(&mut source, said.as_ref(), until, remote.start_timeout);
     let end = relay(first, client, reply, &mut sink, &mut greeted).await;
     remote::end(sink, source).await;

@@ -107,6 +107,25 @@ fn a_broken_session_is_made_again_and_the_client_goes_on() {
 }
 
 #[test]
+fn a_call_in_a_session_that_was_made_again_may_take_longer_than_a_start() {
+    let remote = Program::gateway(&["--shutdown-timeout", "0s"]);
+    let port = remote.address.split(':').nth(1).unwrap().to_owned();
+    let mut bridge = Bridge::to(&format!("http://{}/sse", remote.address), &["--start-timeout", "3s"]);
+    bridge.initialize();
+    bridge.say(PING);
+    bridge.hear(r#""id":9"#);
+    remote.signal("-KILL");
+    drop(remote);
+    // By now it waits for a while before it tries again, unless it is asked to.
+    bridge.log.until("a longer pause", |log| count(log, "it is tried again") >= 4);
+    let remote = Program::prepare("serve", &port, &["--", PROGRAM, "demo", "--stdio"]).piped();
+    bridge.say(&long_task(2, 1, 4_000));
+    let answer = bridge.hear(r#""id":2"#);
+    assert!(answer.contains("done 1 steps"), "{answer}");
+    drop(remote);
+}
+
+#[test]
 fn a_server_that_is_not_there_is_said_and_tried_again() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap();

@@ -90,6 +90,12 @@ fn content_type(response: &reqwest::Response) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// What stands in an error, and so in a line of the log.
+fn shown(text: &str) -> String {
+    let shown = text.trim().chars().take(SHOWN);
+    shown.map(|char| if char.is_control() { ' ' } else { char }).collect()
+}
+
 /// The body, and whether that is all of it.
 async fn read(mut response: reqwest::Response, limit: usize) -> Result<(Vec<u8>, bool), Failed> {
     let mut body = Vec::new();
@@ -165,8 +171,7 @@ impl Posting {
             {
                 return Ok(StreamableHttpPostResponse::Json(error, None));
             }
-            let shown: String = text.trim().chars().take(SHOWN).collect();
-            return Err(unexpected(format!("HTTP {status}: {shown}")));
+            return Err(unexpected(format!("HTTP {status}: {}", shown(&text))));
         }
         let session = response.headers().get("mcp-session-id").and_then(|value| value.to_str().ok());
         let session = session.map(str::to_owned);
@@ -199,10 +204,7 @@ impl Posting {
                 let wrapped = original::wrap(&text, initialize);
                 match wrapped.and_then(|wrapped| serde_json::from_str(&wrapped).ok()) {
                     Some(message) => Ok(StreamableHttpPostResponse::Json(message, session)),
-                    None => {
-                        let shown: String = text.trim().chars().take(SHOWN).collect();
-                        Err(unexpected(format!("its answer is no JSON-RPC message: {shown}")))
-                    }
+                    None => Err(unexpected(format!("its answer is no JSON-RPC message: {}", shown(&text)))),
                 }
             }
             _ => Err(StreamableHttpError::UnexpectedContentType(Some(kind).filter(|kind| !kind.is_empty()))),
@@ -399,5 +401,16 @@ impl StreamableHttpClient for Posting {
         custom: Custom,
     ) -> Result<Stream, Failed> {
         self.get(&uri, session, last_event_id, custom).await.map_err(|error| self.cleaned(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_an_answer_is_short_and_one_line() {
+        assert_eq!(shown("a\nWARN forged\r\u{1b}[2J\n"), "a WARN forged  [2J");
+        assert_eq!(shown(&"x".repeat(10_000)).len(), SHOWN);
     }
 }
