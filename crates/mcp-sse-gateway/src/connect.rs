@@ -173,7 +173,9 @@ async fn again(
             MessageKind::Response { id, is_error } if id.as_ref() == wanted => {
                 if *is_error {
                     source.greeted(false);
-                    return Err(Failure::new(format!("the server refused initialize: {}", message.as_str())));
+                    // It may be long, and each request that waits is told.
+                    let said: String = message.as_str().chars().take(1_000).collect();
+                    return Err(Failure::new(format!("the server refused initialize: {said}")));
                 }
                 source.greeted(true);
                 break;

@@ -142,6 +142,11 @@ impl Listening {
         addresses.find(|address| !address.is_loopback())
     }
 
+    /// Whether all places are loopback addresses. Behind a Unix socket there is a proxy, as a rule.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.all.iter().all(|one| matches!(one, One::Tcp(_, address) if address.ip().is_loopback()))
+    }
+
     /// What URLs begin with.
     pub(crate) fn base(&self) -> String {
         let tcp = self.all.iter().find(|one| matches!(one, One::Tcp(..)));

@@ -51,7 +51,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     };
     // Who is on this machine may see what its programs say; of a proxy here the clients are elsewhere. Where clients
     // authenticate, that would be no reason.
-    plan.bounds.stderr_to_client |= listener.open_to_networks().is_none() && !args.listen.trusts_proxies();
+    plan.bounds.stderr_to_client |= listener.is_loopback() && !args.listen.trusts_proxies();
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let children =
