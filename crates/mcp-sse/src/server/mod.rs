@@ -106,6 +106,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// | connection | bytes | of which |
 /// |---|---|---|
 /// | HTTP/1.1, here | 150 KiB | a head of 16 KiB and a message of 64 KiB in all, and what came behind it |
+/// | HTTP/1.1, a stream here | 256 KiB | of its session's events, on their way |
 /// | HTTP/1.1, by hyper | 350 KiB | the same, and 64 KiB each way, in buffers that grow to twice that |
 /// | HTTP/2 | 1 MiB | 256 KiB of bodies, 16 KiB of head, buffers; and for each of 100 streams some 5 KiB |
 /// | an HTTP/2 stream that is not taken | 112 KiB | a chunk of 64 KiB, and 48 KiB of it on its way |

@@ -14,12 +14,14 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use super::listener::Socket;
 use crate::{body::Stream, session::core::Taken};
 
-/// Room for the length of a chunk before it: 16 digits and a line end.
-const LENGTH_ROOM: usize = 18;
+/// Room for the length of a chunk before it, of four digits as most that do not come alone have.
+const LENGTH_ROOM: usize = 6;
+/// So many chunks leave in one write: of a large event there are many.
+const CHUNKS: usize = 4;
 /// From here on a chunk is that of a large event, or of a client that is behind.
 const LARGE: usize = 32 * 1024;
 /// A burst may make the buffer of a thread larger; it does not stay so.
-const KEPT_BUFFER: usize = 128 * 1024;
+const KEPT_BUFFER: usize = 512 * 1024;
 
 thread_local! {
     /// What is being written. Each thread writes one thing at a time.
@@ -87,28 +89,36 @@ impl Parked {
     fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         OUT.with_borrow_mut(|out| {
             out.clear();
-            out.extend_from_slice(&[0; LENGTH_ROOM]);
-            let taken = self.stream.poll_take(out, !self.yielded, cx);
+            let mut chunks = 0;
+            let taken = loop {
+                let start = out.len();
+                out.extend_from_slice(&[0; LENGTH_ROOM]);
+                let taken = self.stream.poll_take(out, chunks == 0 && !self.yielded, cx);
+                if out.len() == start + LENGTH_ROOM {
+                    out.truncate(start);
+                } else {
+                    write_length(out, start);
+                    out.extend_from_slice(b"\r\n");
+                }
+                chunks += 1;
+                if taken != Taken::Chunk || chunks == CHUNKS {
+                    break taken;
+                }
+            };
             self.yielded = taken == Taken::Soon;
             if self.yielded {
                 // Wakes this task when the others have had their turn.
                 let _ = pin!(tokio::task::yield_now()).poll(cx);
                 return Poll::Pending;
             }
-            let length = out.len() - LENGTH_ROOM;
-            let mut start = LENGTH_ROOM;
-            if length > 0 {
-                start = write_length(out, length);
-                out.extend_from_slice(b"\r\n");
-            }
             if taken == Taken::End {
                 self.ended = true;
                 out.extend_from_slice(b"0\r\n\r\n");
             }
-            if taken == Taken::Nothing {
+            let bytes = &out[..];
+            if bytes.is_empty() {
                 return Poll::Pending;
             }
-            let bytes = &out[start..];
             // Before it goes to the kernel, which else would take far more than a slow client does.
             if bytes.len() >= LARGE && !self.bounded {
                 self.bounded = true;
@@ -123,20 +133,30 @@ impl Parked {
             if out.capacity() > KEPT_BUFFER {
                 *out = BytesMut::new();
             }
-            if taken == Taken::All && self.unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            let waits = matches!(taken, Taken::All | Taken::Nothing);
+            if waits && self.unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         })
     }
 }
 
-/// Writes the length of a chunk right before it; where it begins.
-fn write_length(out: &mut [u8], length: usize) -> usize {
-    let mut digits = [0; LENGTH_ROOM];
+/// Writes the length of the chunk that begins behind the room for it.
+fn write_length(out: &mut BytesMut, start: usize) {
+    let from = start + LENGTH_ROOM;
+    let length = out.len() - from;
+    const ROOM: usize = 18;
+    let mut digits = [0; ROOM];
     let mut rest = &mut digits[..];
     // It has room for any length.
     let _ = write!(rest, "{length:x}\r\n");
-    let taken = LENGTH_ROOM - rest.len();
-    out[LENGTH_ROOM - taken..LENGTH_ROOM].copy_from_slice(&digits[..taken]);
-    LENGTH_ROOM - taken
+    let taken = ROOM - rest.len();
+    if taken > LENGTH_ROOM {
+        out.extend_from_slice(&[0; ROOM][..taken - LENGTH_ROOM]);
+    }
+    if taken != LENGTH_ROOM {
+        out.copy_within(from..from + length, start + taken);
+        out.truncate(start + taken + length);
+    }
+    out[start..start + taken].copy_from_slice(&digits[..taken]);
 }
 
 impl Future for Parked {
@@ -155,6 +175,27 @@ impl Future for Parked {
                 return Pin::new(&mut this.socket).poll_shutdown(cx).map(drop);
             }
             ready!(this.poll_events(cx));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_of_any_length_stands_right_behind_its_length() {
+        for length in [1, 15, 16, 255, 4_095, 4_096, 65_535, 65_536, 1_048_576] {
+            let mut out = BytesMut::from(&b"before"[..]);
+            out.extend_from_slice(&[0; LENGTH_ROOM]);
+            out.extend((0..length).map(|at| at as u8));
+            write_length(&mut out, 6);
+            let expected: Vec<u8> = format!("before{length:x}\r\n")
+                .into_bytes()
+                .into_iter()
+                .chain((0..length).map(|at| at as u8))
+                .collect();
+            assert!(out == expected, "{length}");
         }
     }
 }
