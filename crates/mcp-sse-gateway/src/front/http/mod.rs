@@ -291,8 +291,9 @@ impl SessionManager for Sessions {
             };
             let (messages_in, messages_out) = traffic.so_far();
             let seconds = start.elapsed().as_secs_f64();
-            tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
+            // Before anybody reads of it: then it is no more.
             drop((at_end, counted, usage));
+            tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
         };
         tokio::spawn(tracing::Instrument::instrument(session, span));
         Ok((id, Silent(over)))
