@@ -40,7 +40,9 @@ pub fn event_id(text: &str) -> Option<(SessionId, u64)> {
 
 pub fn message_event(json: impl Into<Bytes>) -> Bytes {
     let mut out = BytesMut::new();
-    event::message(&mut out, None, &event::single_line(json.into()));
+    event::message_start(&mut out, None);
+    out.extend_from_slice(&event::single_line(json.into()));
+    out.extend_from_slice(event::END);
     out.freeze()
 }
 
