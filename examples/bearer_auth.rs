@@ -15,10 +15,10 @@ use http::{StatusCode, header};
 use mcp_sse::{Principal, SseServerTransport};
 
 /// Who a token belongs to. A real server asks its identity provider.
-fn user_of(token: &str) -> Option<String> {
+fn user_of(token: &str) -> Option<&'static str> {
     match token {
-        "alices-secret" => Some("alice".to_owned()),
-        "bobs-secret" => Some("bob".to_owned()),
+        "alices-secret" => Some("alice"),
+        "bobs-secret" => Some("bob"),
         _ => None,
     }
 }

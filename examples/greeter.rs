@@ -16,8 +16,8 @@ impl Greeter {
     fn greet(&self, context: RequestContext<RoleServer>) -> String {
         let parts = context.extensions.get::<Parts>();
         let principal = parts.and_then(|parts| parts.extensions.get::<Principal>());
-        let name = principal.and_then(Principal::downcast_ref::<String>);
-        format!("Hello, {}!", name.map_or("world", String::as_str))
+        let name = principal.map(Principal::as_str);
+        format!("Hello, {}!", name.unwrap_or("world"))
     }
 }
 

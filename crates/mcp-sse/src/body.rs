@@ -3,14 +3,15 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::session::{core::Taken, shared::Shared};
+#[cfg(feature = "server")]
+use crate::session::driver::Driver;
+use crate::session::stream::EventStream;
 
 /// The response body of both services: a short text, or a session's stream of events.
 ///
@@ -23,11 +24,11 @@ use crate::session::{core::Taken, shared::Shared};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// let get = http::Request::get("http://evil.example/sse").body(())?;
-/// let (refusal, _) = sse.connect(&get);
+/// let (refusal, _) = sse.connect(&get).await;
 /// assert_eq!(refusal.into_body().collect().await?.to_bytes(), "Invalid Host header");
 ///
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (stream, _session) = sse.connect(&get);
+/// # let (stream, _session) = sse.connect(&get).await;
 /// let chunk = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
 /// assert!(chunk.starts_with(b"event: endpoint\n"));
 /// # Ok(())
@@ -39,17 +40,7 @@ pub struct Body(Kind);
 #[derive(Debug)]
 enum Kind {
     Text(&'static str),
-    Stream(Stream),
-}
-
-/// A reader of a session's log.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    session: Arc<Shared>,
-    generation: u64,
-    /// The `endpoint` event, until it is sent.
-    preamble: BytesMut,
-    ended: bool,
+    Stream(EventStream),
 }
 
 impl Body {
@@ -72,24 +63,24 @@ impl Body {
 
     /// The session of a stream.
     #[cfg(feature = "server")]
-    pub(crate) fn session(&self) -> Option<Arc<Shared>> {
+    pub(crate) fn session(&self) -> Option<std::sync::Arc<Driver>> {
         match &self.0 {
-            Kind::Stream(stream) => Some(Arc::clone(&stream.session)),
+            Kind::Stream(stream) => Some(std::sync::Arc::clone(stream.session())),
             Kind::Text(_) => None,
         }
     }
 
     /// The stream, or the text.
     #[cfg(feature = "server")]
-    pub(crate) fn into_stream(self) -> Result<Stream, &'static str> {
+    pub(crate) fn into_stream(self) -> Result<EventStream, &'static str> {
         match self.0 {
             Kind::Stream(stream) => Ok(stream),
             Kind::Text(text) => Err(text),
         }
     }
 
-    pub(crate) fn stream(session: Arc<Shared>, generation: u64, preamble: BytesMut) -> Self {
-        Self(Kind::Stream(Stream { session, generation, preamble, ended: false }))
+    pub(crate) fn stream(stream: EventStream) -> Self {
+        Self(Kind::Stream(stream))
     }
 }
 
@@ -120,53 +111,5 @@ impl http_body::Body for Body {
             Kind::Text(text) => SizeHint::with_exact(text.len() as u64),
             Kind::Stream(_) => SizeHint::default(),
         }
-    }
-}
-
-impl Stream {
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        // The first event leaves in one chunk with whatever waits behind it.
-        let mut chunk = std::mem::take(&mut self.preamble);
-        match self.session.poll_take(self.generation, &mut chunk, 0, cx) {
-            Taken::Chunk | Taken::All => Poll::Ready(Some(chunk.freeze())),
-            #[cfg(feature = "server")]
-            Taken::Soon => Poll::Pending,
-            Taken::Nothing => Poll::Pending,
-            Taken::End => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-        }
-    }
-}
-
-#[cfg(feature = "server")]
-impl Stream {
-    /// Writes what waits to `out`, the first event before all else. `first`: it was not told `Soon`.
-    pub(crate) fn poll_take(&mut self, out: &mut BytesMut, first: bool, cx: &Context<'_>) -> Taken {
-        let start = out.len();
-        if !self.preamble.is_empty() {
-            out.extend_from_slice(&std::mem::take(&mut self.preamble));
-        } else if first {
-            return self
-                .session
-                .with(|core, now| core.poll_first(self.generation, out, start, cx.waker(), now));
-        }
-        self.session.poll_take(self.generation, out, start, cx)
-    }
-
-    /// Whether what was taken but not written yet is not wanted any more. `some_left`: a part of it was
-    /// written since the last call.
-    pub(crate) fn poll_over(&self, some_left: bool, cx: &Context<'_>) -> bool {
-        self.session.with(|core, now| core.poll_over(self.generation, some_left, cx.waker(), now))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.session.detach(self.generation);
     }
 }

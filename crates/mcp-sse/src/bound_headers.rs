@@ -123,7 +123,6 @@ impl BoundHeaders {
     }
 
     /// Whether all have their values: then no later request changes what another one lacks.
-    #[cfg(feature = "server")]
     pub(crate) fn are_decided(&self) -> bool {
         let values = self.values();
         self.names.iter().all(|name| values.contains_key(name))

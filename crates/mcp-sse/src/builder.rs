@@ -5,12 +5,45 @@ mod sessions;
 use std::time::Duration;
 
 use crate::{
-    ConfigError, SseServerTransport, TransportSecuritySettings,
-    admission::Names,
+    admission::{Names, TransportSecuritySettings},
     clock,
     endpoint::{EndpointPath, Mount},
+    error::ConfigError,
     limits::Limits,
+    transport::SseServerTransport,
 };
+
+impl SseServerTransport {
+    /// A transport with default settings, whose clients post to `endpoint`, a relative path such as
+    /// `/messages/`. A missing leading slash is added.
+    ///
+    /// ```
+    /// use mcp_sse::SseServerTransport;
+    ///
+    /// let error = SseServerTransport::new("https://example.com/messages/").unwrap_err();
+    /// assert!(error.to_string().contains("expected a relative path"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Endpoint`] if it is a full URL, a network-path reference (`//host/…`), or has a
+    /// query, a fragment, dot segments or control characters.
+    pub fn new(endpoint: &str) -> Result<Self, ConfigError> {
+        Self::builder(endpoint).build()
+    }
+
+    /// A transport with settings of your own.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// // What is wrong shows when it is built.
+    /// let builder = SseServerTransport::builder("/messages/").max_sessions(0);
+    /// assert!(builder.build().is_err());
+    /// ```
+    pub fn builder(endpoint: &str) -> Builder {
+        Builder::new(endpoint)
+    }
+}
 
 /// Settings of a [`SseServerTransport`]; made by [`SseServerTransport::builder`].
 ///
@@ -39,7 +72,7 @@ use crate::{
 ///     .keep_alive(Duration::from_secs(10))
 ///     .max_sessions(500)
 ///     .build()?;
-/// assert_eq!(sse.session_count(), 0);
+/// # drop(sse);
 /// # Ok::<(), mcp_sse::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -112,7 +145,7 @@ impl Builder {
     ///
     /// # let get = http::Request::get("http://localhost/sse");
     /// let get = get.header("x-forwarded-prefix", "/team").body(())?;
-    /// let (stream, _session) = sse.connect(&get);
+    /// let (stream, _session) = sse.connect(&get).await;
     /// # let event = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
     /// # let event = std::str::from_utf8(&event)?;
     /// // The stream's first event.
@@ -135,7 +168,7 @@ impl Builder {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let sse = SseServerTransport::builder("/messages/").cors(true).build()?;
     /// let get = http::Request::get("http://localhost:8000/sse").header("origin", "http://localhost:5173");
-    /// let (response, _session) = sse.connect(&get.body(())?);
+    /// let (response, _session) = sse.connect(&get.body(())?).await;
     /// assert_eq!(response.headers()["access-control-allow-origin"], "http://localhost:5173");
     /// # Ok(())
     /// # }
@@ -172,10 +205,10 @@ impl Builder {
     /// # use mcp_sse::SseServerTransport;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let sse = SseServerTransport::builder("/messages/").retry(Duration::from_millis(2500)).build()?;
+    /// let sse = SseServerTransport::builder("/messages/").reconnect_delay(Duration::from_millis(2500)).build()?;
     ///
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (stream, _session) = sse.connect(&get);
+    /// # let (stream, _session) = sse.connect(&get).await;
     /// # let event = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
     /// # let event = std::str::from_utf8(&event)?;
     /// // The stream's first event.
@@ -183,8 +216,8 @@ impl Builder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn retry(mut self, wait: Duration) -> Self {
-        self.limits.retry = wait;
+    pub fn reconnect_delay(mut self, delay: Duration) -> Self {
+        self.limits.reconnect_delay = delay;
         self
     }
 
@@ -368,13 +401,13 @@ impl Builder {
     /// ```
     /// # use std::time::Duration;
     /// # use mcp_sse::SseServerTransport;
-    /// assert!(SseServerTransport::builder("/messages/").post_wait(Duration::from_millis(200)).build().is_ok());
+    /// assert!(SseServerTransport::builder("/messages/").queue_timeout(Duration::from_millis(200)).build().is_ok());
     ///
-    /// let error = SseServerTransport::builder("/messages/").post_wait(Duration::MAX).build().unwrap_err();
-    /// assert_eq!(error.to_string(), "post_wait must be at most a year");
+    /// let error = SseServerTransport::builder("/messages/").queue_timeout(Duration::MAX).build().unwrap_err();
+    /// assert_eq!(error.to_string(), "queue_timeout must be at most a year");
     /// ```
-    pub fn post_wait(mut self, wait: Duration) -> Self {
-        self.limits.post_wait = wait;
+    pub fn queue_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.queue_timeout = timeout;
         self
     }
 
@@ -385,11 +418,11 @@ impl Builder {
     /// # use mcp_sse::SseServerTransport;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let sse = SseServerTransport::builder("/messages/").made_up_initialize(false).build()?;
+    /// let sse = SseServerTransport::builder("/messages/").synthesize_initialize(false).build()?;
     ///
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
-    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let (_stream, Some(mut session)) = sse.connect(&get).await else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
     /// # let post = http::Request::post(uri).header("content-type", "application/json");
     /// // A client that begins with `tools/list`; by default the app would get an `initialize` first.
     /// let json = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
@@ -398,8 +431,8 @@ impl Builder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn made_up_initialize(mut self, make_up: bool) -> Self {
-        self.limits.made_up_initialize = make_up;
+    pub fn synthesize_initialize(mut self, synthesize: bool) -> Self {
+        self.limits.synthesize_initialize = synthesize;
         self
     }
 
@@ -467,11 +500,11 @@ impl Builder {
         }
         let times = [
             ("keep_alive", self.limits.keep_alive.unwrap_or_default()),
-            ("retry", self.limits.retry),
+            ("reconnect_delay", self.limits.reconnect_delay),
             ("resume_window", self.limits.resume_window),
             ("stall_timeout", self.limits.stall_timeout),
             ("body_timeout", self.limits.body_timeout),
-            ("post_wait", self.limits.post_wait),
+            ("queue_timeout", self.limits.queue_timeout),
             ("app_grace", self.limits.app_grace),
             ("silent_grace", self.limits.silent_grace),
             ("shutdown_spread", self.limits.shutdown_spread),

@@ -1,13 +1,43 @@
 //! Where clients post to: the endpoint path that the user gives, the prefix it is mounted under, and the
 //! URI in the `endpoint` event that is made of both.
 
-use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, request::Parts};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::{SessionId, transport::ConfigError};
+use crate::{error::ConfigError, id::SessionId};
 
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
+/// What is encoded of a path that is plain text.
+const OF_TEXT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+/// What is encoded of a path that comes from a URI, beside "%": what may not stand in one.
+const OF_URI: &AsciiSet = &OF_TEXT
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+/// Tells one endpoint from another; all that a session keeps of the one that it was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndpointId(u64);
+
+impl EndpointId {
+    /// A new one.
+    pub(crate) fn unique() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// The endpoint, a relative path, percent-encoded, with a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,29 +146,27 @@ fn normalize(prefix: &str, already_encoded: bool) -> Option<String> {
 /// How the path of a request is compared: what a path may have encoded or not, clients encode or not.
 #[cfg(feature = "server")]
 pub(crate) fn canonical(path: &str) -> String {
-    percent_encode(path, true, b"-._~/")
+    encode_but_escapes(path, OF_TEXT)
 }
 
 fn encode(path: &str, already_encoded: bool) -> String {
-    let plain: &[u8] = if already_encoded { b"-._~/!$&'()*+,;=:@" } else { b"-._~/" };
-    percent_encode(path, already_encoded, plain)
+    if already_encoded {
+        encode_but_escapes(path, OF_URI)
+    } else {
+        utf8_percent_encode(path, OF_TEXT).to_string()
+    }
 }
 
-/// Percent-encodes all but letters, digits and what is `plain`. Escapes that are there already are kept if
-/// the text comes from a URI.
-fn percent_encode(path: &str, from_uri: bool, plain: &[u8]) -> String {
-    let bytes = path.as_bytes();
+/// Percent-encodes what is in the set, and keeps the escapes that are there already.
+fn encode_but_escapes(path: &str, set: &'static AsciiSet) -> String {
+    let mut parts = path.split('%');
     let mut out = String::with_capacity(path.len());
-    for (at, &byte) in bytes.iter().enumerate() {
-        let is_escape = from_uri
-            && byte == b'%'
-            && matches!(bytes.get(at + 1..at + 3), Some([a, b]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
-        if byte.is_ascii_alphanumeric() || plain.contains(&byte) || is_escape {
-            out.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(out, "%{byte:02X}");
-        }
+    out.extend(utf8_percent_encode(parts.next().unwrap_or_default(), set));
+    for part in parts {
+        let is_escape =
+            matches!(part.as_bytes(), [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+        out.push_str(if is_escape { "%" } else { "%25" });
+        out.extend(utf8_percent_encode(part, set));
     }
     out
 }
@@ -185,6 +213,7 @@ mod tests {
         assert_eq!(normalize("", false).unwrap(), "");
         assert_eq!(normalize("/", false).unwrap(), "");
         assert_eq!(normalize("/a%20b:c", true).unwrap(), "/a%20b:c");
+        assert_eq!(normalize("/50%/%zz%é%2", true).unwrap(), "/50%25/%25zz%25%C3%A9%252");
         for bad in ["api", "//evil.com", "/\\evil.com", "/a?b", "/a#b", "/a\r\nb", "/..", "https://evil.com"]
         {
             assert_eq!(normalize(bad, true), None, "{bad}");

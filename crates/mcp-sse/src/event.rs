@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memchr3;
 
-use crate::session::id::{EventId, SessionId};
+use crate::id::{EventId, SessionId};
 
 /// A comment. Proxies cut silent streams at 60 s and more.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -133,7 +133,7 @@ mod tests {
     const HEX: &str = "0123456789abcdef0123456789abcdef";
 
     fn id(sequence: u64) -> Option<EventId> {
-        Some(EventId { session: SessionId::parse(HEX).unwrap(), sequence })
+        Some(EventId { session: HEX.parse::<SessionId>().unwrap(), sequence })
     }
 
     fn line(json: &str) -> String {

@@ -5,11 +5,11 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    SessionId,
     admission::{self, Authority, Origin, Pattern},
     event,
+    id::{EventId, SessionId},
     server::head,
-    session::{head::Head, id::EventId},
+    session::head::Head,
 };
 
 pub fn host_passes(entry: &str, host: &str) -> bool {

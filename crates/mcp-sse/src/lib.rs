@@ -76,39 +76,47 @@ mod builder;
 mod client_ip;
 mod clock;
 mod endpoint;
+mod error;
 mod event;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod id;
 mod limits;
 mod message;
+mod principal;
 #[cfg(feature = "rmcp")]
 mod rmcp;
 #[cfg(feature = "server")]
 mod server;
 mod service;
 mod session;
-mod sessions;
 mod throttle;
 mod transport;
 
 pub use self::{
-    admission::{Guarded, Principal, TransportSecuritySettings},
+    admission::TransportSecuritySettings,
     body::Body,
     bound_headers::{BoundHeaders, OtherIdentity},
     builder::Builder,
     client_ip::ClientIp,
+    error::ConfigError,
+    id::{ParseSessionIdError, SessionId},
     message::{Message, MessageKind, ParseMessageError, RequestId},
-    service::{ConnectSse, HandlePostMessage},
-    session::{
-        CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver, id::SessionId,
+    principal::Principal,
+    service::{ConnectSse, ConnectSseFuture, HandlePostMessage, HandlePostMessageFuture},
+    session::{CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver},
+    transport::{
+        Guard, GuardBody, GuardFuture, GuardLayer, SessionCounts, SessionPermit, ShutdownReport,
+        SseServerTransport,
     },
-    sessions::SessionPlace,
-    transport::{ConfigError, Shutdown, SseServerTransport},
 };
 
 #[cfg(feature = "server")]
-pub use self::server::{Endpoints, Listener, NotFound, RequestBody, ResponseBody, Routes, Server, Socket};
+pub use self::server::{
+    Endpoints, EndpointsFuture, Listener, NotFound, NotFoundFuture, RequestBody, ResponseBody, Routes,
+    Server, Socket,
+};
 
 // The README's code is compiled with the examples of the docs.
 #[cfg(all(doctest, feature = "rmcp", feature = "axum", feature = "server"))]

@@ -17,7 +17,7 @@ pub(crate) struct Limits {
     pub(crate) silent_grace: Duration,
     pub(crate) body_bytes: usize,
     pub(crate) body_timeout: Duration,
-    pub(crate) post_wait: Duration,
+    pub(crate) queue_timeout: Duration,
     pub(crate) inbound_messages: usize,
     pub(crate) inbound_bytes: usize,
     /// How many messages a session may have waiting for its app before the next one waits its turn.
@@ -34,13 +34,13 @@ pub(crate) struct Limits {
     pub(crate) replay_events: usize,
     pub(crate) replay_bytes: usize,
     pub(crate) resume_window: Duration,
-    pub(crate) retry: Duration,
+    pub(crate) reconnect_delay: Duration,
     /// `None`: no keep-alive.
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) stall_timeout: Duration,
     pub(crate) app_grace: Duration,
     pub(crate) shutdown_spread: Duration,
-    pub(crate) made_up_initialize: bool,
+    pub(crate) synthesize_initialize: bool,
 }
 
 impl Default for Limits {
@@ -54,7 +54,7 @@ impl Default for Limits {
             silent_grace: Duration::from_secs(5),
             body_bytes: 4 * MIB,
             body_timeout: Duration::from_secs(30),
-            post_wait: Duration::from_secs(1),
+            queue_timeout: Duration::from_secs(1),
             inbound_messages: 256,
             inbound_bytes: MIB,
             inbound_turn: 16,
@@ -69,12 +69,12 @@ impl Default for Limits {
             replay_events: 1_024,
             replay_bytes: 256 * KIB,
             resume_window: Duration::from_secs(30),
-            retry: Duration::from_secs(1),
+            reconnect_delay: Duration::from_secs(1),
             keep_alive: Some(Duration::from_secs(15)),
             stall_timeout: Duration::from_secs(30),
             app_grace: Duration::from_secs(30),
             shutdown_spread: Duration::from_secs(1),
-            made_up_initialize: true,
+            synthesize_initialize: true,
         }
     }
 }

@@ -19,8 +19,11 @@ use rmcp::{
 use serde::Deserialize;
 
 use crate::{
-    CloseReason, Incoming, Message, MessageKind, RequestId, SendError, Session,
-    session::shared::{Sending, Shared},
+    message::{Message, MessageKind, RequestId},
+    session::{
+        CloseReason, Incoming, SendError, Session,
+        driver::{Driver, Sending},
+    },
 };
 
 const INVALID_PARAMS: i32 = -32602;
@@ -47,8 +50,8 @@ thread_local! {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
 /// # let post = http::Request::post(uri).header("content-type", "application/json");
 /// tokio::spawn(async {
 ///     if let Ok(server) = Counter.serve(session).await {
@@ -83,7 +86,7 @@ impl Transport<RoleServer> for Session {
         item: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), SendError>> + Send + 'static {
         match write(&item) {
-            Ok(message) => self.shared().send(message),
+            Ok(message) => self.driver().send(message),
             Err(error) => Sending::Done(Err(error)),
         }
     }
@@ -94,18 +97,18 @@ impl Transport<RoleServer> for Session {
             match read(&message, head.into_parts()) {
                 Ok(mut typed) => {
                     if let (JsonRpcMessage::Request(request), Some(id)) = (&mut typed, message.id()) {
-                        let working = Working { _until_dropped: self.shared().work_on(id) };
+                        let working = Working { _until_dropped: self.driver().work_on(id) };
                         request.request.extensions_mut().insert(working);
                     }
                     return Some(typed);
                 }
-                Err(error) => refuse(self.shared(), &message, &error),
+                Err(error) => refuse(self.driver(), &message, &error),
             }
         }
     }
 
     async fn close(&mut self) -> Result<(), SendError> {
-        self.shared().close(CloseReason::AppEnded);
+        self.driver().close(CloseReason::AppEnded);
         Ok(())
     }
 }
@@ -162,7 +165,7 @@ fn read(message: &Message, parts: Parts) -> Result<ClientJsonRpcMessage, serde_j
 
 /// A message that rmcp cannot read: a request is answered with an error, anything else is told to the
 /// log.
-fn refuse(session: &Arc<Shared>, message: &Message, error: &serde_json::Error) {
+fn refuse(session: &Arc<Driver>, message: &Message, error: &serde_json::Error) {
     // The error's text may quote the message.
     let (line, column) = (error.line(), error.column());
     tracing::warn!(session = %session.id, line, column, "rmcp cannot read a message of the client");

@@ -1,9 +1,8 @@
-//! The two services. They are thin: what they do is in `transport`.
+//! The two services, and what makes them. They are thin: what they do is in `transport`.
 
 use std::{
     convert::Infallible,
     fmt,
-    future::{Ready, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,7 +11,122 @@ use std::{
 use http::{HeaderName, Request, Response, request::Parts};
 use tower_service::Service;
 
-use crate::{BoundHeaders, SseServerTransport, body::Body, session::shared::StartApp};
+use crate::{
+    body::Body,
+    session::{Session, driver::StartApp, spawn_app},
+    transport::{SseServerTransport, get::Opening},
+};
+
+impl SseServerTransport {
+    /// The service for `GET`: opens a stream and, at the client's first message, runs `app` with the
+    /// session, in a task of its own. A client that connects and says nothing costs no app.
+    ///
+    /// The app should end when its input ends. One that goes on is dropped after
+    /// [`Builder::app_grace`].
+    ///
+    /// Mount it at a path with `route_service`, not `nest_service`: where the router is nested, the
+    /// prefix is what the router took off the path (feature `axum`).
+    ///
+    /// Needs a tokio runtime with time enabled.
+    ///
+    /// ```
+    /// use mcp_sse::{Session, SseServerTransport};
+    /// use tower::ServiceExt; // for `oneshot`
+    ///
+    /// async fn app(mut session: Session) {
+    ///     while let Some(_incoming) = session.recv().await {}
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let service = sse.connect_sse(app);
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let stream = service.oneshot(get).await?;
+    /// assert_eq!(stream.headers()["content-type"], "text/event-stream; charset=utf-8");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_sse<A, F>(&self, app: A) -> ConnectSse
+    where
+        A: Fn(Session) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let app = Arc::new(app);
+        let start: StartApp = Arc::new(move |driver| spawn_app(driver, Arc::clone(&app)));
+        ConnectSse::new(self.clone(), start)
+    }
+
+    /// The service for `POST`: takes the clients' messages. Mount it at the endpoint.
+    ///
+    /// ```
+    /// # use http_body_util::BodyExt;
+    /// # use mcp_sse::SseServerTransport;
+    /// use tower::ServiceExt; // for `oneshot`
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let mut stream = sse.connect_sse(|_| std::future::pending()).oneshot(get).await?.into_body();
+    /// # let event = stream.frame().await.unwrap()?.into_data().unwrap();
+    /// # let event = String::from_utf8(event.to_vec())?;
+    /// // The first event of the stream says where to post.
+    /// let uri = event.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    /// assert!(uri.starts_with("/messages/?session_id="));
+    ///
+    /// let post = http::Request::post(uri)
+    ///     .header("host", "localhost:8000")
+    ///     .header("content-type", "application/json")
+    ///     .body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())?;
+    /// let answer = sse.handle_post_message().oneshot(post).await?;
+    /// assert_eq!(answer.status(), 202);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn handle_post_message(&self) -> HandlePostMessage {
+        HandlePostMessage::new(self.clone())
+    }
+
+    /// Both endpoints as one axum router: the stream at `sse_path`, messages at the endpoint.
+    ///
+    /// ```
+    /// # use mcp_sse::{Session, SseServerTransport};
+    /// # use tower::ServiceExt;
+    /// # async fn app(_: Session) {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let router: axum::Router = sse.router("/sse", app);
+    /// # let get = || http::Request::get("http://localhost/sse").body(axum::body::Body::empty());
+    /// # assert_eq!(router.clone().oneshot(get()?).await?.status(), 200);
+    ///
+    /// let nested = axum::Router::new().nest("/api", router); // the clients post to /api/messages/
+    /// # let get = http::Request::get("http://localhost/api/sse").body(axum::body::Body::empty())?;
+    /// # let mut stream = nested.oneshot(get).await?.into_body();
+    /// # let event = http_body_util::BodyExt::frame(&mut stream).await.unwrap()?.into_data().unwrap();
+    /// # assert!(std::str::from_utf8(&event)?.contains("data: /api/messages/?session_id="));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// As axum does, if `sse_path` does not begin with a slash, is no valid route, or is the endpoint
+    /// itself.
+    #[cfg(feature = "axum")]
+    pub fn router<S, A, F>(&self, sse_path: &str, app: A) -> axum::Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+        A: Fn(Session) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        axum::Router::new()
+            .route_service(sse_path, self.connect_sse(app))
+            .route_service(self.endpoint(), self.handle_post_message())
+    }
+}
 
 /// The service for `GET`; made by [`SseServerTransport::connect_sse`].
 ///
@@ -131,15 +245,11 @@ impl ConnectSse {
         self
     }
 
-    pub(crate) fn connect(&self, parts: &Parts) -> Response<Body> {
-        self.transport.connect_with(parts, self.resume_only, Some(self.start_app.clone()), |session| {
-            if !self.bound.is_empty() {
-                let bound = BoundHeaders::new(self.bound.iter().cloned());
-                // Nothing is bound yet, so nothing is refused.
-                let _ = bound.check(&parts.headers);
-                let _ = session.bound.set(bound);
-            }
-        })
+    /// Answers a request for a stream.
+    pub(crate) async fn connect(&self, parts: Parts) -> Response<Body> {
+        let Self { transport, start_app, resume_only, bound } = self;
+        let opening = Opening { resume_only: *resume_only, start_app: Some(start_app), bound };
+        transport.open_stream(parts, opening).await.0
     }
 }
 
@@ -160,10 +270,18 @@ impl fmt::Debug for ConnectSse {
     }
 }
 
+/// The future of [`ConnectSse`].
+pub struct ConnectSseFuture(Answering);
+
+/// The future of [`HandlePostMessage`].
+pub struct HandlePostMessageFuture(Answering);
+
+type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
 impl<B> Service<Request<B>> for ConnectSse {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = ConnectSseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -171,7 +289,8 @@ impl<B> Service<Request<B>> for ConnectSse {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (parts, _) = request.into_parts();
-        ready(Ok(self.connect(&parts)))
+        let this = self.clone();
+        ConnectSseFuture(Box::pin(async move { this.connect(parts).await }))
     }
 }
 
@@ -182,7 +301,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = HandlePostMessageFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -190,6 +309,34 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let transport = self.transport.clone();
-        Box::pin(async move { Ok(transport.post(request).await) })
+        HandlePostMessageFuture(Box::pin(async move { transport.post(request).await }))
+    }
+}
+
+impl Future for ConnectSseFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
+    }
+}
+
+impl Future for HandlePostMessageFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx).map(Ok)
+    }
+}
+
+impl fmt::Debug for ConnectSseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectSseFuture").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HandlePostMessageFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlePostMessageFuture").finish_non_exhaustive()
     }
 }

@@ -43,11 +43,10 @@ pub(super) async fn run(
     resume_window: Duration,
 ) -> std::io::Result<()> {
     let sse = SseServerTransport::builder("/messages/")
-        .security(mcp_sse::TransportSecuritySettings {
+        .security(
             // The generator connects from several loopback addresses.
-            allowed_hosts: vec!["127.0.0.1:*".into()],
-            ..Default::default()
-        })
+            mcp_sse::TransportSecuritySettings::default().with_allowed_hosts(["127.0.0.1:*"]),
+        )
         .max_sessions(200_000)
         .max_sessions_per_principal(200_000)
         .stall_timeout(Duration::from_secs(3))
@@ -99,7 +98,7 @@ async fn progress(session: &Session, steps: u32) -> Result<(), mcp_sse::SendErro
             r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":1,"progress":{step}.0}}}}"#
         );
         if let Ok(message) = Message::parse(json) {
-            session.send(message).await?;
+            session.handle().send(message).await?;
         }
     }
     Ok(())
@@ -134,7 +133,7 @@ impl App for Bare {
                 _ => Message::result(id, &serde_json::json!({})),
             };
             let Ok(answer) = answer else { continue };
-            if session.send(answer).await.is_err() {
+            if session.handle().send(answer).await.is_err() {
                 return;
             }
         }

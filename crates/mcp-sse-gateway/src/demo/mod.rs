@@ -44,7 +44,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     let app = move |session: Session| {
         let server = demo.session();
         async move {
-            let id = session.id();
+            let id = session.handle().id();
             match server.serve(session).await {
                 Ok(running) => {
                     let _ = running.waiting().await;
@@ -56,7 +56,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     listen
         .server()
         .mount(&listen.sse_path, &transport, app)
-        .max_unacknowledged(limits.stall_timeout + STALL_MARGIN)
+        .tcp_user_timeout(limits.stall_timeout + STALL_MARGIN)
         .serve(listener, end, LAST_PATIENCE)
         .await;
     Ok(())

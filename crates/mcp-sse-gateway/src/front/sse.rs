@@ -24,7 +24,7 @@ impl Reply for SessionHandle {
     }
 
     async fn fail(&self, text: &str) {
-        Self::fail(self, text);
+        self.close_with_error(text);
     }
 
     async fn idle(&self) {}

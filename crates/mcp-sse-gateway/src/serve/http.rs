@@ -15,9 +15,10 @@ use std::{
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use mcp_sse::Server;
+use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::servers::Table;
+use super::servers::{Named, Table};
 use crate::{args::Http, front::http::Answer, listening::Listening};
 
 /// Connections to the admin place. Probes are few, and each leaves after its answer.
@@ -76,33 +77,68 @@ impl Beside {
         let Some(named) = table.at_mcp_path(request.uri().path()) else {
             return text(StatusCode::NOT_FOUND, "there is nothing here\n");
         };
+        let behind = Mcp { table: Arc::clone(table), draining: Arc::clone(draining), named };
+        let guarded = table.transport.guard().layer(behind).call(request).await;
+        // It cannot fail.
+        guarded.unwrap_or_else(|never| match never {}).map(BodyExt::boxed)
+    }
+}
+
+/// Streamable HTTP of one server, behind the transport's checks.
+struct Mcp {
+    table: Arc<Table>,
+    draining: Arc<AtomicBool>,
+    named: Arc<Named>,
+}
+
+impl Mcp {
+    async fn answer<B>(self, request: Request<B>) -> Answer
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+    {
+        let Self { table, draining, named } = self;
         let (parts, body) = request.into_parts();
-        let guarded = match table.transport.guard(&parts) {
-            Ok(guarded) => guarded,
-            Err(refusal) => return refusal.map(BodyExt::boxed),
-        };
         // Without a session it would open one.
         let opens = parts.method == Method::POST && !parts.headers.contains_key("mcp-session-id");
-        let mut response = if opens && named.is_retired() {
-            text(StatusCode::NOT_FOUND, "there is nothing here any more\n")
-        } else if opens
-            && (draining.load(Ordering::Acquire) || !table.transport.has_room_for(&parts.extensions))
-        {
+        if opens && named.is_retired() {
+            return text(StatusCode::NOT_FOUND, "there is nothing here any more\n");
+        }
+        if opens && (draining.load(Ordering::Acquire) || !table.transport.has_room(&parts.extensions)) {
             tracing::warn!(
                 "a session over Streamable HTTP was refused: the gateway is full or shutting down"
             );
             let mut busy = text(StatusCode::SERVICE_UNAVAILABLE, "Too many sessions, try again later");
             busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            busy
-        } else if let Some(mcp) = &named.mcp {
-            let deletes = parts.method == Method::DELETE;
-            let response = mcp.handle(Request::from_parts(parts, body), named.identity()).await;
-            if deletes && response.status() == StatusCode::ACCEPTED { no_content() } else { response }
-        } else {
-            text(StatusCode::NOT_FOUND, "there is nothing here\n")
+            return busy;
+        }
+        let Some(mcp) = &named.mcp else {
+            return text(StatusCode::NOT_FOUND, "there is nothing here\n");
         };
-        guarded.finish(response.headers_mut());
-        response
+        let deletes = parts.method == Method::DELETE;
+        let response = mcp.handle(Request::from_parts(parts, body), named.identity()).await;
+        if deletes && response.status() == StatusCode::ACCEPTED { no_content() } else { response }
+    }
+}
+
+impl<B> Service<Request<B>> for Mcp
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Self { table, draining, named } = self;
+        let this =
+            Self { table: Arc::clone(table), draining: Arc::clone(draining), named: Arc::clone(named) };
+        Box::pin(async move { Ok(this.answer(request).await) })
     }
 }
 

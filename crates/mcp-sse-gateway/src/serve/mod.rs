@@ -99,7 +99,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         }
     };
     server
-        .max_unacknowledged(args.limits.stall_timeout + STALL_MARGIN)
+        .tcp_user_timeout(args.limits.stall_timeout + STALL_MARGIN)
         .fallback(beside.clone())
         .serve(listener, end, LAST_PATIENCE)
         .await;

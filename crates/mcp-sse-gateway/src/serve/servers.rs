@@ -157,7 +157,8 @@ impl Table {
         // Where sessions have all the places for programs, one of them makes room, or the transport says no.
         let begun =
             || self.lock().values().map(|named| named.sessions.load(Ordering::Acquire)).sum::<usize>();
-        self.transport.has_room() && (self.children.has_room() || begun() >= self.settings.max_sessions)
+        self.transport.has_room(&::http::Extensions::new())
+            && (self.children.has_room() || begun() >= self.settings.max_sessions)
     }
 
     pub(super) fn max_sessions(&self) -> usize {
@@ -166,8 +167,8 @@ impl Table {
 
     /// Over SSE, those of them in which nothing was said, and over Streamable HTTP.
     pub(super) fn session_counts(&self) -> (usize, usize, usize) {
-        let Self { transport, http_sessions, .. } = self;
-        (transport.session_count(), transport.silent_session_count(), http_sessions.open())
+        let counts = self.transport.session_counts();
+        (counts.open, counts.silent, self.http_sessions.open())
     }
 
     /// The server whose Streamable HTTP stands at this path of a request.
@@ -271,7 +272,7 @@ impl Table {
         names.extend(self.lock().keys().cloned());
         for name in names {
             let paths = self.settings.paths(&name);
-            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?;
+            self.transport.with_endpoint(&paths.messages).map_err(|error| error.to_string())?;
             let of = match (&*name, servers.contains_key(&name)) {
                 ("", _) => "the server at the root".to_owned(),
                 (_, true) => format!("the server {name:?}"),
@@ -319,7 +320,7 @@ impl Table {
         let transport = if name.is_empty() {
             self.transport.clone()
         } else {
-            self.transport.beside(&paths.messages).map_err(|error| error.to_string())?
+            self.transport.with_endpoint(&paths.messages).map_err(|error| error.to_string())?
         };
         let target = Arc::new(self.target(server));
         let named = Arc::new_cyclic(|this: &std::sync::Weak<Named>| Named {
@@ -360,7 +361,7 @@ impl Table {
         let is_there = servers.get(&named.name).is_some_and(|there| Arc::ptr_eq(there, named));
         let is_over = named.state().retired
             && named.sessions.load(Ordering::Acquire) == 0
-            && named.transport.own_sessions().is_empty();
+            && named.transport.endpoint_sessions().is_empty();
         if is_there && is_over {
             servers.remove(&named.name);
             let _ = self.routes.remove(&named.paths.sse);

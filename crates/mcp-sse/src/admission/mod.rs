@@ -1,150 +1,65 @@
 //! What a request must pass before it may touch a session. The order and the answers are those of the
 //! wire contract; existing clients and tests match on the texts.
 //!
-//! Passing yields [`Admitted`], which the next step asks for: no path can skip the checks.
+//! | room | what lives there |
+//! |---|---|
+//! | here | the checks in their order → [`Admitted`] |
+//! | `rejection` | why a request is refused, as data |
+//! | `security`, `authority` | `Host` and `Origin` against the lists; the parser of both |
+//! | `cors` | the headers that pages of other origins need |
+//!
+//! Passing yields [`Admitted`], which owns the head that was checked. The next step takes it and nothing else: no
+//! path can skip the checks, or act on another head than the one that passed them.
 
 mod authority;
-pub(crate) mod body;
-pub(crate) mod cors;
-mod principal;
+mod cors;
+mod rejection;
 mod security;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method, header, request::Parts};
 
 #[cfg(fuzzing)]
 pub(crate) use self::authority::{Authority, Origin, Pattern};
-pub(crate) use self::security::Names;
-pub use self::{cors::Guarded, principal::Principal, security::TransportSecuritySettings};
-use crate::{body::Body, sessions::Full};
+pub use self::security::TransportSecuritySettings;
+pub(crate) use self::{
+    cors::{CorsHeaders, preflight},
+    rejection::Rejection,
+    security::Names,
+};
+use crate::id::SessionId;
 
-/// A request whose method, content type, host and origin were checked.
+/// The head of a request whose method, content type, host and origin were checked.
 #[derive(Debug)]
-pub(crate) struct Admitted(());
+pub(crate) struct Admitted(Parts);
 
-/// Why a request was refused. Each is one answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejection {
-    MethodNotAllowed { allow: &'static str },
-    InvalidContentType,
-    InvalidHost,
-    InvalidOrigin,
-    BodyTooLarge,
-    BodyTimeout,
-    BodyUnreadable,
-    SessionIdRequired,
-    InvalidSessionId,
-    SessionNotFound,
-    OtherIdentity,
-    InvalidMessage,
-    DuplicateRequestId,
-    SessionBusy,
-    TooManySessions,
-    TooManySessionsOfAddress,
-    ShuttingDown,
-    NoRandomness,
-}
-
-impl Rejection {
-    pub(crate) fn status(self) -> StatusCode {
-        match self {
-            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
-            Self::InvalidContentType
-            | Self::SessionIdRequired
-            | Self::InvalidSessionId
-            | Self::InvalidMessage
-            | Self::DuplicateRequestId
-            | Self::BodyUnreadable => StatusCode::BAD_REQUEST,
-            Self::InvalidHost => StatusCode::MISDIRECTED_REQUEST,
-            Self::InvalidOrigin | Self::OtherIdentity => StatusCode::FORBIDDEN,
-            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::SessionNotFound => StatusCode::NOT_FOUND,
-            Self::SessionBusy
-            | Self::TooManySessions
-            | Self::TooManySessionsOfAddress
-            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+impl Admitted {
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
     }
 
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::MethodNotAllowed { .. } => "",
-            Self::InvalidContentType => "Invalid Content-Type header",
-            Self::InvalidHost => "Invalid Host header",
-            Self::InvalidOrigin => "Invalid Origin header",
-            Self::BodyTooLarge => "Request body too large",
-            Self::BodyTimeout => "Request body took too long",
-            Self::BodyUnreadable => "Could not read request body",
-            Self::SessionIdRequired => "session_id is required",
-            Self::InvalidSessionId => "Invalid session ID",
-            Self::SessionNotFound => "Could not find session",
-            Self::OtherIdentity => {
-                "A header that says who the client is has another value than before in this session; open a session of your own"
-            }
-            Self::InvalidMessage => "Could not parse message",
-            Self::DuplicateRequestId => "A request with this id is still in flight",
-            Self::SessionBusy => "Session is busy, try again",
-            Self::TooManySessions => "Too many sessions, try again later",
-            Self::TooManySessionsOfAddress => "Too many sessions from this address, try again later",
-            Self::ShuttingDown => "Server is shutting down",
-            Self::NoRandomness => "Could not make a session ID",
-        }
+    pub(crate) fn into_parts(self) -> Parts {
+        self.0
     }
 
-    pub(crate) fn into_response(self) -> Response<Body> {
-        let mut response = text(self.status(), self.text());
-        let headers = response.headers_mut();
-        if let Self::MethodNotAllowed { allow } = self {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-        }
-        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+    /// The `session_id` of the query.
+    pub(crate) fn session_id(&self) -> Result<SessionId, Rejection> {
+        session_id(self.0.uri.query())
     }
-}
-
-impl From<Full> for Rejection {
-    fn from(full: Full) -> Self {
-        match full {
-            Full::Draining => Self::ShuttingDown,
-            Full::Sessions | Full::SilentSessions | Full::SessionsOfPrincipal => Self::TooManySessions,
-            Full::SessionsOfAddress | Full::RateOfAddress => Self::TooManySessionsOfAddress,
-        }
-    }
-}
-
-/// A short answer in plain text.
-pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::text(text));
-    *response.status_mut() = status;
-    if !text.is_empty() {
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    }
-    response
 }
 
 /// Checks a request for a stream.
-pub(crate) fn admit_get(parts: &Parts, names: &Names) -> Result<Admitted, Rejection> {
+pub(crate) fn get(parts: Parts, names: &Names) -> Result<Admitted, Rejection> {
     check_method(&parts.method, &Method::GET, "GET")?;
     names.check(&parts.uri, &parts.headers)?;
-    Ok(Admitted(()))
-}
-
-/// Checks a request for something beside the transport.
-pub(crate) fn admit_other(parts: &Parts, names: &Names) -> Result<Admitted, Rejection> {
-    names.check(&parts.uri, &parts.headers)?;
-    Ok(Admitted(()))
+    Ok(Admitted(parts))
 }
 
 /// Checks the head of a request that brings a message.
-pub(crate) fn admit_post(parts: &Parts, names: &Names) -> Result<Admitted, Rejection> {
+pub(crate) fn post(parts: Parts, names: &Names) -> Result<Admitted, Rejection> {
     check_method(&parts.method, &Method::POST, "POST")?;
     check_content_type(&parts.headers)?;
     names.check(&parts.uri, &parts.headers)?;
-    Ok(Admitted(()))
+    Ok(Admitted(parts))
 }
 
 fn check_method(method: &Method, expected: &Method, allow: &'static str) -> Result<(), Rejection> {
@@ -161,7 +76,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 /// The `session_id` of a query, still to be read as an id.
-pub(crate) fn session_id(query: Option<&str>) -> Result<crate::SessionId, Rejection> {
+pub(crate) fn session_id(query: Option<&str>) -> Result<SessionId, Rejection> {
     let mut values = query
         .unwrap_or_default()
         .split('&')
@@ -172,7 +87,7 @@ pub(crate) fn session_id(query: Option<&str>) -> Result<crate::SessionId, Reject
         (None | Some(""), _) => Err(Rejection::SessionIdRequired),
         // Two would let whatever stands in front of us see another session than we do.
         (Some(_), Some(_)) => Err(Rejection::InvalidSessionId),
-        (Some(value), None) => crate::SessionId::parse(value).ok_or(Rejection::InvalidSessionId),
+        (Some(value), None) => value.parse().map_err(|_| Rejection::InvalidSessionId),
     }
 }
 
@@ -200,7 +115,7 @@ mod tests {
     #[test]
     fn the_session_id_is_one_parameter_of_the_query() {
         const HEX: &str = "0123456789abcdef0123456789abcdef";
-        let id = crate::SessionId::parse(HEX).unwrap();
+        let id = HEX.parse().unwrap();
         assert_eq!(session_id(Some(&format!("session_id={HEX}"))), Ok(id));
         assert_eq!(session_id(Some(&format!("a=b&session_id={HEX}&c"))), Ok(id));
         assert_eq!(session_id(None), Err(Rejection::SessionIdRequired));

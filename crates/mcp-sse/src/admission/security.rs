@@ -5,10 +5,10 @@ use std::sync::Arc;
 use http::{HeaderMap, Uri, header};
 
 use super::{
-    Rejection,
     authority::{Authority, Origin, Pattern},
+    rejection::Rejection,
 };
-use crate::{clock, throttle::Throttle, transport::ConfigError};
+use crate::{clock, error::ConfigError, throttle::Throttle};
 
 /// Which `Host` and `Origin` headers are let through.
 ///
@@ -27,23 +27,24 @@ use crate::{clock, throttle::Throttle, transport::ConfigError};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sse = SseServerTransport::builder("/messages/")
-///     .security(TransportSecuritySettings {
-///         allowed_hosts: vec!["mcp.example.com".into()],
-///         allowed_origins: vec!["https://app.example.com".into()],
-///         ..Default::default()
-///     })
+///     .security(
+///         TransportSecuritySettings::default()
+///             .with_allowed_hosts(["mcp.example.com"])
+///             .with_allowed_origins(["https://app.example.com"]),
+///     )
 ///     .build()?;
 ///
 /// let get = |host: &str| http::Request::get("/sse").header("host", host).body(());
-/// assert_eq!(sse.connect(&get("mcp.example.com")?).0.status(), 200);
-/// assert_eq!(sse.connect(&get("evil.example")?).0.status(), 421);
-/// assert_eq!(sse.connect(&get("localhost")?).0.status(), 421); // the list replaces the default
+/// assert_eq!(sse.connect(&get("mcp.example.com")?).await.0.status(), 200);
+/// assert_eq!(sse.connect(&get("evil.example")?).await.0.status(), 421);
+/// assert_eq!(sse.connect(&get("localhost")?).await.0.status(), 421); // the list replaces the default
 /// # let page = http::Request::get("http://mcp.example.com/sse").header("origin", "https://evil.example");
-/// # assert_eq!(sse.connect(&page.body(())?).0.status(), 403);
+/// # assert_eq!(sse.connect(&page.body(())?).await.0.status(), 403);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TransportSecuritySettings {
     /// Whether `Host` and `Origin` are checked at all. Default: `true`. Turn it off only where something
     /// in front of the server checks them.
@@ -52,6 +53,28 @@ pub struct TransportSecuritySettings {
     pub allowed_hosts: Vec<String>,
     /// Default: the same names with `http` and `https`, each with any port.
     pub allowed_origins: Vec<String>,
+}
+
+impl TransportSecuritySettings {
+    /// No checks at all: any web page that a user opens can use the server. Only where something in front of the
+    /// server checks `Host` and `Origin`.
+    pub fn dangerously_unprotected() -> Self {
+        Self { enable_dns_rebinding_protection: false, ..Self::default() }
+    }
+
+    /// These hosts in place of the loopback names.
+    #[must_use]
+    pub fn with_allowed_hosts<T: Into<String>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
+        self.allowed_hosts = hosts.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Pages of these origins in place of those of loopback names.
+    #[must_use]
+    pub fn with_allowed_origins<T: Into<String>>(mut self, origins: impl IntoIterator<Item = T>) -> Self {
+        self.allowed_origins = origins.into_iter().map(Into::into).collect();
+        self
+    }
 }
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -95,7 +118,7 @@ impl Names {
         })
     }
 
-    pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
         if let Some(came) = self.refused_host(uri, headers) {
             self.log(|left_out| tracing::warn!(
                 host = %shorten(came),

@@ -13,7 +13,7 @@ impl Builder {
     /// 1. one whose client has never said anything (no POST brought a message) and has left;
     /// 2. one whose client has never said anything for longer than [`silent_grace`](Self::silent_grace): of
     ///    the address with most of those, the oldest;
-    /// 3. one whose client is away, the longest away first; a [`SessionPlace`](crate::SessionPlace) counts as
+    /// 3. one whose client is away, the longest away first; a [`SessionPermit`](crate::SessionPermit) counts as
     ///    that when it was out of use for a [`resume_window`](Self::resume_window).
     ///
     /// A client that has said something and is there never makes room. At the bounds per principal and per
@@ -30,8 +30,8 @@ impl Builder {
     /// let sse = SseServerTransport::builder("/messages/").max_sessions(1).build()?;
     ///
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// let (first, _session) = sse.connect(&get);
-    /// let (second, _) = sse.connect(&get);
+    /// let (first, _session) = sse.connect(&get).await;
+    /// let (second, _) = sse.connect(&get).await;
     /// assert_eq!(first.status(), 200);
     /// assert_eq!((second.status().as_u16(), &second.headers()["retry-after"]), (503, &"1".parse()?));
     /// # Ok(())
@@ -76,9 +76,9 @@ impl Builder {
     ///     get
     /// };
     /// let (one, two) = ("192.0.2.1".parse()?, "192.0.2.2".parse()?);
-    /// let (_stream, _session) = sse.connect(&get(one));
-    /// assert_eq!(sse.connect(&get(one)).0.status(), 503);
-    /// assert_eq!(sse.connect(&get(two)).0.status(), 200);
+    /// let (_stream, _session) = sse.connect(&get(one)).await;
+    /// assert_eq!(sse.connect(&get(one)).await.0.status(), 503);
+    /// assert_eq!(sse.connect(&get(two)).await.0.status(), 200);
     /// # Ok(())
     /// # }
     /// ```
@@ -121,9 +121,12 @@ impl Builder {
     /// let sse = SseServerTransport::builder("/messages/").max_sessions(1).max_silent_sessions(3).build()?;
     ///
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// let silent: Vec<_> = (0..3).map(|_| sse.connect(&get)).collect();
+    /// let mut silent = Vec::new();
+    /// for _ in 0..3 {
+    ///     silent.push(sse.connect(&get).await);
+    /// }
     /// assert!(silent.iter().all(|(response, _)| response.status() == 200));
-    /// assert_eq!(sse.connect(&get).0.status(), 503);
+    /// assert_eq!(sse.connect(&get).await.0.status(), 503);
     /// # Ok(())
     /// # }
     /// ```

@@ -14,7 +14,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
-use http_body_util::Full;
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
     sync::futures::Notified,
@@ -23,9 +22,9 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    Inner,
     handover::{self, Begun},
     head::{self, Again, Known, MAX_REQUEST, Read},
+    inner::Inner,
     layers::RequestBody,
     lingering::Lingering,
     listener::Socket,
@@ -34,11 +33,15 @@ use super::{
     routes::{Endpoint, Routes},
 };
 use crate::{
-    Body, ConnectSse, SseServerTransport,
-    admission::{self, Rejection},
+    admission::Rejection,
+    body::Body,
     clock,
+    service::ConnectSse,
     session::head::Head,
-    transport::post::{self, CheckedPost},
+    transport::{
+        answer,
+        post::{CheckedPost, Tried},
+    },
 };
 
 thread_local! {
@@ -74,9 +77,7 @@ impl Connection {
                 }
                 End::Late(socket) => {
                     // Its rest may still come.
-                    Lingering::new(socket, Vec::new(), inner.max_unacknowledged, Arc::default())
-                        .close()
-                        .await;
+                    Lingering::new(socket, Vec::new(), inner.tcp_user_timeout, Arc::default()).close().await;
                     None
                 }
             }
@@ -153,7 +154,6 @@ impl Waits {
 struct LastPost {
     head: Option<Known>,
     checked: CheckedPost,
-    transport: SseServerTransport,
     valid: Valid,
 }
 
@@ -210,9 +210,9 @@ impl Plain {
             });
             let mut late = false;
             let response = match next.await {
-                Next::Get(service, parts) => Some(service.connect(&parts)),
+                Next::Get(service, parts) => Some(service.connect(parts).await),
                 Next::Post(head, body) => self.post(head, body).await,
-                Next::Refused(rejection) => Some(post::answer(Err(rejection))),
+                Next::Refused(rejection) => Some(answer::posted(Err(rejection))),
                 Next::Other { http2 } => {
                     let Self { socket, pending, waits, .. } = self;
                     let since = match waits {
@@ -225,8 +225,8 @@ impl Plain {
                 Next::Late => {
                     late = true;
                     Some(match self.waits {
-                        Waits::Body { .. } => post::answer(Err(Rejection::BodyTimeout)),
-                        _ => admission::text(StatusCode::REQUEST_TIMEOUT, "Request head took too long"),
+                        Waits::Body { .. } => answer::posted(Err(Rejection::BodyTimeout)),
+                        _ => answer::text(StatusCode::REQUEST_TIMEOUT, "Request head took too long"),
                     })
                 }
                 Next::Closed => return End::Closed,
@@ -278,14 +278,11 @@ impl Plain {
     async fn post(&self, head: Head, body: Bytes) -> Option<Response<Body>> {
         // It was set when the message came.
         let last = self.last.as_ref()?;
-        match last.transport.post_at_once(&last.checked, head, body) {
-            Ok(Ok(())) => None,
-            Ok(refused) => Some(post::answer(refused)),
-            Err((head, body)) => {
-                let request = Request::from_parts(head.into_parts(), Full::new(body));
-                Some(Box::pin(last.transport.post(request)).await)
-            }
-        }
+        let taken = match last.checked.try_now(head, body) {
+            Tried::Done(taken) => taken,
+            Tried::Waits(waiting) => Box::pin(waiting.wait()).await,
+        };
+        taken.is_err().then(|| answer::posted(taken))
     }
 
     /// Writes an answer; what the socket does not take comes back.
@@ -359,7 +356,7 @@ impl Plain {
             && last.valid.is_still(&inner.routes)
         {
             let Some(body) = body else {
-                let until = clock::after(clock::now(), last.transport.body_timeout());
+                let until = clock::after(clock::now(), last.checked.body_timeout());
                 return self.wait_for_body(length, until);
             };
             let head = &last.checked.head;
@@ -392,10 +389,10 @@ impl Plain {
                 let transport = service.transport();
                 match (transport.check_post(request.parts, request.body_length), body) {
                     (Ok(checked), body) => {
-                        let (own, transport) = (checked.head.clone(), transport.clone());
-                        let until = clock::after(clock::now(), transport.body_timeout());
+                        let own = checked.head.clone();
+                        let until = clock::after(clock::now(), checked.body_timeout());
                         let head = request.known.filter(|_| checked.is_final);
-                        self.last = Some(Box::new(LastPost { head, checked, transport, valid }));
+                        self.last = Some(Box::new(LastPost { head, checked, valid }));
                         let Some(body) = body else { return self.wait_for_body(request.length, until) };
                         Next::Post(own, body)
                     }

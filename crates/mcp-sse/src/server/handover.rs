@@ -27,9 +27,9 @@ use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::{
-    Inner,
     deadlines::{Activity, Deadline, Pieces, Watch},
     head::MAX_HEAD,
+    inner::Inner,
     layers::{RequestBody, StreamOf},
     lingering::Lingering,
     listener::Socket,
@@ -81,7 +81,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Begun { socket, pending, since, http2 } = begun;
-    let (header_timeout, stall) = (inner.header_timeout, inner.max_unacknowledged);
+    let (header_timeout, stall) = (inner.header_timeout, inner.tcp_user_timeout);
     let peer = inner.peers.peer(&socket);
     socket.bound_unsent();
     let activity = Activity::new(since, !http2, inner.idle_timeout);

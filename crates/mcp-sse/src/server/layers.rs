@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::routes::{Endpoint, Routes};
-use crate::{Body, clock, session::shared::Shared};
+use crate::{body::Body, clock, session::driver::Driver};
 
 /// How long nothing of a request's body may come. The transport's own endpoints have a deadline for the whole
 /// body in place of it: [`Builder::body_timeout`](crate::Builder::body_timeout).
@@ -42,7 +42,7 @@ pub struct NotFound;
 impl<B> Service<Request<B>> for NotFound {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
+    type Future = NotFoundFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -51,7 +51,19 @@ impl<B> Service<Request<B>> for NotFound {
     fn call(&mut self, _: Request<B>) -> Self::Future {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_FOUND;
-        ready(Ok(response))
+        NotFoundFuture(ready(Ok(response)))
+    }
+}
+
+/// The future of [`NotFound`].
+#[derive(Debug)]
+pub struct NotFoundFuture(Ready<Result<Response<Body>, Infallible>>);
+
+impl Future for NotFoundFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
     }
 }
 
@@ -84,7 +96,7 @@ impl<F> Endpoints<F> {
 
 /// The session of a response that is its stream; in the extensions of the response.
 #[derive(Clone)]
-pub(super) struct StreamOf(pub(super) Arc<Shared>);
+pub(super) struct StreamOf(pub(super) Arc<Driver>);
 
 impl<F, A, B> Service<Request<A>> for Endpoints<F>
 where
@@ -97,7 +109,7 @@ where
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = EndpointsFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // The endpoints always are, and the fallback is asked when a request is for it.
@@ -105,34 +117,51 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let response = match self.routes.find(request.uri().path()) {
-            Some(Endpoint::Connect(service)) => {
-                let (parts, _) = request.into_parts();
-                let mut response = service.connect(&parts);
-                if let Some(session) = response.body().session() {
-                    response.extensions_mut().insert(StreamOf(session));
+        let endpoint = self.routes.find(request.uri().path());
+        let mut fallback = self.fallback.clone();
+        let mut request = request;
+        if let Some(Endpoint::Post(_)) = &endpoint
+            && let Some(body) = (request.body_mut() as &mut dyn Any).downcast_mut::<RequestBody>()
+        {
+            // The transport has a deadline of its own for it.
+            body.silence = None;
+        }
+        EndpointsFuture(Box::pin(async move {
+            match endpoint {
+                Some(Endpoint::Connect(service)) => {
+                    let (parts, _) = request.into_parts();
+                    let mut response = service.connect(parts).await;
+                    if let Some(session) = response.body().session() {
+                        response.extensions_mut().insert(StreamOf(session));
+                    }
+                    Ok(response.map(ResponseBody::from))
                 }
-                response.map(ResponseBody::from)
-            }
-            Some(Endpoint::Post(service)) => {
-                let mut request = request;
-                // It has a deadline of its own.
-                if let Some(body) = (request.body_mut() as &mut dyn Any).downcast_mut::<RequestBody>() {
-                    body.silence = None;
-                }
-                return Box::pin(async move {
+                Some(Endpoint::Post(service)) => {
                     Ok(service.transport().post(request).await.map(ResponseBody::from))
-                });
-            }
-            None => {
-                let mut fallback = self.fallback.clone();
-                return Box::pin(async move {
+                }
+                None => {
                     std::future::poll_fn(|cx| fallback.poll_ready(cx)).await?;
                     Ok(fallback.call(request).await?.map(ResponseBody::new))
-                });
+                }
             }
-        };
-        Box::pin(ready(Ok(response)))
+        }))
+    }
+}
+
+/// The future of [`Endpoints`].
+pub struct EndpointsFuture(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>);
+
+impl Future for EndpointsFuture {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for EndpointsFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointsFuture").finish_non_exhaustive()
     }
 }
 

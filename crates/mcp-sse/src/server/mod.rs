@@ -5,6 +5,7 @@
 //! | here | `Server`: what users see; accepting, the bounds, the end |
 //! | `routes` | which path is which endpoint |
 //! | `layers` | endpoints and fallback as one service, for layers to stand in front of |
+//! | `inner` | what all connections share |
 //! | `connection` | one connection: plain HTTP/1.1 requests to the transport's endpoints |
 //! | `head` | such a request as bytes, and a response |
 //! | `parked` | an open stream on its socket |
@@ -19,6 +20,7 @@ mod connection;
 mod deadlines;
 mod handover;
 pub(crate) mod head;
+mod inner;
 mod layers;
 mod lingering;
 mod listener;
@@ -29,14 +31,14 @@ mod proxy;
 mod routes;
 
 pub use self::{
-    layers::{Endpoints, NotFound, RequestBody, ResponseBody},
+    layers::{Endpoints, EndpointsFuture, NotFound, NotFoundFuture, RequestBody, ResponseBody},
     listener::{Listener, Socket},
     routes::Routes,
 };
 
 use std::{
     convert::Infallible,
-    fmt, io,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -55,10 +57,14 @@ use tower_service::Service;
 
 use self::{
     connection::Connection,
+    inner::Inner,
     peer::{Peers, Trust},
 };
 use crate::{
-    ConnectSse, HandlePostMessage, Session, SseServerTransport, clock, throttle::Throttle, transport,
+    clock,
+    session::Session,
+    throttle::Throttle,
+    transport::{SseServerTransport, answer},
 };
 
 /// Over the stall timeout's default, so that the session ends first.
@@ -82,7 +88,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// | [`max_connections`](Self::max_connections) | 16,384 | over it, clients wait in the kernel's queue |
 /// | [`max_connections_per_address`](Self::max_connections_per_address) | 4,096 | over it, a connection is closed at once |
 /// | [`header_timeout`](Self::header_timeout) | 30 s | a request's head that is not there whole by then ends the connection |
-/// | [`max_unacknowledged`](Self::max_unacknowledged) | 35 s | a client that takes nothing for longer is cut off |
+/// | [`tcp_user_timeout`](Self::tcp_user_timeout) | 35 s | a client that takes nothing for longer is cut off |
 /// | [`idle_timeout`](Self::idle_timeout) | 60 s | a connection without a request for longer (twice that at most) is closed, streams aside |
 ///
 /// # Deadlines
@@ -95,7 +101,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// | half a head, or half of HTTP/2's preface | [`header_timeout`](Self::header_timeout) after its first byte; 408 where HTTP/1.1 was spoken |
 /// | half a body, to a transport's endpoint | [`Builder::body_timeout`](crate::Builder::body_timeout), with 408 |
 /// | half a body, elsewhere | 60 s without any of it: the [`RequestBody`] ends with an error |
-/// | it takes nothing of an answer or a stream | [`max_unacknowledged`](Self::max_unacknowledged). On HTTP/2, less than 16 KiB of what waits counts as nothing, whether the window is open or not. What is left of a closed session's stream has twice that time |
+/// | it takes nothing of an answer or a stream | [`tcp_user_timeout`](Self::tcp_user_timeout). On HTTP/2, less than 16 KiB of what waits counts as nothing, whether the window is open or not. What is left of a closed session's stream has twice that time |
 /// | it does not answer HTTP/2's pings (every 30 s), or leaves a frame half sent | 20 s after the ping |
 ///
 /// # What one connection can hold
@@ -155,7 +161,7 @@ pub struct Server<F = NotFound, L = Identity> {
 struct Settings {
     max_connections: usize,
     header_timeout: Duration,
-    max_unacknowledged: Duration,
+    tcp_user_timeout: Duration,
     idle_timeout: Duration,
     trust: Trust,
 }
@@ -165,51 +171,13 @@ impl Default for Settings {
         Self {
             max_connections: MAX_CONNECTIONS,
             header_timeout: HEADER_TIMEOUT,
-            max_unacknowledged: UNACKNOWLEDGED,
+            tcp_user_timeout: UNACKNOWLEDGED,
             idle_timeout: IDLE,
             trust: Trust {
                 forwarded_for: 0,
                 proxy_protocol: false,
                 max_connections_per_address: MAX_CONNECTIONS_PER_ADDRESS,
             },
-        }
-    }
-}
-
-/// What all connections share.
-struct Inner<S> {
-    routes: Routes,
-    /// What hyper serves: the layers, the endpoints and the fallback.
-    service: S,
-    /// All requests go that way.
-    layered: bool,
-    header_timeout: Duration,
-    max_unacknowledged: Duration,
-    /// The head and the text of the answer to a POST that was taken; it is the same each time.
-    accepted: (Vec<u8>, &'static str),
-    idle_timeout: Duration,
-    peers: Peers,
-    /// No more requests on connections that are open; set before `drained` is notified.
-    draining: AtomicBool,
-    drained: Notify,
-}
-
-impl<S> fmt::Debug for Inner<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("routes", &self.routes).finish_non_exhaustive()
-    }
-}
-
-impl<F> Inner<F> {
-    /// Whose connection it is, where a proxy says so first; `None`: it is to be closed.
-    async fn meet(&self, mut socket: Socket) -> Option<Socket> {
-        let drained = self.drained.notified();
-        if self.draining.load(Ordering::Acquire) {
-            return None;
-        }
-        tokio::select! {
-            met = self.peers.meet(&mut socket) => met.then_some(socket),
-            () = drained => None,
         }
     }
 }
@@ -239,12 +207,17 @@ impl Server {
 }
 
 impl<F, L> Server<F, L> {
-    /// Both endpoints of a transport: the stream at `sse_path`, messages at its endpoint.
+    /// Both endpoints of a transport: the stream at `sse_path`, messages at its endpoint. Several transports can have
+    /// several paths. [`routes`](Self::routes) has each endpoint by itself, for a transport whose messages come in
+    /// behind a mount prefix, or with a service that is made otherwise.
     ///
     /// ```
-    /// # use mcp_sse::{Server, SseServerTransport};
-    /// let sse = SseServerTransport::new("/messages/")?;
-    /// let server = Server::new().mount("/sse", &sse, |_session| async {});
+    /// # use mcp_sse::{Server, Session, SseServerTransport};
+    /// # async fn git_app(_: Session) {}
+    /// # async fn time_app(_: Session) {}
+    /// let git = SseServerTransport::new("/git/messages/")?;
+    /// let time = git.with_endpoint("/time/messages/")?;
+    /// let server = Server::new().mount("/git/sse", &git, git_app).mount("/time/sse", &time, time_app);
     /// # drop(server);
     /// # Ok::<(), mcp_sse::ConfigError>(())
     /// ```
@@ -254,47 +227,22 @@ impl<F, L> Server<F, L> {
         A: Fn(Session) -> R + Send + Sync + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
-        self.sse(sse_path, transport.connect_sse(app))
-            .messages(transport.endpoint(), transport.handle_post_message())
-    }
-
-    /// Opens streams at `path`, exactly this one. Several transports can have several paths.
-    ///
-    /// ```
-    /// # use mcp_sse::{Server, SseServerTransport};
-    /// let sse = SseServerTransport::new("/messages/")?;
-    /// let server = Server::new().sse("/sse", sse.connect_sse(|_session| async {}));
-    /// # drop(server);
-    /// # Ok::<(), mcp_sse::ConfigError>(())
-    /// ```
-    #[must_use]
-    pub fn sse(self, path: &str, service: ConnectSse) -> Self {
-        self.routes.sse(path, service);
+        self.routes.sse(sse_path, transport.connect_sse(app));
+        self.routes.messages(transport.endpoint(), transport.handle_post_message());
         self
     }
 
-    /// Takes messages at `path`, exactly this one: the transport's endpoint, behind the mount prefix if it
-    /// has one.
+    /// The table of its endpoints: for one that [`mount`](Self::mount) does not fit, and to change while it serves.
     ///
     /// ```
-    /// # use mcp_sse::{Server, SseServerTransport};
+    /// # use mcp_sse::{Server, Session, SseServerTransport};
+    /// # async fn app(_: Session) {}
+    /// // Clients post to /api/messages/.
     /// let sse = SseServerTransport::builder("/messages/").mount_prefix("/api").build()?;
-    /// let server = Server::new().messages("/api/messages/", sse.handle_post_message());
-    /// # drop(server);
+    /// let server = Server::new();
+    /// server.routes().sse("/api/sse", sse.connect_sse(app));
+    /// server.routes().messages("/api/messages/", sse.handle_post_message());
     /// # Ok::<(), mcp_sse::ConfigError>(())
-    /// ```
-    #[must_use]
-    pub fn messages(self, path: &str, service: HandlePostMessage) -> Self {
-        self.routes.messages(path, service);
-        self
-    }
-
-    /// The table of its endpoints, to change while it serves.
-    ///
-    /// ```
-    /// let server = mcp_sse::Server::new();
-    /// let routes = server.routes();
-    /// # drop((server, routes));
     /// ```
     pub fn routes(&self) -> Routes {
         self.routes.clone()
@@ -465,12 +413,12 @@ impl<F, L> Server<F, L> {
     /// the system's own timeout ends such a connection.
     ///
     /// ```
-    /// let server = mcp_sse::Server::new().max_unacknowledged(std::time::Duration::from_secs(65));
+    /// let server = mcp_sse::Server::new().tcp_user_timeout(std::time::Duration::from_secs(65));
     /// # drop(server);
     /// ```
     #[must_use]
-    pub fn max_unacknowledged(mut self, time: Duration) -> Self {
-        self.settings.max_unacknowledged = time.clamp(TIMES.0, TIMES.1);
+    pub fn tcp_user_timeout(mut self, time: Duration) -> Self {
+        self.settings.tcp_user_timeout = time.clamp(TIMES.0, TIMES.1);
         self
     }
 
@@ -502,13 +450,13 @@ impl<F, L> Server<F, L> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { routes, fallback, layers, layered, settings } = self;
-        let Settings { max_connections, header_timeout, max_unacknowledged, idle_timeout, trust } = settings;
+        let Settings { max_connections, header_timeout, tcp_user_timeout, idle_timeout, trust } = settings;
         let inner = Arc::new(Inner {
             service: layers.layer(Endpoints::new(routes.clone(), fallback)),
             layered,
             routes,
             header_timeout,
-            max_unacknowledged,
+            tcp_user_timeout,
             accepted: accepted(),
             idle_timeout,
             peers: Peers::new(trust),
@@ -545,7 +493,7 @@ impl<F, L> Server<F, L> {
             match accepted {
                 Ok(mut socket) => {
                     failures = 0;
-                    if let Err(error) = prepare(&socket, max_unacknowledged) {
+                    if let Err(error) = prepare(&socket, tcp_user_timeout) {
                         tracing::debug!(%error, "socket options were not set");
                     }
                     // Over the bound, it is closed by not being kept.
@@ -581,7 +529,7 @@ impl<F, L> Server<F, L> {
 }
 
 fn accepted() -> (Vec<u8>, &'static str) {
-    let (parts, body) = transport::post::answer(Ok(())).into_parts();
+    let (parts, body) = answer::posted(Ok(())).into_parts();
     let mut head = Vec::new();
     head::write_head(&mut head, &parts);
     (head, body.into_stream().err().unwrap_or_default())
@@ -589,15 +537,15 @@ fn accepted() -> (Vec<u8>, &'static str) {
 
 /// Answers leave at once, and a client that does not read is cut off by the kernel: once a stream's
 /// buffers are full, nobody else would notice that it is over.
-fn prepare(socket: &Socket, max_unacknowledged: Duration) -> io::Result<()> {
+fn prepare(socket: &Socket, tcp_user_timeout: Duration) -> io::Result<()> {
     let Some(socket) = socket.tcp() else { return Ok(()) };
     socket.set_nodelay(true)?;
     #[cfg(target_os = "linux")]
     {
         let socket = socket2::SockRef::from(socket);
-        socket.set_tcp_user_timeout(Some(max_unacknowledged))?;
+        socket.set_tcp_user_timeout(Some(tcp_user_timeout))?;
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = max_unacknowledged;
+    let _ = tcp_user_timeout;
     Ok(())
 }

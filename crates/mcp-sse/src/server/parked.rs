@@ -12,7 +12,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
 use super::listener::Socket;
-use crate::{body::Stream, session::core::Taken};
+use crate::session::{core::Taken, stream::EventStream};
 
 /// Room for the length of a chunk before it, of four digits as most that do not come alone have.
 const LENGTH_ROOM: usize = 6;
@@ -31,7 +31,7 @@ thread_local! {
 /// Writes a session's events in chunks until the session or the client ends.
 pub(super) struct Parked {
     socket: Socket,
-    stream: Stream,
+    stream: EventStream,
     /// What the socket did not take.
     unsent: Vec<u8>,
     /// Others ran since something waits.
@@ -44,7 +44,7 @@ pub(super) struct Parked {
 
 impl Parked {
     /// `head` is what goes out first.
-    pub(super) fn new(socket: Socket, stream: Stream, head: Vec<u8>) -> Self {
+    pub(super) fn new(socket: Socket, stream: EventStream, head: Vec<u8>) -> Self {
         Self { socket, stream, unsent: head, yielded: false, ended: false, bounded: false }
     }
 

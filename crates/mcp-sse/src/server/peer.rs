@@ -9,7 +9,7 @@ use super::{
     places::Places,
     proxy::{self, Source},
 };
-use crate::{ClientIp, clock, throttle::Throttle};
+use crate::{client_ip::ClientIp, clock, throttle::Throttle};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

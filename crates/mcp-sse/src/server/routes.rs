@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use crate::{ConnectSse, HandlePostMessage, endpoint::canonical};
+use crate::{
+    endpoint::canonical,
+    service::{ConnectSse, HandlePostMessage},
+};
 
 /// Which path is which endpoint of a [`Server`](crate::Server); can be changed while it serves. Clones are the same table.
 ///

@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    CloseReason, Incoming, SendError,
-    id::SessionId,
-    shared::{PendingSend, Shared},
+    driver::{Driver, PendingSend},
+    error::{CloseReason, SendError},
+    incoming::Incoming,
 };
-use crate::{Principal, message::Message};
+use crate::{id::SessionId, message::Message, principal::Principal};
 
 /// One client's conversation, for the app that answers it.
 ///
@@ -29,7 +29,7 @@ use crate::{Principal, message::Message};
 ///         if let MessageKind::Request { id, .. } = incoming.message.kind() {
 ///             let json = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
 ///             let answer = Message::parse(json).expect("it is JSON-RPC");
-///             if session.send(answer).await.is_err() {
+///             if session.handle().send(answer).await.is_err() {
 ///                 break; // the session is closed
 ///             }
 ///         }
@@ -39,8 +39,8 @@ use crate::{Principal, message::Message};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
 /// # let post = http::Request::post(uri).header("content-type", "application/json");
 /// # tokio::spawn(app(session));
 /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -70,8 +70,8 @@ pub struct Session {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
 /// # let post = http::Request::post(uri).header("content-type", "application/json");
 /// let (mut receiver, handle) = session.split();
 /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -86,7 +86,7 @@ pub struct Session {
 /// ```
 #[derive(Debug)]
 pub struct SessionReceiver {
-    pub(super) session: Arc<Shared>,
+    pub(super) session: Arc<Driver>,
 }
 
 /// Sends into a session, tells about it and closes it. Cheap to clone; holding one keeps nothing alive.
@@ -96,8 +96,8 @@ pub struct SessionReceiver {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-/// let handle = sse.session(session.id()).unwrap();
+/// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+/// let handle = sse.session(session.handle().id()).unwrap();
 /// assert!(handle.info().connected);
 ///
 /// drop(session); // the handle does not keep it open
@@ -107,18 +107,18 @@ pub struct SessionReceiver {
 /// ```
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
-    pub(super) session: Arc<Shared>,
+    pub(super) session: Arc<Driver>,
 }
 
-/// A look at a session.
+/// A snapshot of a session's state and counters.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-/// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+/// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+/// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
 /// # let post = http::Request::post(uri).header("content-type", "application/json");
 /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
@@ -132,6 +132,8 @@ pub struct SessionHandle {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SessionInfo {
+    /// The session's id.
+    pub id: SessionId,
     /// How long ago the session was opened.
     pub age: Duration,
     /// Whether its stream is open. If not, the session waits for its client to resume.
@@ -144,8 +146,12 @@ pub struct SessionInfo {
     pub outbound_queued: usize,
     /// Messages taken from the client so far.
     pub messages_in: u64,
+    /// The bytes of these, as JSON.
+    pub bytes_in: u64,
     /// Messages taken from the app so far.
     pub messages_out: u64,
+    /// The bytes of these, as JSON.
+    pub bytes_out: u64,
     /// How often the client resumed.
     pub resumed: u64,
     /// Why the session closed, if it did.
@@ -153,68 +159,36 @@ pub struct SessionInfo {
 }
 
 impl Session {
-    pub(crate) fn new(session: Arc<Shared>) -> Self {
+    pub(crate) fn new(session: Arc<Driver>) -> Self {
         let handle = SessionHandle { session: Arc::clone(&session) };
         Self { receiver: SessionReceiver { session }, handle, sending: None }
     }
 
     #[cfg(feature = "rmcp")]
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
         &self.handle.session
     }
 
-    /// The session's id.
+    /// The handle that sends into the session, tells about it and closes it. Clone it to keep it elsewhere.
     ///
     /// ```
+    /// use mcp_sse::{CloseReason, Message};
+    ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// assert_eq!(session.id().expose_hex().len(), 32);
-    /// assert!(sse.session(session.id()).is_some());
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn id(&self) -> SessionId {
-        self.handle.id()
-    }
-
-    /// Whom the session belongs to, if an authentication layer said so.
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// session.handle().send(Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)?).await?;
     ///
-    /// ```
-    /// use mcp_sse::Principal;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
-    /// # let get = http::Request::get("http://localhost/sse");
-    /// let get = get.extension(Principal::new("alice")).body(())?;
-    /// let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// assert_eq!(session.principal(), Some(&Principal::new("alice")));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn principal(&self) -> Option<&Principal> {
-        self.handle.principal()
-    }
-
-    /// A handle that sends, tells and closes.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
-    /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let handle = session.handle();
+    /// let handle = session.handle().clone();
     /// tokio::spawn(async move { handle.close() });
-    /// assert_eq!(session.closed().await, mcp_sse::CloseReason::ClosedByServer);
+    /// assert_eq!(session.handle().closed().await, CloseReason::ClosedByServer);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn handle(&self) -> SessionHandle {
-        self.handle.clone()
+    pub fn handle(&self) -> &SessionHandle {
+        &self.handle
     }
 
     /// The next message from the client; `None` when the session is closed and the queue is empty.
@@ -226,8 +200,8 @@ impl Session {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
-    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let (_stream, Some(mut session)) = sse.connect(&get).await else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
     /// # let post = http::Request::post(uri).header("content-type", "application/json");
     /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
@@ -243,52 +217,6 @@ impl Session {
         self.receiver.recv().await
     }
 
-    /// Sends a message to the client; see [`SessionHandle::send`].
-    ///
-    /// ```
-    /// # use http_body_util::BodyExt;
-    /// use mcp_sse::Message;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
-    /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let json = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-    /// session.send(Message::parse(json)?).await?;
-    /// # let events = stream.into_body().frame().await.unwrap()?.into_data().unwrap();
-    /// # let events = std::str::from_utf8(&events)?;
-    /// assert!(events.contains(json));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`]: the session is closed, or the message is over the limit.
-    pub fn send(&self, message: Message) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
-        self.handle.send(message)
-    }
-
-    /// Resolves when the session is closed, with the reason. Cancel safe.
-    ///
-    /// ```
-    /// use mcp_sse::CloseReason;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
-    /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// session.handle().close();
-    /// assert_eq!(session.closed().await, CloseReason::ClosedByServer);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn closed(&self) -> CloseReason {
-        self.handle.closed().await
-    }
-
     /// The receiving half, and a handle to send with.
     ///
     /// ```
@@ -298,7 +226,7 @@ impl Session {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
     /// let (mut receiver, handle) = session.split();
     /// let reading = tokio::spawn(async move { while receiver.recv().await.is_some() {} });
     ///
@@ -324,8 +252,8 @@ impl SessionReceiver {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
     /// # let post = http::Request::post(uri).header("content-type", "application/json");
     /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
@@ -349,7 +277,7 @@ impl Drop for SessionReceiver {
 }
 
 impl SessionHandle {
-    pub(crate) fn new(session: Arc<Shared>) -> Self {
+    pub(crate) fn new(session: Arc<Driver>) -> Self {
         Self { session }
     }
 
@@ -360,8 +288,8 @@ impl SessionHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let handle = session.handle();
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// let handle = session.handle().clone();
     /// assert_eq!(handle.id().expose_hex().len(), 32);
     /// assert!(sse.session(handle.id()).is_some());
     /// # Ok(())
@@ -381,8 +309,8 @@ impl SessionHandle {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse");
     /// let get = get.extension(Principal::new("alice")).body(())?;
-    /// let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let handle = session.handle();
+    /// let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// let handle = session.handle().clone();
     /// assert_eq!(handle.principal(), Some(&Principal::new("alice")));
     /// # Ok(())
     /// # }
@@ -407,8 +335,8 @@ impl SessionHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let handle = session.handle();
+    /// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// let handle = session.handle().clone();
     /// let one = handle.send(Message::parse(r#"{"jsonrpc":"2.0","method":"one"}"#)?);
     /// let two = handle.send(Message::parse(r#"{"jsonrpc":"2.0","method":"two"}"#)?);
     /// two.await?;
@@ -439,7 +367,7 @@ impl SessionHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::builder("/messages/").outbound_queue(1, 1000).build()?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
     /// let handle = session.handle(); // with room for one message
     /// let note = Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)?;
     /// handle.try_send(note.clone())?;
@@ -463,9 +391,9 @@ impl SessionHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+    /// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
     /// session.handle().close();
-    /// assert_eq!(sse.session_count(), 0);
+    /// assert_eq!(sse.sessions().len(), 0);
     ///
     /// // The stream ends, after its first event.
     /// let events = stream.into_body().collect().await?.to_bytes();
@@ -487,21 +415,21 @@ impl SessionHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
     /// # let post = http::Request::post(uri).header("content-type", "application/json");
     /// # let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
     /// // The client waits for the answer to a `ping`.
-    /// session.handle().fail("the database is gone");
+    /// session.handle().close_with_error("the database is gone");
     ///
     /// let events = stream.into_body().collect().await?.to_bytes();
     /// assert!(std::str::from_utf8(&events)?.contains("the database is gone"));
     /// # Ok(())
     /// # }
     /// ```
-    pub fn fail(&self, message: &str) {
-        self.session.fail(message);
+    pub fn close_with_error(&self, message: &str) {
+        self.session.close_with_error(message);
     }
 
     /// Resolves when the session is closed, with the reason. Cancel safe.
@@ -513,8 +441,8 @@ impl SessionHandle {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let handle = session.handle();
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// let handle = session.handle().clone();
     /// drop(session);
     /// assert_eq!(handle.closed().await, CloseReason::AppEnded);
     /// # Ok(())
@@ -524,15 +452,15 @@ impl SessionHandle {
         self.session.closed().await
     }
 
-    /// How the session stands.
+    /// A snapshot of the session's state and counters.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let handle = session.handle();
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// let handle = session.handle().clone();
     /// assert_eq!(handle.info().closed, None);
     /// handle.close();
     /// assert_eq!(handle.info().closed, Some(mcp_sse::CloseReason::ClosedByServer));
@@ -544,13 +472,16 @@ impl SessionHandle {
         self.session.with(|core, now| {
             let (inbound_queued, outbound_queued) = core.queued();
             SessionInfo {
+                id: self.session.id,
                 age: now.saturating_duration_since(opened),
                 connected: core.is_attached(),
                 requests_in_flight: core.requests_in_flight(),
                 inbound_queued,
                 outbound_queued,
                 messages_in: core.figures.messages_in,
+                bytes_in: core.figures.bytes_in,
                 messages_out: core.figures.messages_out,
+                bytes_out: core.figures.bytes_out,
                 resumed: core.figures.resumed,
                 closed: core.close_reason(),
             }

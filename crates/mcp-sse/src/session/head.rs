@@ -20,7 +20,6 @@ impl Head {
     }
 
     /// The head of a request that is like this one but for its length.
-    #[cfg(feature = "server")]
     pub(crate) fn with_length(&self, length: usize) -> Self {
         Self { parts: Arc::clone(&self.parts), length: Some(length), own: OnceLock::new() }
     }
@@ -37,7 +36,6 @@ impl Head {
         }
     }
 
-    #[cfg(any(feature = "rmcp", feature = "server"))]
     pub(crate) fn into_parts(self) -> Parts {
         match (self.own.into_inner(), self.length) {
             (Some(own), _) => Arc::unwrap_or_clone(own),

@@ -33,12 +33,10 @@ use self::{
 };
 use super::{
     CloseReason, Incoming, SendError,
-    core::{Core, Refusal, Sent, Taken},
-    gate::Ticket,
+    core::{Core, Refusal, Sent, Taken, Ticket},
     head::Head,
-    id::{EventId, SessionId},
 };
-use crate::{clock, event, limits::Limits, message::Message};
+use crate::{clock, event, id::EventId, limits::Limits, message::Message};
 
 const HEX: &str = "0123456789abcdef0123456789abcdef";
 /// A chunk is this large at most (see `log`).
@@ -161,7 +159,7 @@ fn head(version: Option<&'static str>) -> Head {
 impl World {
     fn new(limits: Limits) -> Self {
         let (limits, now) = (Arc::new(limits), clock::now());
-        let id = SessionId::parse(HEX).unwrap();
+        let id = HEX.parse().unwrap();
         let mut preamble = BytesMut::new();
         let named = limits.resumes().then_some(EventId { session: id, sequence: 0 });
         event::endpoint(&mut preamble, named, 1000, "/messages/");

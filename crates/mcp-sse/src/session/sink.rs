@@ -8,7 +8,12 @@ use std::{
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::{CloseReason, Incoming, SendError, Session, SessionReceiver, shared::PendingSend};
+use super::{
+    driver::PendingSend,
+    error::{CloseReason, SendError},
+    handle::{Session, SessionReceiver},
+    incoming::Incoming,
+};
 use crate::message::Message;
 
 impl Stream for SessionReceiver {
@@ -37,7 +42,7 @@ impl Stream for Session {
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (_stream, Some(mut session)) = sse.connect(&get) else { panic!("refused") };
+/// # let (_stream, Some(mut session)) = sse.connect(&get).await else { panic!("refused") };
 /// let message = Message::parse(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#)?;
 /// SinkExt::send(&mut session, message.clone()).await?;
 /// SinkExt::close(&mut session).await?; // ends the session

@@ -12,24 +12,48 @@ use std::{
 
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::{id::SessionId, shared::Shared};
-use crate::clock;
+use crate::{clock, id::SessionId};
 
-#[derive(Debug, Default)]
-pub(crate) struct Timers {
-    table: Mutex<Table>,
+/// What has deadlines.
+pub(crate) trait Due: Send + Sync + 'static {
+    /// The timer set for `at` went off.
+    fn on_timer(&self, at: Instant);
+}
+
+#[derive(Debug)]
+pub(crate) struct Timers<S> {
+    table: Mutex<Table<S>>,
     /// The earliest entry changed, or the table was stopped.
     changed: Notify,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    entries: BTreeMap<(Instant, SessionId), Weak<Shared>>,
+#[derive(Debug)]
+struct Table<S> {
+    entries: BTreeMap<(Instant, SessionId), Weak<S>>,
     task: Option<JoinHandle<()>>,
     stopped: bool,
 }
 
-impl Timers {
+impl<S> Default for Timers<S> {
+    fn default() -> Self {
+        let table = Table { entries: BTreeMap::new(), task: None, stopped: false };
+        Self { table: Mutex::new(table), changed: Notify::new() }
+    }
+}
+
+impl<S> Timers<S> {
+    fn lock(&self) -> MutexGuard<'_, Table<S>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the task.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_one();
+    }
+}
+
+impl<S: Due> Timers<S> {
     /// Starts the task if none runs (the first time, or when the runtime it ran on is gone).
     pub(crate) fn ensure_running(self: &Arc<Self>) {
         let mut table = self.lock();
@@ -38,16 +62,10 @@ impl Timers {
         }
     }
 
-    /// Ends the task.
-    pub(crate) fn stop(&self) {
-        self.lock().stopped = true;
-        self.changed.notify_one();
-    }
-
     /// Moves a session's entry.
     pub(crate) fn schedule(
         &self,
-        session: &Weak<Shared>,
+        session: &Weak<S>,
         id: SessionId,
         old: Option<Instant>,
         new: Option<Instant>,
@@ -101,9 +119,5 @@ impl Timers {
                 None => self.changed.notified().await,
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

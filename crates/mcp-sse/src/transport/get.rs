@@ -3,114 +3,183 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::{HeaderValue, Response, header, request::Parts};
+use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts};
 
-use super::{Inner, SseServerTransport};
+use super::{Inner, Located, SseServerTransport, answer, room};
 use crate::{
-    SessionId,
     admission::{self, Admitted, Rejection},
     body::Body,
+    bound_headers::BoundHeaders,
     event,
+    id::{EventId, SessionId},
     session::{
-        id::EventId,
-        shared::{Shared, StartApp},
+        Session,
+        driver::{Driver, StartApp},
+        facts::Fact,
+        registry::{Holder, Owner, Standing},
+        stream::EventStream,
     },
-    sessions::Owner,
 };
 
+/// What a request for a stream may do.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Opening<'a> {
+    /// It may only go on in the session that it names.
+    pub(crate) resume_only: bool,
+    /// Starts the app of the session that it opens.
+    pub(crate) start_app: Option<&'a StartApp>,
+    /// Headers that say who the client of the session is.
+    pub(crate) bound: &'a [HeaderName],
+}
+
 impl SseServerTransport {
-    pub(crate) fn connect_with(
+    /// What [`connect_sse`](Self::connect_sse) is made of, for those without a closure: answers a request
+    /// for a stream and, if it opened a session, gives the session to run. (A request that resumes gives
+    /// none: its session runs already.)
+    ///
+    /// Dropping the session ends it. Needs a tokio runtime with time enabled.
+    ///
+    /// Cancel safe: a request given up before its answer has opened no session.
+    ///
+    /// ```
+    /// # use mcp_sse::SseServerTransport;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::new("/messages/")?;
+    ///
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// let (response, session) = sse.connect(&get).await;
+    /// if let Some(mut session) = session {
+    ///     tokio::spawn(async move { while session.recv().await.is_some() {} });
+    /// }
+    /// assert_eq!(response.status(), 200);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect<B>(
         &self,
-        parts: &Parts,
-        resume_only: bool,
-        start_app: Option<StartApp>,
-        opened: impl FnOnce(Arc<Shared>),
-    ) -> Response<Body> {
-        if let Some(preflight) = self.preflight(parts) {
-            return preflight;
+        request: &Request<B>,
+    ) -> impl Future<Output = (Response<Body>, Option<Session>)> + Send + use<B> {
+        let (parts, ()) = head(request).into_parts();
+        let transport = self.clone();
+        async move {
+            let (response, opened) = transport.open_stream(parts, Opening::default()).await;
+            (response, opened.map(Session::new))
         }
-        let connected = admission::admit_get(parts, &self.inner.names).and_then(|admitted| {
-            match parts.headers.get("last-event-id").filter(|id| !id.is_empty()) {
-                Some(id) => self.resume(&admitted, id, parts),
-                None if resume_only => Err(Rejection::SessionNotFound),
-                None => self.open(&admitted, parts, start_app, opened),
-            }
-        });
-        let mut response = connected.unwrap_or_else(|rejection| {
-            tracing::debug!(
-                status = rejection.status().as_u16(),
-                reason = rejection.text(),
-                "stream refused"
-            );
-            rejection.into_response()
-        });
-        self.finish(parts, &mut response);
-        response
     }
 
-    /// The answer to a browser that asks whether a page may use the server.
-    pub(super) fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
-        if self.inner.cors { admission::cors::preflight(&self.inner.names, parts) } else { None }
+    /// Answers a request for a stream; what it opened is returned too.
+    pub(crate) async fn open_stream(
+        &self,
+        parts: Parts,
+        opening: Opening<'_>,
+    ) -> (Response<Body>, Option<Arc<Driver>>) {
+        if let Some(preflight) = self.preflight(&parts) {
+            return (preflight, None);
+        }
+        let cors = self.cors_headers(&parts);
+        let (mut response, opened) = match self.try_open_stream(parts, opening) {
+            Ok(connected) => connected,
+            Err(rejection) => (answer::refusal(answer::Refused::Stream, rejection), None),
+        };
+        if let Some(cors) = cors {
+            cors.add_to(response.headers_mut());
+        }
+        (response, opened)
     }
 
-    fn finish(&self, parts: &Parts, response: &mut Response<Body>) {
-        if self.inner.cors {
-            admission::cors::finish(&self.inner.names, parts, response);
+    fn try_open_stream(
+        &self,
+        parts: Parts,
+        opening: Opening<'_>,
+    ) -> Result<(Response<Body>, Option<Arc<Driver>>), Rejection> {
+        let admitted = admission::get(parts, &self.inner.names)?;
+        match admitted.parts().headers.get("last-event-id").filter(|id| !id.is_empty()) {
+            Some(id) => Ok((self.resume(&admitted, id)?, None)),
+            None if opening.resume_only => Err(Rejection::SessionNotFound),
+            None => self.open(&admitted, opening).map(|(response, session)| (response, Some(session))),
         }
     }
 
     fn open(
         &self,
-        _: &Admitted,
-        parts: &Parts,
-        start_app: Option<StartApp>,
-        opened: impl FnOnce(Arc<Shared>),
-    ) -> Result<Response<Body>, Rejection> {
-        let Inner { limits, sessions, endpoint, .. } = &*self.inner;
-        let registry = &sessions.registry;
-        if registry.is_draining() {
+        admitted: &Admitted,
+        opening: Opening<'_>,
+    ) -> Result<(Response<Body>, Arc<Driver>), Rejection> {
+        let Inner { common, endpoint, endpoint_id, .. } = &*self.inner;
+        let parts = admitted.parts();
+        if common.registry.is_draining() {
             return Err(Rejection::ShuttingDown);
         }
-        let id = SessionId::generate().map_err(|error| {
-            tracing::error!(%error, "the system gave no random bytes for a session id");
-            Rejection::NoRandomness
-        })?;
+        let id = generate_id()?;
         let owner = Owner::of(&parts.extensions);
-        let session = Shared::new(id, owner.principal().cloned(), endpoint, limits, registry, start_app);
-        registry.open(&session, &owner, limits)?;
-        tracing::info!(session = %id, endpoint = endpoint.as_str(), "session opened");
-        let event_id = limits.resumes().then_some(EventId { session: id, sequence: 0 });
-        let response = self.stream(parts, &session, event_id, 0);
-        opened(session);
-        Ok(response)
+        let start_app = opening.start_app.cloned();
+        let session = Driver::new(id, owner.principal().cloned(), *endpoint_id, common.clone(), start_app);
+        if !opening.bound.is_empty() {
+            let bound = BoundHeaders::new(opening.bound.iter().cloned());
+            // Nothing is bound yet, so nothing is refused.
+            let _ = bound.check(&parts.headers);
+            let _ = session.bound.set(bound);
+        }
+        let standing = Standing { id, opened: session.opened, silent: true, away: None };
+        room::open(common, &Holder::Session(Arc::clone(&session)), standing, &owner)?;
+        common.registry.timers.ensure_running();
+        session.set_first_timer();
+        session.tell(Fact::Opened { endpoint: endpoint.as_str() });
+        let event_id = common.limits.resumes().then_some(EventId { session: id, sequence: 0 });
+        Ok((self.stream(parts, &session, event_id, 0), session))
     }
 
     /// Goes on in the session that the client names, exactly where it was.
-    fn resume(&self, _: &Admitted, id: &HeaderValue, parts: &Parts) -> Result<Response<Body>, Rejection> {
+    fn resume(&self, admitted: &Admitted, id: &HeaderValue) -> Result<Response<Body>, Rejection> {
         let id = id.to_str().ok().and_then(EventId::parse).ok_or(Rejection::SessionNotFound)?;
-        let session = self.find(id.session, parts)?;
+        let session = match self.locate(admitted, id.session)? {
+            Located::Here(session) => session,
+            Located::Nowhere => return Err(Rejection::SessionNotFound),
+        };
         let generation =
             session.with(|core, now| core.resume(id.sequence, now)).ok_or(Rejection::SessionNotFound)?;
-        tracing::info!(session = %session.id, after = id.sequence, "session resumed");
+        session.tell(Fact::Resumed { after: id.sequence });
         // Without an id: the client's position stays what it was.
-        Ok(self.stream(parts, &session, None, generation))
+        Ok(self.stream(admitted.parts(), &session, None, generation))
     }
 
     fn stream(
         &self,
         parts: &Parts,
-        session: &Arc<Shared>,
+        session: &Arc<Driver>,
         id: Option<EventId>,
         generation: u64,
     ) -> Response<Body> {
-        let uri = self.inner.endpoint.uri(&self.inner.mount.prefix(parts), session.id);
+        let Inner { endpoint, mount, common, .. } = &*self.inner;
+        let uri = endpoint.uri(&mount.prefix(parts), session.id);
         let mut preamble = BytesMut::with_capacity(128 + uri.len());
-        event::endpoint(&mut preamble, id, self.inner.limits.retry.as_millis(), &uri);
-        let mut response = Response::new(Body::stream(Arc::clone(session), generation, preamble));
+        event::endpoint(&mut preamble, id, common.limits.reconnect_delay.as_millis(), &uri);
+        let stream = EventStream::new(Arc::clone(session), generation, preamble);
+        let mut response = Response::new(Body::stream(stream));
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
     }
+}
+
+/// A new session's id.
+pub(super) fn generate_id() -> Result<SessionId, Rejection> {
+    SessionId::generate().map_err(|error| {
+        tracing::error!(%error, "the system gave no random bytes for a session id");
+        Rejection::NoRandomness
+    })
+}
+
+/// The head of a request, without its body.
+fn head<B>(request: &Request<B>) -> Request<()> {
+    let mut head = Request::new(());
+    head.method_mut().clone_from(request.method());
+    head.uri_mut().clone_from(request.uri());
+    *head.version_mut() = request.version();
+    head.headers_mut().clone_from(request.headers());
+    head.extensions_mut().clone_from(request.extensions());
+    head
 }

@@ -1,16 +1,30 @@
 //! POST: takes a message into its session's queue.
+//!
+//! One way with two speeds. The head is checked once ([`CheckedPost`]). A message that is there whole, and for which
+//! its session has room now, is taken at once ([`CheckedPost::try_now`]); everything else waits: for room before a
+//! body is read ([`CheckedPost::reserve`]), for its place among the requests in flight after it was
+//! ([`Room::take`], [`Parsed::wait`]). Nothing is checked or parsed twice.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, request::Parts};
+use http::{HeaderMap, Request, Response, request::Parts};
 
-use super::{Inner, SseServerTransport};
+use super::{Inner, Located, SseServerTransport, answer, body_reader::BodyReader, room};
 use crate::{
-    Message, MessageKind, SessionId,
-    admission::{self, Admitted, Rejection, body::BodyReader},
+    admission::{self, Admitted, Rejection},
     body::Body,
-    session::{core::Refusal, head::Head, shared::Shared},
+    bound_headers::BoundHeaders,
+    limits::Limits,
+    message::{Message, MessageKind},
+    session::{
+        driver::{Driver, Reservation},
+        head::Head,
+    },
 };
 
 /// What an inbound message counts beside its bytes and its headers.
@@ -20,156 +34,230 @@ const MESSAGE_OVERHEAD: usize = 512;
 const UNDECLARED_BYTES: usize = 64 * 1024;
 
 impl SseServerTransport {
-    pub(super) async fn try_post<B: http_body::Body>(
-        &self,
-        mut parts: Parts,
-        body: B,
-    ) -> Result<(), Rejection> {
-        let Inner { limits, names, .. } = &*self.inner;
-        let admitted = admission::admit_post(&parts, names)?;
+    /// What [`handle_post_message`](Self::handle_post_message) is made of: answers a request that brings
+    /// a message.
+    ///
+    /// Cancel safe: a request given up before its answer has either been queued or had no effect.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+    /// # let get = http::Request::get("http://localhost/sse").body(())?;
+    /// # let (_stream, Some(mut session)) = sse.connect(&get).await else { panic!("refused") };
+    /// # let id = session.handle().id();
+    /// let json = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+    /// let post = http::Request::post(format!("http://localhost/messages/?session_id={}", id.expose_hex()))
+    ///     .header("content-type", "application/json")
+    ///     .body(json.to_owned())?;
+    /// assert_eq!(sse.post(post).await.status(), 202);
+    /// assert_eq!(session.recv().await.unwrap().message.as_str(), json);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn post<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body,
+    {
+        let (parts, body) = request.into_parts();
+        if let Some(preflight) = self.preflight(&parts) {
+            return preflight;
+        }
+        let cors = self.cors_headers(&parts);
+        let mut response = answer::posted(self.try_post(parts, body).await);
+        if let Some(cors) = cors {
+            cors.add_to(response.headers_mut());
+        }
+        response
+    }
+
+    async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
+        let Inner { common, names, .. } = &*self.inner;
+        let limits = &common.limits;
+        let admitted = admission::post(parts, names)?;
         let body = pin!(body);
         let mut body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
-        let session =
-            admission::session_id(parts.uri.query()).and_then(|id| self.find_for_post(&admitted, id, &parts));
-        let session = match session {
-            Ok(session) => session,
+        let checked = match self.check_admitted(admitted) {
+            Ok(checked) => checked,
             Err(rejection) => {
                 // A body over the limit comes before a wrong session in the order of the checks.
                 body.discard().await?;
                 return Err(rejection);
             }
         };
-        add_bound(&session, &mut parts);
-        let head = head_bytes(&parts);
         let length = match body.declared() {
             Some(length) => length,
             // Most undeclared bodies are short: then their length is known before there is room for them.
             None if body.read_up_to(UNDECLARED_BYTES).await? => body.length(),
             None => limits.body_bytes,
         };
-        let mut wait = limits.post_wait;
-        let room = session.reserve(head.saturating_add(length), &mut wait).await;
-        let room = room.map_err(|refusal| refused(&session, refusal))?;
-        let json = body.read().await?;
-        let cost = head + json.len();
-        let message = self.parse(&session, json)?;
-        let accepted = room.accept(message, Head::new(parts), cost, &mut wait).await;
-        accepted.map_err(|refusal| refused(&session, refusal))
+        let room = checked.reserve(length).await?;
+        room.take(checked.head, body.read().await?).await
     }
 
-    /// Checks the head of a request once for all that have the same; `length` is that of its body.
+    /// Checks the head of a POST; `length` is that of its body.
     #[cfg(feature = "server")]
-    pub(crate) fn check_post(&self, mut parts: Parts, length: usize) -> Result<CheckedPost, Rejection> {
-        let admitted = admission::admit_post(&parts, &self.inner.names)?;
-        if length > self.inner.limits.body_bytes {
+    pub(crate) fn check_post(&self, parts: Parts, length: usize) -> Result<CheckedPost, Rejection> {
+        let admitted = admission::post(parts, &self.inner.names)?;
+        if length > self.inner.common.limits.body_bytes {
             return Err(Rejection::BodyTooLarge);
         }
-        let id = admission::session_id(parts.uri.query())?;
-        let session = self.find_for_post(&admitted, id, &parts)?;
-        // Asked before they are added: what is decided meanwhile is there for the next message.
-        let is_final = session.bound.get().is_none_or(crate::BoundHeaders::are_decided);
-        add_bound(&session, &mut parts);
-        let session = Arc::downgrade(&session);
-        let cost = head_bytes(&parts);
-        Ok(CheckedPost { _admitted: admitted, session, is_final, cost, head: Head::new(parts) })
+        self.check_admitted(admitted)
     }
 
-    /// Takes a message whose head was checked and whose body is there whole, if nothing has to be waited
-    /// for; else it comes back, for [`post`](Self::post). `head` is the checked one but for its length.
-    #[cfg(feature = "server")]
-    pub(crate) fn post_at_once(
-        &self,
-        checked: &CheckedPost,
-        head: Head,
-        json: Bytes,
-    ) -> Result<Result<(), Rejection>, (Head, Bytes)> {
-        if json.len() > self.inner.limits.body_bytes {
-            return Ok(Err(Rejection::BodyTooLarge));
-        }
-        let cost = checked.cost + json.len();
-        let Some(session) = checked.session.upgrade() else { return Ok(Err(Rejection::SessionNotFound)) };
-        let message = match self.parse(&session, json) {
-            Ok(message) => message,
-            Err(rejection) => return Ok(Err(rejection)),
+    fn check_admitted(&self, admitted: Admitted) -> Result<CheckedPost, Rejection> {
+        let id = admitted.session_id()?;
+        let session = match self.locate(&admitted, id)? {
+            Located::Here(session) => session,
+            Located::Nowhere => return Err(Rejection::SessionNotFound),
         };
-        let mut content = Some((message, head));
-        let accepted = session.accept_at_once(&mut content, cost);
-        match (accepted, content) {
-            (None, Some((message, head))) => Err((head, message.into_bytes())),
-            (accepted, _) => {
-                // It is always one of the two.
-                let accepted = accepted.unwrap_or(Err(Refusal::Busy));
-                Ok(accepted.map_err(|refusal| refused(&session, refusal)))
+        let mut parts = admitted.into_parts();
+        let mut is_final = true;
+        // The app sees who the client is on each of its messages.
+        if let Some(bound) = session.bound.get() {
+            // Asked before they are added: what is decided meanwhile is there for the next message.
+            is_final = BoundHeaders::are_decided(bound);
+            bound.add_to(&mut parts.headers);
+        }
+        let cost = head_bytes(&parts);
+        let limits = Arc::clone(&session.common.limits);
+        Ok(CheckedPost { session: Arc::downgrade(&session), is_final, cost, limits, head: Head::new(parts) })
+    }
+}
+
+/// The head of a POST that passed all checks, and the session that it is for.
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only our server keeps one"))]
+pub(crate) struct CheckedPost {
+    /// The registry forgets a session when it closes, and a closed session takes nothing.
+    session: Weak<Driver>,
+    /// Another message may have the same head: other requests will not change what is added to it.
+    pub(crate) is_final: bool,
+    /// What the head counts in its session's queue.
+    cost: usize,
+    limits: Arc<Limits>,
+    pub(crate) head: Head,
+}
+
+impl CheckedPost {
+    fn session(&self) -> Result<Arc<Driver>, Rejection> {
+        self.session.upgrade().ok_or(Rejection::SessionNotFound)
+    }
+
+    /// How long a body may take to arrive.
+    #[cfg(feature = "server")]
+    pub(crate) fn body_timeout(&self) -> Duration {
+        self.limits.body_timeout
+    }
+
+    /// Takes a message whose body is there whole, if nothing has to be waited for. `head` is the checked one, but
+    /// for its length.
+    #[cfg(feature = "server")]
+    pub(crate) fn try_now(&self, head: Head, json: Bytes) -> Tried {
+        let parsed = self.session().and_then(|session| {
+            if json.len() > self.limits.body_bytes {
+                return Err(Rejection::BodyTooLarge);
             }
+            let cost = self.cost + json.len();
+            Parsed::new(session, head, json, cost)
+        });
+        match parsed {
+            Ok(parsed) => parsed.try_now(),
+            Err(rejection) => Tried::Done(Err(rejection)),
         }
     }
 
-    fn find_for_post(&self, _: &Admitted, id: SessionId, parts: &Parts) -> Result<Arc<Shared>, Rejection> {
-        self.find(id, parts)
+    /// Waits for room for a body of this length.
+    pub(crate) async fn reserve(&self, length: usize) -> Result<Room, Rejection> {
+        let session = self.session()?;
+        let mut wait = self.limits.queue_timeout;
+        let reserved = session.reserve(self.cost.saturating_add(length), &mut wait).await;
+        let reservation = reserved.map_err(|refusal| answer::rejection(&session, refusal))?;
+        Ok(Room { session, reservation, head_cost: self.cost, wait })
     }
+}
 
-    fn parse(&self, session: &Shared, json: Bytes) -> Result<Message, Rejection> {
+/// Room in a session's queue, for a message that is still to come.
+pub(crate) struct Room {
+    session: Arc<Driver>,
+    reservation: Reservation,
+    head_cost: usize,
+    /// How much longer the message may wait.
+    wait: Duration,
+}
+
+impl Room {
+    /// Takes the message; waits for its place among the requests in flight.
+    pub(crate) async fn take(self, head: Head, json: Bytes) -> Result<(), Rejection> {
+        let Self { session, reservation, head_cost, mut wait } = self;
+        let cost = head_cost + json.len();
+        let Parsed { session, message, head, .. } = Parsed::new(session, head, json, cost)?;
+        let accepted = reservation.accept(message, head, cost, &mut wait).await;
+        accepted.map_err(|refusal| answer::rejection(&session, refusal))
+    }
+}
+
+/// A message that was read, of a client that may speak.
+struct Parsed {
+    session: Arc<Driver>,
+    message: Message,
+    head: Head,
+    cost: usize,
+}
+
+/// What became of a message that was tried.
+#[cfg(feature = "server")]
+pub(crate) enum Tried {
+    Done(Result<(), Rejection>),
+    /// It has to wait.
+    Waits(Waiting),
+}
+
+/// A message that has to wait.
+#[cfg(feature = "server")]
+pub(crate) struct Waiting(Parsed);
+
+impl Parsed {
+    fn new(session: Arc<Driver>, head: Head, json: Bytes, cost: usize) -> Result<Self, Rejection> {
         tracing::trace!(session = %session.id, message = %String::from_utf8_lossy(&json), "message from the client");
         let message = Message::parse(json).map_err(|error| {
             tracing::debug!(session = %session.id, %error, "message refused");
             Rejection::InvalidMessage
         })?;
         // A session whose turn in the spread of a shutdown has not come takes no new requests either.
-        if matches!(message.kind(), MessageKind::Request { .. }) && self.inner.sessions.registry.is_draining()
-        {
+        if matches!(message.kind(), MessageKind::Request { .. }) && session.common.registry.is_draining() {
             return Err(Rejection::ShuttingDown);
         }
-        session.speak()?;
-        Ok(message)
+        room::speak(&session)?;
+        Ok(Self { session, message, head, cost })
     }
-}
 
-/// The head of a POST that passed the checks, and what they found.
-#[cfg(feature = "server")]
-pub(crate) struct CheckedPost {
-    _admitted: Admitted,
-    /// The registry forgets a session when it closes, and a closed session takes nothing.
-    session: std::sync::Weak<Shared>,
-    /// Another message may have the same head: other requests will not change what is added to it.
-    pub(crate) is_final: bool,
-    /// What the head counts in its session's queue.
-    cost: usize,
-    pub(crate) head: Head,
-}
-
-pub(crate) fn answer(posted: Result<(), Rejection>) -> Response<Body> {
-    match posted {
-        Ok(()) => admission::text(StatusCode::ACCEPTED, "Accepted"),
-        Err(rejection) => {
-            let (status, reason) = (rejection.status().as_u16(), rejection.text());
-            tracing::debug!(status, reason, "message refused");
-            rejection.into_response()
-        }
-    }
-}
-
-fn refused(session: &Shared, refusal: Refusal) -> Rejection {
-    match refusal {
-        Refusal::Closed => Rejection::SessionNotFound,
-        Refusal::Draining => Rejection::ShuttingDown,
-        Refusal::DuplicateId => Rejection::DuplicateRequestId,
-        Refusal::Busy => {
-            let (queued, in_flight, before) =
-                session.with(|core, _| (core.queued(), core.requests_in_flight(), core.count_refusal()));
-            let (inbound, outbound) = queued;
-            // Once a session: a flood must not fill the log. The closing line has the count.
-            if before == 0 {
-                tracing::warn!(session = %session.id, inbound, in_flight, outbound, "message refused: the session is at a bound; its client sends faster than it reads, or its app is slow");
+    #[cfg(feature = "server")]
+    fn try_now(self) -> Tried {
+        let Self { session, message, head, cost } = self;
+        let mut content = Some((message, head));
+        let accepted = session.accept_at_once(&mut content, cost);
+        match (accepted, content) {
+            (None, Some((message, head))) => Tried::Waits(Waiting(Self { session, message, head, cost })),
+            // It is always one of the two.
+            (None, None) => Tried::Done(Err(Rejection::SessionBusy)),
+            (Some(accepted), _) => {
+                Tried::Done(accepted.map_err(|refusal| answer::rejection(&session, refusal)))
             }
-            Rejection::SessionBusy
         }
     }
 }
 
-/// The app sees who the client is on each of its messages.
-fn add_bound(session: &Shared, parts: &mut Parts) {
-    if let Some(bound) = session.bound.get() {
-        bound.add_to(&mut parts.headers);
+#[cfg(feature = "server")]
+impl Waiting {
+    /// Waits for room, and for its place among the requests in flight.
+    pub(crate) async fn wait(self) -> Result<(), Rejection> {
+        let Parsed { session, message, head, cost } = self.0;
+        let mut wait = session.common.limits.queue_timeout;
+        let accepted = match session.reserve(cost, &mut wait).await {
+            Ok(reservation) => reservation.accept(message, head, cost, &mut wait).await,
+            Err(refusal) => Err(refusal),
+        };
+        accepted.map_err(|refusal| answer::rejection(&session, refusal))
     }
 }
 

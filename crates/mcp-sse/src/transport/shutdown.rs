@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::SseServerTransport;
 use crate::{
     clock,
-    session::{CloseReason, core::Core},
+    session::{CloseReason, core::Core, driver::Common},
 };
 
 /// How a [`shutdown`](SseServerTransport::shutdown) went.
@@ -16,7 +16,7 @@ use crate::{
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
-/// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
+/// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
 /// // One session, whose app owes no answer.
 /// let report = sse.shutdown(Duration::from_secs(5)).await;
 /// assert_eq!((report.drained, report.cut), (1, 0));
@@ -26,7 +26,7 @@ use crate::{
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Shutdown {
+pub struct ShutdownReport {
     /// Sessions that ended with all their requests answered.
     pub drained: usize,
     /// Sessions with requests that were answered with an error: at the deadline, or because their app ended
@@ -40,8 +40,9 @@ impl SseServerTransport {
     /// [`Builder::shutdown_spread`](crate::Builder::shutdown_spread) so that the clients do not all come back
     /// at once. At the deadline, what is left is answered with an error and ended.
     ///
-    /// A `deadline` of more than a year is taken as a year. Resolves when all sessions are closed. After that, a server that waits for its connections to end
-    /// has no stream left to wait for: run this before, or beside, its graceful shutdown.
+    /// A `deadline` of more than a year is taken as a year. Resolves when all sessions are closed. After that, a
+    /// server that waits for its connections to end has no stream left to wait for: run this before, or beside, its
+    /// graceful shutdown.
     ///
     /// Cancel safe in that what was begun stays: no new sessions, no new requests.
     ///
@@ -51,8 +52,8 @@ impl SseServerTransport {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// # let uri = format!("http://localhost/messages/?session_id={}", session.id().expose_hex());
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
     /// # let post = http::Request::post(uri).header("content-type", "application/json");
     /// # let post = post.body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())?;
     /// # assert_eq!(sse.post(post).await.status(), 202);
@@ -62,18 +63,18 @@ impl SseServerTransport {
     ///
     /// // From now on, a client gets 503.
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// let (response, _) = sse.connect(&get);
+    /// let (response, _) = sse.connect(&get).await;
     /// assert_eq!(response.status(), 503);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn shutdown(&self, deadline: Duration) -> Shutdown {
-        let registry = &self.inner.sessions.registry;
+    pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let Common { registry, limits, .. } = &self.inner.common;
         registry.refuse_new();
         let start = clock::now();
         let end = clock::after(start, deadline);
         let sessions = registry.all();
-        let spread = self.inner.limits.shutdown_spread.min(deadline);
+        let spread = limits.shutdown_spread.min(deadline);
         tracing::info!(sessions = sessions.len(), ?deadline, "shutting down");
         // Only who is there can come back all at once.
         let (connected, away): (Vec<_>, Vec<_>) =
@@ -86,7 +87,7 @@ impl SseServerTransport {
             clock::sleep_until(start + spread * step / steps).await;
             session.with(Core::drain);
         }
-        let mut report = Shutdown { drained: 0, cut: 0 };
+        let mut report = ShutdownReport { drained: 0, cut: 0 };
         for session in &sessions {
             if session.close_reason().is_none() {
                 tokio::select! {

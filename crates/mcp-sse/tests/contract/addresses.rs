@@ -36,9 +36,9 @@ async fn a_client_that_never_said_anything_makes_room_after_a_grace_the_oldest_f
     let second = server.open().await;
     let handles = [server.handle(&first), server.handle(&second)];
     server.try_open(empty(get())).await.unwrap_err().assert_busy(TOO_MANY);
-    assert!(!server.sse.has_room());
+    assert!(!server.sse.has_room(&Default::default()));
     pass(GRACE - Duration::from_secs(1)).await;
-    assert!(server.sse.has_room());
+    assert!(server.sse.has_room(&Default::default()));
     let _third = server.open().await;
     assert_eq!(closed(&handles), [0]);
     first.assert_ends().await;
@@ -63,12 +63,12 @@ async fn a_message_that_was_refused_says_nothing() {
     let server = Server::new(builder().max_sessions(1));
     let events = server.open().await;
     assert_eq!(server.post(&events, "{").await.status, 400);
-    assert_eq!(server.sse.silent_session_count(), 1);
+    assert_eq!(server.sse.session_counts().silent, 1);
     pass(GRACE).await;
     let next = server.open().await;
     server.post(&events, notification("late")).await.assert_not_found();
     server.post(&next, notification("m")).await.assert_accepted();
-    assert_eq!(server.sse.silent_session_count(), 0);
+    assert_eq!(server.sse.session_counts().silent, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -77,7 +77,7 @@ async fn the_silent_make_room_before_those_whose_clients_are_away() {
     let (gone, away) = server.open_session().await;
     let left = server.open().await;
     let silent = server.open().await;
-    let handles = [away.handle(), server.handle(&left), server.handle(&silent)];
+    let handles = [away.handle().clone(), server.handle(&left), server.handle(&silent)];
     drop(gone);
     pass(Duration::from_secs(30)).await;
     drop(left);
@@ -146,12 +146,12 @@ async fn silent_sessions_with_a_bound_of_their_own_keep_nobody_out() {
     let (_one, _session) = server.open_session().await;
     let (_two, other) = server.open_session().await;
     // No more may speak, so no more are let in; and the silent are not closed for it.
-    assert!(!server.sse.has_room());
+    assert!(!server.sse.has_room(&Default::default()));
     server.try_open(empty(get())).await.unwrap_err().assert_busy(TOO_MANY);
     server.post(&silent[0], notification("m")).await.assert_busy(TOO_MANY);
     pass(GRACE).await;
     server.post(&silent[0], notification("m")).await.assert_busy(TOO_MANY);
-    assert_eq!((server.sse.session_count(), server.sse.silent_session_count()), (5, 3));
+    assert_eq!((server.sse.session_counts().open, server.sse.session_counts().silent), (5, 3));
     drop(other);
     server.post(&silent[0], notification("m")).await.assert_accepted();
 }
@@ -190,23 +190,23 @@ async fn a_first_message_makes_a_session_give_way_whose_client_is_away() {
 async fn a_place_that_was_out_of_use_for_a_resume_window_makes_room_the_longest_so_first() {
     let window = Duration::from_secs(20);
     let sse = builder().max_sessions(3).resume_window(window).build().unwrap();
-    let places: Vec<_> = (0..3).map(|_| sse.take_place().unwrap()).collect();
-    assert!(sse.take_place().is_none() && !sse.has_room());
+    let places: Vec<_> = (0..3).map(|_| sse.reserve_session(&Default::default()).unwrap()).collect();
+    assert!(sse.reserve_session(&Default::default()).is_none() && !sse.has_room(&Default::default()));
     places[1].set_in_use(false);
     pass(Duration::from_secs(1)).await;
     places[0].set_in_use(false);
     pass(window - Duration::from_millis(1001)).await;
-    assert!(sse.take_place().is_none() && !sse.has_room());
+    assert!(sse.reserve_session(&Default::default()).is_none() && !sse.has_room(&Default::default()));
     pass(Duration::from_secs(2)).await;
-    assert!(sse.has_room());
-    let (stream, _session) = sse.connect(&empty(get()));
+    assert!(sse.has_room(&Default::default()));
+    let (stream, _session) = sse.connect(&empty(get())).await;
     assert_eq!(stream.status(), 200);
     places[1].evicted().await;
     assert!(!places[1].set_in_use(true), "it is another's now");
     assert!(places[0].set_in_use(true));
-    assert!(sse.take_place().is_none());
+    assert!(sse.reserve_session(&Default::default()).is_none());
     drop(places);
-    assert!((0..2).map(|_| sse.take_place()).collect::<Option<Vec<_>>>().is_some());
+    assert!((0..2).map(|_| sse.reserve_session(&Default::default())).collect::<Option<Vec<_>>>().is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,19 +218,19 @@ async fn a_place_counts_to_its_address_and_its_principal() {
         extensions.insert(principal(name));
         extensions
     };
-    let one = sse.take_place_for(&client("192.0.2.1", "alice")).unwrap();
-    assert!(sse.take_place_for(&client("192.0.2.1", "bob")).is_none());
-    assert!(!sse.has_room_for(&client("192.0.2.1", "bob")) && sse.has_room());
-    let two = sse.take_place_for(&client("192.0.2.2", "alice")).unwrap();
-    assert!(sse.take_place_for(&client("192.0.2.3", "alice")).is_none());
+    let one = sse.reserve_session(&client("192.0.2.1", "alice")).unwrap();
+    assert!(sse.reserve_session(&client("192.0.2.1", "bob")).is_none());
+    assert!(!sse.has_room(&client("192.0.2.1", "bob")) && sse.has_room(&Default::default()));
+    let two = sse.reserve_session(&client("192.0.2.2", "alice")).unwrap();
+    assert!(sse.reserve_session(&client("192.0.2.3", "alice")).is_none());
     drop((one, two));
-    assert!(sse.has_room_for(&client("192.0.2.1", "alice")));
+    assert!(sse.has_room(&client("192.0.2.1", "alice")));
 }
 
 // ---- one address ------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn one_address_has_its_own_bound_and_its_own_sessions_make_room_for_it() {
+async fn one_address_has_its_own_bound_and_its_endpoint_sessions_make_room_for_it() {
     let server = Server::new(builder().max_sessions_per_address(2));
     let first = server.try_open(from("192.0.2.1")).await.unwrap();
     let other = server.try_open(from("192.0.2.2")).await.unwrap();
@@ -278,7 +278,7 @@ async fn many_addresses_leave_nothing_behind() {
         drop(server.try_open(from(&address)).await.unwrap());
         drop(server.try_open(from(&address)).await.unwrap());
     }
-    assert_eq!(server.sse.session_count(), 0);
+    assert_eq!(server.sse.session_counts().open, 0);
 }
 
 #[cfg(feature = "axum")]
@@ -289,10 +289,10 @@ async fn the_address_that_axum_knows_is_the_clients() {
         let peer: std::net::SocketAddr = address.parse().unwrap();
         empty(get().extension(axum::extract::ConnectInfo(peer)))
     };
-    let (_stream, _session) = sse.connect(&from("192.0.2.1:1000"));
-    assert_eq!(sse.connect(&from("192.0.2.1:2000")).0.status(), 503);
+    let (_stream, _session) = sse.connect(&from("192.0.2.1:1000")).await;
+    assert_eq!(sse.connect(&from("192.0.2.1:2000")).await.0.status(), 503);
     // What a layer of the user's says comes first.
     let mut forwarded = from("192.0.2.1:3000");
     forwarded.extensions_mut().insert(ip("198.51.100.1"));
-    assert_eq!(sse.connect(&forwarded).0.status(), 200);
+    assert_eq!(sse.connect(&forwarded).await.0.status(), 200);
 }

@@ -147,7 +147,7 @@ async fn a_post_that_fails_several_checks_is_told_the_first_and_has_no_other_eff
         check(&attempt, 400, "Could not parse message").await;
         let info = server.handle(&events).info();
         assert_eq!((info.messages_in, info.inbound_queued, info.requests_in_flight), (0, 0, 0));
-        assert_eq!(server.sse.session_count(), 1);
+        assert_eq!(server.sse.session_counts().open, 1);
         server.assert_no_app_was_started();
         attempt.body = right.body;
         check(&attempt, 202, "Accepted").await;
@@ -255,7 +255,7 @@ async fn a_request_for_a_stream_is_checked_for_method_host_and_origin_in_this_or
     assert_eq!(answer.short(), (421, "Invalid Host header"));
     let answer = server.try_open(bad(Method::GET, HOST, "http://evil.com")).await.unwrap_err();
     assert_eq!(answer.short(), (403, "Invalid Origin header"));
-    assert_eq!(server.sse.session_count(), 0);
+    assert_eq!(server.sse.session_counts().open, 0);
     assert!(server.try_open(bad(Method::GET, HOST, "http://localhost:1")).await.is_ok());
 }
 
@@ -313,11 +313,13 @@ async fn over_http2_the_name_stands_in_the_uri() {
 
 #[tokio::test]
 async fn an_allowed_name_matches_exactly_or_with_any_port() {
-    let server = Server::new(builder().security(TransportSecuritySettings {
-        allowed_hosts: vec!["mcp.example.com".into(), "a.example.com:81".into(), "[2001:db8::1]:*".into()],
-        allowed_origins: vec!["https://app.example.com".into(), "http://dev:*".into(), "null".into()],
-        ..Default::default()
-    }));
+    let server = Server::new(
+        builder().security(
+            TransportSecuritySettings::default()
+                .with_allowed_hosts(["mcp.example.com", "a.example.com:81", "[2001:db8::1]:*"])
+                .with_allowed_origins(["https://app.example.com", "http://dev:*", "null"]),
+        ),
+    );
     let from = async |host: &str, origin: Option<&str>| {
         let head = Request::get("/sse").header(header::HOST, host);
         let head = origin.into_iter().fold(head, |head, origin| head.header(header::ORIGIN, origin));
@@ -355,10 +357,7 @@ async fn by_default_only_pages_from_loopback_names_pass() {
 
 #[tokio::test]
 async fn without_protection_any_name_passes() {
-    let server = Server::new(builder().security(TransportSecuritySettings {
-        enable_dns_rebinding_protection: false,
-        ..Default::default()
-    }));
+    let server = Server::new(builder().security(TransportSecuritySettings::dangerously_unprotected()));
     let head =
         Request::get("/sse").header(header::HOST, "evil.com").header(header::ORIGIN, "http://evil.com");
     assert!(server.try_open(empty(head)).await.is_ok());
@@ -368,9 +367,9 @@ async fn without_protection_any_name_passes() {
 #[test]
 fn a_wrong_entry_of_the_lists_is_an_error_that_names_it() {
     let build = |hosts: &[&str], origins: &[&str]| {
-        let own = |list: &[&str]| list.iter().map(|&entry| entry.to_owned()).collect();
-        let (allowed_hosts, allowed_origins) = (own(hosts), own(origins));
-        let security = TransportSecuritySettings { allowed_hosts, allowed_origins, ..Default::default() };
+        let security = TransportSecuritySettings::default()
+            .with_allowed_hosts(hosts.iter().copied())
+            .with_allowed_origins(origins.iter().copied());
         builder().security(security).build().unwrap_err()
     };
     assert_eq!(build(&["http://a"], &[]), ConfigError::AllowedHost("http://a".into()));
@@ -406,9 +405,9 @@ async fn to_anyone_but_its_principal_a_session_does_not_exist() {
 
     server.send(full(head(&alices.uri, Some("alice")), request(1))).await.assert_accepted();
     let session = server.session().await;
-    assert_eq!(session.principal(), Some(&principal("alice")));
+    assert_eq!(session.handle().principal(), Some(&principal("alice")));
     let (mut alices, mut anyones) = (alices, anyones);
-    session.send(message(notification("hers"))).await.unwrap();
+    session.handle().send(message(notification("hers"))).await.unwrap();
     assert_eq!(alices.message().await, notification("hers"));
     anyones.assert_silent();
     let head = get().header("last-event-id", alices.position(1)).extension(principal("alice"));
@@ -416,12 +415,12 @@ async fn to_anyone_but_its_principal_a_session_does_not_exist() {
 }
 
 #[tokio::test]
-async fn an_id_of_another_type_is_another_principal() {
+async fn a_principal_is_text_whoever_made_it_of_what() {
     let server = server();
-    let head = get().extension(mcp_sse::Principal::new(7_u32));
+    let head = get().extension(mcp_sse::Principal::new("alice"));
     let events = server.try_open(empty(head)).await.unwrap();
     let send = async |principal| server.send(full(post(&events.uri).extension(principal), request(1))).await;
-    send(mcp_sse::Principal::new(7_u64)).await.assert_not_found();
-    send(mcp_sse::Principal::new("7")).await.assert_not_found();
-    send(mcp_sse::Principal::new(7_u32)).await.assert_accepted();
+    send(mcp_sse::Principal::new("Alice")).await.assert_not_found();
+    send(mcp_sse::Principal::new("alice\0")).await.assert_not_found();
+    send(mcp_sse::Principal::new(String::from("alice"))).await.assert_accepted();
 }

@@ -25,7 +25,7 @@ async fn over_the_cap_of_sessions_a_stream_gets_503() {
     let first = server.open().await;
     let _second = server.open().await;
     server.try_open(empty(get())).await.unwrap_err().assert_busy(TOO_MANY);
-    assert_eq!(server.sse.session_count(), 2);
+    assert_eq!(server.sse.session_counts().open, 2);
     server.handle(&first).close();
     server.open().await;
 }
@@ -62,7 +62,7 @@ async fn at_the_cap_the_session_whose_client_has_been_away_longest_gives_way() {
 }
 
 #[tokio::test]
-async fn at_the_cap_of_a_principal_only_its_own_sessions_give_way() {
+async fn at_the_cap_of_a_principal_only_its_endpoint_sessions_give_way() {
     let server = Server::new(builder().max_sessions_per_principal(1));
     let (bobs, alices) = (server.open_as("bob").await, server.open_as("alice").await);
     let handles = [&bobs, &alices].map(|events| server.handle(events));
@@ -88,7 +88,7 @@ async fn many_clients_that_come_and_go_leave_nothing_behind() {
     for _ in 0..1000 {
         drop(server.open().await);
     }
-    assert_eq!(server.sse.session_count(), 0);
+    assert_eq!(server.sse.session_counts().open, 0);
 }
 
 // ---- the app starts -------------------------------------------------------------------------------------
@@ -100,17 +100,18 @@ async fn the_app_starts_at_the_first_message_and_only_once() {
     server.post(&events, "{").await;
     server.assert_no_app_was_started();
     let mut session = server.start(&events).await;
-    assert_eq!(session.id().expose_hex(), events.id);
+    assert_eq!(session.handle().id().expose_hex(), events.id);
     server.post(&events, notification("second")).await.assert_accepted();
     assert_eq!(received(&mut session).await, notification("second"));
     server.assert_no_app_was_started();
-    assert_eq!(server.start(&other).await.id().expose_hex(), other.id);
+    assert_eq!(server.start(&other).await.handle().id().expose_hex(), other.id);
 }
 
 // ---- the inbound queue ----------------------------------------------------------------------------------
 
 async fn with_full_inbound_queue(builder: Builder) -> (Server, crate::help::Events, mcp_sse::Session) {
-    let (server, events, session) = Server::with_session(builder.inbound_queue(2, MIB).post_wait(WAIT)).await;
+    let (server, events, session) =
+        Server::with_session(builder.inbound_queue(2, MIB).queue_timeout(WAIT)).await;
     for method in ["first", "second"] {
         server.post(&events, notification(method)).await.assert_accepted();
     }
@@ -194,7 +195,7 @@ async fn a_body_of_undeclared_length_holds_no_place_until_it_turns_out_to_be_lon
 #[tokio::test(start_paused = true)]
 async fn the_inbound_queue_is_bounded_in_bytes_and_takes_one_message_of_any_size() {
     let (server, events, mut session) =
-        Server::with_session(builder().inbound_queue(100, 2000).post_wait(WAIT)).await;
+        Server::with_session(builder().inbound_queue(100, 2000).queue_timeout(WAIT)).await;
     let large = notification(&"m".repeat(5000));
     server.post(&events, large.clone()).await.assert_accepted();
     server.post(&events, notification("small")).await.assert_busy(BUSY);
@@ -227,7 +228,7 @@ async fn a_post_that_waits_while_its_session_ends_gets_404() {
 #[tokio::test(start_paused = true)]
 async fn requests_in_flight_are_bounded_while_all_else_passes() {
     let (server, events, mut session) =
-        Server::with_session(builder().requests_in_flight(2, MIB).post_wait(WAIT)).await;
+        Server::with_session(builder().requests_in_flight(2, MIB).queue_timeout(WAIT)).await;
     for id in [1, 2] {
         server.post(&events, request(id)).await.assert_accepted();
         received(&mut session).await;
@@ -243,7 +244,7 @@ async fn requests_in_flight_are_bounded_while_all_else_passes() {
     let waiting = server.post(&events, request(4));
     pin!(waiting);
     assert!(poll!(&mut waiting).is_pending());
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     waiting.await.assert_accepted();
     assert_eq!(received(&mut session).await, request(4));
 }
@@ -251,19 +252,19 @@ async fn requests_in_flight_are_bounded_while_all_else_passes() {
 #[tokio::test(start_paused = true)]
 async fn requests_in_flight_are_bounded_in_bytes_and_one_of_any_size_passes() {
     let (server, events, mut session) =
-        Server::with_session(builder().requests_in_flight(100, 2000).post_wait(WAIT)).await;
+        Server::with_session(builder().requests_in_flight(100, 2000).queue_timeout(WAIT)).await;
     let large = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}"}}"#, "m".repeat(5000));
     server.post(&events, large.clone()).await.assert_accepted();
     assert_eq!(received(&mut session).await, large);
     server.post(&events, request(2)).await.assert_busy(BUSY);
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     server.post(&events, request(2)).await.assert_accepted();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_request_is_in_flight_no_longer() {
     let (server, events, mut session) =
-        Server::with_session(builder().requests_in_flight(1, MIB).post_wait(WAIT)).await;
+        Server::with_session(builder().requests_in_flight(1, MIB).queue_timeout(WAIT)).await;
     server.post(&events, request(1)).await.assert_accepted();
     let cancel =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"x"}}"#;
@@ -282,7 +283,7 @@ async fn an_id_that_is_in_flight_is_refused_and_free_again_after_its_answer() {
     assert_eq!(answer.short(), (400, "A request with this id is still in flight"));
     let text = r#"{"jsonrpc":"2.0","id":"1","method":"m"}"#;
     server.post(&events, text).await.assert_accepted();
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     server.post(&events, request(1)).await.assert_accepted();
     for json in [request(1), text.to_owned(), request(1)] {
         assert_eq!(received(&mut session).await, json);
@@ -297,9 +298,10 @@ async fn an_id_that_is_in_flight_is_refused_and_free_again_after_its_answer() {
 async fn a_send_to_a_client_that_does_not_read_waits_until_it_reads() {
     let (_server, mut events, session) = Server::with_session(builder().outbound_queue(2, MIB)).await;
     for n in 1..=2 {
-        session.send(message(request(n))).await.unwrap();
+        session.handle().send(message(request(n))).await.unwrap();
     }
-    let (third, fourth) = (session.send(message(request(3))), session.send(message(request(4))));
+    let (third, fourth) =
+        (session.handle().send(message(request(3))), session.handle().send(message(request(4))));
     pin!(third, fourth);
     assert!(poll!(&mut fourth).is_pending() && poll!(&mut third).is_pending());
     assert_eq!(events.message().await, request(1));
@@ -315,8 +317,8 @@ async fn a_send_to_a_client_that_does_not_read_waits_until_it_reads() {
 async fn the_outbound_log_is_bounded_in_bytes_and_takes_one_message_of_any_size() {
     let (_server, mut events, session) = Server::with_session(builder().outbound_queue(100, 2000)).await;
     let large = notification(&"m".repeat(5000));
-    session.send(message(large.clone())).await.unwrap();
-    let small = session.send(message(notification("small")));
+    session.handle().send(message(large.clone())).await.unwrap();
+    let small = session.handle().send(message(notification("small")));
     pin!(small);
     assert!(poll!(&mut small).is_pending());
     assert_eq!(events.message().await, large);
@@ -328,17 +330,17 @@ async fn the_outbound_log_is_bounded_in_bytes_and_takes_one_message_of_any_size(
 async fn a_client_that_does_not_read_is_ended_at_the_deadline_and_no_other() {
     let (server, mut stalled, session) = Server::with_session(builder().outbound_queue(1, MIB)).await;
     let (mut other, mut others) = server.open_session().await;
-    session.send(message(notification("unread"))).await.unwrap();
-    let waiting = session.send(message(notification("waiting")));
-    let (closed, millis) = timed(session.closed()).await;
+    session.handle().send(message(notification("unread"))).await.unwrap();
+    let waiting = session.handle().send(message(notification("waiting")));
+    let (closed, millis) = timed(session.handle().closed()).await;
     assert_eq!(closed, CloseReason::Stalled);
     assert!((30_000..30_010).contains(&millis), "{millis}");
     assert_eq!(waiting.await, Err(SendError::Closed(CloseReason::Stalled)));
     stalled.assert_ends().await;
-    assert_eq!(server.sse.session_count(), 1);
+    assert_eq!(server.sse.session_counts().open, 1);
     server.post(&other, request(1)).await.assert_accepted();
     assert_eq!(received(&mut others).await, request(1));
-    others.send(message(result(1))).await.unwrap();
+    others.handle().send(message(result(1))).await.unwrap();
     assert_eq!(other.message().await, result(1));
 }
 
@@ -347,7 +349,7 @@ async fn a_client_that_reads_slowly_but_reads_is_not_ended() {
     let (_server, mut events, session) =
         Server::with_session(builder().outbound_queue(1, MIB).stall_timeout(Duration::from_secs(10))).await;
     for n in 1..=20 {
-        session.send(message(request(n))).await.unwrap();
+        session.handle().send(message(request(n))).await.unwrap();
         pass(Duration::from_secs(9)).await;
         assert_eq!(events.message().await, request(n));
     }
@@ -356,7 +358,7 @@ async fn a_client_that_reads_slowly_but_reads_is_not_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_its_keep_alives_unread_is_ended_too() {
     let (_server, _events, session) = Server::with_session(builder()).await;
-    let (closed, millis) = timed(session.closed()).await;
+    let (closed, millis) = timed(session.handle().closed()).await;
     assert_eq!(closed, CloseReason::Stalled);
     assert!((45_000..45_020).contains(&millis), "{millis}");
 }
@@ -369,17 +371,17 @@ async fn a_message_over_the_limit_is_an_error_and_the_client_that_waits_is_told(
     received(&mut session).await;
     let large = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{}"}}}}"#, "x".repeat(100));
     let bytes = large.len();
-    let sent = session.send(message(large.clone())).await;
+    let sent = session.handle().send(message(large.clone())).await;
     assert_eq!(sent, Err(SendError::TooLarge { bytes, limit: 100 }));
     let told = format!("response not sent: {}", sent.unwrap_err());
     assert_eq!(events.message().await, error(1, -32603, &told));
     assert_eq!(session.handle().info().requests_in_flight, 0);
 
-    let sent = session.send(message(notification(&"m".repeat(100)))).await;
+    let sent = session.handle().send(message(notification(&"m".repeat(100)))).await;
     assert!(matches!(sent, Err(SendError::TooLarge { .. })));
-    let sent = session.send(message(large)).await;
+    let sent = session.handle().send(message(large)).await;
     assert!(matches!(sent, Err(SendError::TooLarge { .. })), "nobody waits for this one");
-    session.send(message(notification("next"))).await.unwrap();
+    session.handle().send(message(notification("next"))).await.unwrap();
     assert_eq!(events.message().await, notification("next"));
 }
 
@@ -408,7 +410,7 @@ async fn a_limit_of_zero_is_refused_with_its_name() {
 #[tokio::test(start_paused = true)]
 async fn headers_count_against_the_inbound_bound() {
     let (server, events, _session) =
-        Server::with_session(builder().inbound_queue(100, 4000).post_wait(WAIT)).await;
+        Server::with_session(builder().inbound_queue(100, 4000).queue_timeout(WAIT)).await;
     let head = |uri: &str| post(uri).header("x-large", "x".repeat(3000));
     server.send(full(head(&events.uri), notification("m"))).await.assert_accepted();
     server.send(full(head(&events.uri), notification("m"))).await.assert_busy(BUSY);

@@ -35,7 +35,7 @@ async fn app_that_ends(end: fn(Session) -> BoxFuture<'static, ()>) -> (Server, E
         for _ in 0..3 {
             session.recv().await.unwrap();
         }
-        session.send(message(result(1))).await.unwrap();
+        session.handle().send(message(result(1))).await.unwrap();
         end(session).await;
     });
     let events = server.open().await;
@@ -64,7 +64,7 @@ async fn an_app_that_ends_in_whatever_way_has_its_requests_answered_and_its_stre
     ];
     for end in ways {
         let (server, mut events) = app_that_ends(end).await;
-        assert_eq!(server.sse.session_count(), 0);
+        assert_eq!(server.sse.session_counts().open, 0);
         server.post(&events, notification("m")).await.assert_not_found();
         server.resume(&events.position(0)).await.unwrap_err().assert_not_found();
         assert_eq!(events.message().await, result(1), "what was sent comes first");
@@ -103,7 +103,7 @@ async fn a_panic_of_one_app_leaves_the_others_alone() {
     let server = Server::with_app(builder(), |mut session: Session| async move {
         while let Some(incoming) = session.recv().await {
             assert_ne!(incoming.message.method(), Some("panic"), "as a test");
-            session.send(message(notification("alive"))).await.unwrap();
+            session.handle().send(message(notification("alive"))).await.unwrap();
         }
     });
     let (mut bad, mut good) = (server.open().await, server.open().await);
@@ -119,7 +119,7 @@ async fn a_panic_of_one_app_leaves_the_others_alone() {
 async fn a_send_into_an_ended_session_says_that_it_is_closed_and_why() {
     let (_server, _events, mut session) = Server::with_session(builder()).await;
     session.handle().close();
-    let sent = session.send(message(notification("m"))).await.unwrap_err();
+    let sent = session.handle().send(message(notification("m"))).await.unwrap_err();
     assert_eq!(sent, SendError::Closed(CloseReason::ClosedByServer));
     assert_eq!(
         sent.to_string(),
@@ -131,8 +131,8 @@ async fn a_send_into_an_ended_session_says_that_it_is_closed_and_why() {
 #[tokio::test(start_paused = true)]
 async fn what_waits_when_the_session_ends_still_goes_to_a_client_that_is_there() {
     let (_server, mut events, session) = Server::with_session(builder().outbound_queue(1, 1000)).await;
-    session.send(message(notification("first"))).await.unwrap();
-    let second = session.send(message(notification("second")));
+    session.handle().send(message(notification("first"))).await.unwrap();
+    let second = session.handle().send(message(notification("second")));
     pin!(second);
     assert!(poll!(&mut second).is_pending());
     session.handle().close();
@@ -143,8 +143,8 @@ async fn what_waits_when_the_session_ends_still_goes_to_a_client_that_is_there()
 #[tokio::test(start_paused = true)]
 async fn a_send_that_waits_when_the_session_ends_without_a_client_says_so() {
     let (_server, events, session) = Server::with_session(builder().outbound_queue(1, 1000)).await;
-    session.send(message(notification("first"))).await.unwrap();
-    let second = session.send(message(notification("second")));
+    session.handle().send(message(notification("first"))).await.unwrap();
+    let second = session.handle().send(message(notification("second")));
     pin!(second);
     assert!(poll!(&mut second).is_pending());
     drop(events);
@@ -157,8 +157,8 @@ async fn a_response_whose_send_is_dropped_while_it_waits_still_comes() {
     let (server, mut events, mut session) = Server::with_session(builder().outbound_queue(1, 1000)).await;
     server.post(&events, request(1)).await.assert_accepted();
     received(&mut session).await;
-    session.send(message(notification("first"))).await.unwrap();
-    let sending = session.send(message(result(1)));
+    session.handle().send(message(notification("first"))).await.unwrap();
+    let sending = session.handle().send(message(result(1)));
     assert_eq!(session.handle().info().requests_in_flight, 1);
     drop(sending);
     assert_eq!(events.message().await, notification("first"));
@@ -173,7 +173,7 @@ async fn the_server_can_close_a_session_and_its_requests_are_answered() {
     server.handle(&events).close();
     let text = "the server closed the session before it answered";
     assert_eq!(rest(&mut events).await, [error(1, -32000, text)]);
-    assert_eq!(session.closed().await, CloseReason::ClosedByServer);
+    assert_eq!(session.handle().closed().await, CloseReason::ClosedByServer);
     assert_eq!(received(&mut session).await, request(1), "it was accepted, so the app may still read it");
     assert!(session.recv().await.is_none());
 }
@@ -244,28 +244,28 @@ async fn the_end_of_the_transport_ends_its_sessions() {
     let (server, mut events, session) = Server::with_session(builder()).await;
     server.post(&events, request(1)).await.assert_accepted();
     drop(server);
-    assert_eq!(session.closed().await, CloseReason::Shutdown);
+    assert_eq!(session.handle().closed().await, CloseReason::Shutdown);
     assert_eq!(rest(&mut events).await.len(), 1);
 }
 
 #[tokio::test]
 async fn closed_resolves_for_all_who_wait() {
     let (_server, _events, session) = Server::with_session(builder()).await;
-    let handles = [session.handle(), session.handle(), session.handle()];
+    let handles = [(); 3].map(|()| session.handle().clone());
     let waiting = handles.map(|handle| tokio::spawn(async move { handle.closed().await }));
     tokio::task::yield_now().await;
     session.handle().close();
     for one in waiting {
         assert_eq!(one.await.unwrap(), CloseReason::ClosedByServer);
     }
-    assert_eq!(session.closed().await, CloseReason::ClosedByServer, "and for who comes later");
+    assert_eq!(session.handle().closed().await, CloseReason::ClosedByServer, "and for who comes later");
 }
 
 #[tokio::test]
 async fn the_first_reason_stays() {
     let server = Server::new(builder());
-    let (response, session) = server.sse.connect(&empty(get()));
-    let handle = session.as_ref().unwrap().handle();
+    let (response, session) = server.sse.connect(&empty(get())).await;
+    let handle = session.as_ref().unwrap().handle().clone();
     handle.close();
     drop((response, session));
     assert_eq!(handle.closed().await, CloseReason::ClosedByServer);
@@ -277,12 +277,12 @@ async fn an_app_that_fails_says_why_to_every_request_that_waits_and_the_stream_e
     server.post(&events, request(7)).await.assert_accepted();
     server.post(&events, request(8)).await.assert_accepted();
     let handle = session.handle();
-    handle.fail("the backend said \"no\"");
+    handle.close_with_error("the backend said \"no\"");
     let mut told = [events.message().await, events.message().await];
     told.sort();
     assert_eq!(told, [7, 8].map(|id| error(id, -32000, "the backend said \\\"no\\\"")));
     events.assert_ends().await;
     assert_eq!(handle.info().closed, Some(CloseReason::AppEnded));
-    handle.fail("too late");
+    handle.close_with_error("too late");
     drop(session);
 }

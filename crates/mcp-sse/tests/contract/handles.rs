@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt, poll};
 use http::Request;
-use mcp_sse::{CloseReason, MessageKind, RequestId, SendError, Session, SessionHandle, SessionId};
+use mcp_sse::{CloseReason, MessageKind, RequestId, SendError, Session, SessionHandle};
 use tokio::pin;
 
 use crate::help::{
@@ -20,17 +20,17 @@ fn ids(mut handles: Vec<SessionHandle>) -> Vec<String> {
 #[tokio::test]
 async fn open_sessions_can_be_listed_counted_and_found() {
     let server = Server::new(builder());
-    assert_eq!((server.sse.session_count(), server.sse.sessions().len()), (0, 0));
+    assert_eq!((server.sse.session_counts().open, server.sse.sessions().len()), (0, 0));
     let (first, second) = (server.open().await, server.open().await);
     let mut expected = vec![first.id.clone(), second.id.clone()];
     expected.sort();
     assert_eq!(ids(server.sse.sessions()), expected);
     assert_eq!(server.handle(&first).id().expose_hex(), first.id);
-    assert!(server.sse.session(SessionId::parse(UNKNOWN).unwrap()).is_none());
+    assert!(server.sse.session(UNKNOWN.parse().unwrap()).is_none());
     server.handle(&first).close();
     assert_eq!(ids(server.sse.sessions()), [second.id]);
-    assert_eq!(server.sse.session_count(), 1);
-    assert!(server.sse.session(SessionId::parse(&first.id).unwrap()).is_none());
+    assert_eq!(server.sse.session_counts().open, 1);
+    assert!(server.sse.session(first.id.parse().unwrap()).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -39,8 +39,8 @@ async fn a_handle_tells_how_its_session_stands() {
     let handle = server.handle(&events);
     server.post(&events, request(1)).await.assert_accepted();
     server.post(&events, request(2)).await.assert_accepted();
-    session.send(message(result(2))).await.unwrap();
-    session.send(message(notification("m"))).await.unwrap();
+    session.handle().send(message(result(2))).await.unwrap();
+    session.handle().send(message(notification("m"))).await.unwrap();
     pass(Duration::from_secs(7)).await;
     let info = handle.info();
     assert_eq!(info.age.as_secs(), 7);
@@ -182,21 +182,21 @@ async fn receiving_can_be_given_up_without_a_loss() {
 #[tokio::test]
 async fn connect_gives_the_session_at_once_and_post_brings_its_messages() {
     let transport = builder().build().unwrap();
-    let (response, session) = transport.connect(&empty(get()));
+    let (response, session) = transport.connect(&empty(get())).await;
     let mut session = session.unwrap();
     let mut events = Events::begin(response).await;
     let answer = Answer::read(transport.post(full(post(&events.uri), request(1))).await).await;
     answer.assert_accepted();
     assert_eq!(received(&mut session).await, request(1));
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     assert_eq!(events.message().await, result(1));
 
-    let (response, refused) = transport.connect(&Request::post("/sse").body(()).unwrap());
+    let (response, refused) = transport.connect(&Request::post("/sse").body(()).unwrap()).await;
     assert_eq!(response.status(), 405);
     assert!(refused.is_none());
 
     let resume = get().header("last-event-id", events.position(1));
-    let (response, resumed) = transport.connect(&empty(resume));
+    let (response, resumed) = transport.connect(&empty(resume)).await;
     assert_eq!(response.status(), 200);
     assert!(resumed.is_none(), "its session runs already");
     events.assert_ends().await;
@@ -222,29 +222,29 @@ async fn the_services_are_tower_services_that_can_be_cloned_and_sent() {
 // ---- the made-up initialize -----------------------------------------------------------------------------
 
 #[tokio::test]
-async fn a_client_that_begins_without_initialize_gets_one_made_up_and_never_hears_of_it() {
+async fn a_client_that_begins_without_initialize_gets_one_synthesized_and_never_hears_of_it() {
     let server = Server::new(mcp_sse::SseServerTransport::builder("/messages/"));
     let mut events = server.open().await;
     let head = post(&events.uri).header("mcp-protocol-version", "2025-06-18").header("x-tenant", "seven");
     server.send(full(head, request(1))).await.assert_accepted();
     let mut session = server.session().await;
 
-    let made_up = session.recv().await.unwrap();
-    assert_eq!(made_up.message.method(), Some("initialize"));
-    assert!(made_up.message.as_str().contains(r#""protocolVersion":"2025-06-18""#));
-    assert_eq!(made_up.parts().headers["x-tenant"], "seven");
+    let synthesized = session.recv().await.unwrap();
+    assert_eq!(synthesized.message.method(), Some("initialize"));
+    assert!(synthesized.message.as_str().contains(r#""protocolVersion":"2025-06-18""#));
+    assert_eq!(synthesized.parts().headers["x-tenant"], "seven");
     assert!(poll!(Box::pin(session.recv())).is_pending(), "the rest is held until the app has answered");
-    let id = made_up.message.id().unwrap();
+    let id = synthesized.message.id().unwrap();
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
-    session.send(message(answer)).await.unwrap();
+    session.handle().send(message(answer)).await.unwrap();
     assert_eq!(received(&mut session).await, notification("notifications/initialized"));
     assert_eq!(received(&mut session).await, request(1));
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     assert_eq!(events.block().await, Some(events.expected(1, &result(1))));
 }
 
 #[tokio::test]
-async fn a_client_that_shakes_hands_itself_gets_no_initialize_made_up_whatever_it_asked_before() {
+async fn a_client_that_shakes_hands_itself_gets_no_initialize_synthesized_whatever_it_asked_before() {
     let server = Server::new(mcp_sse::SseServerTransport::builder("/messages/"));
     let ping = r#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#;
     let discover = r#"{"jsonrpc":"2.0","id":"d","method":"server/discover"}"#;

@@ -62,7 +62,7 @@ fn unauthorized() -> Response<ResponseBody> {
 }
 
 fn endpoints(server: &Server) -> mcp_sse::Server {
-    mcp_sse::Server::new().sse("/sse", server.connect.clone()).messages("/messages/", server.post.clone())
+    server.http()
 }
 
 /// Serves what is layered like this.
@@ -102,7 +102,7 @@ async fn a_layer_stands_before_all_endpoints_and_the_fallback() {
     assert_eq!(Answer::read(http.send(refused).await).await.short(), (401, "Unauthorized"));
     let health = by("alice", Request::get("/health").header("host", "localhost"));
     assert_eq!(Answer::read(http.send(full(health, "")).await).await.short(), (200, "ok"));
-    assert_eq!(server.sse.session_count(), 0);
+    assert_eq!(server.sse.session_counts().open, 0);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn what_a_layer_says_about_a_request_is_checked_with_each_on_a_connection(
     let anonymous = full(post(&events.uri), notification("m"));
     assert_eq!(Answer::read(http.send(anonymous).await).await.status, 401);
     let session = server.session().await;
-    session.send(crate::help::message(notification("to alice"))).await.unwrap();
+    session.handle().send(crate::help::message(notification("to alice"))).await.unwrap();
     assert!(soon(events.message()).await.contains("to alice"));
     session.handle().close();
     soon(events.assert_ends()).await;
@@ -237,7 +237,7 @@ async fn behind_a_layer_the_deadlines_are_the_same() {
     for raw in [&half_head, &half_preface] {
         assert!(raw.is_closed(&mut Vec::new()));
     }
-    assert_eq!(server.sse.session_count(), 1);
+    assert_eq!(server.sse.session_counts().open, 1);
 }
 
 /// A fallback that waits for a body does not wait for ever, and one that knows better may.

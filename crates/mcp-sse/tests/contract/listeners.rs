@@ -47,10 +47,8 @@ fn serve(
     listener: impl Listener + 'static,
     settings: impl FnOnce(mcp_sse::Server) -> mcp_sse::Server,
 ) -> JoinHandle<()> {
-    let http = settings(mcp_sse::Server::new())
-        .sse("/sse", server.connect.clone())
-        .messages("/messages/", server.post.clone())
-        .fallback(axum::Router::new().route("/whoami", axum::routing::any(whoami)));
+    let http =
+        settings(server.http()).fallback(axum::Router::new().route("/whoami", axum::routing::any(whoami)));
     tokio::spawn(http.serve(listener, std::future::pending(), Duration::ZERO))
 }
 
@@ -305,7 +303,7 @@ async fn a_unix_socket_serves_streams_messages_and_the_rest() {
             none => none.insert(server.session().await),
         };
         assert_eq!(sender(session).await, "nobody");
-        session.send(message(result(id))).await.unwrap();
+        session.handle().send(message(result(id))).await.unwrap();
         let event = stream.hear("\n\n\r\n").await;
         assert!(event.contains(&result(id)), "{event}");
     }

@@ -75,7 +75,7 @@ async fn eventful_session() -> Vec<String> {
         .max_outbound_message_bytes(200)
         .inbound_queue(2, 10_000)
         .requests_in_flight(2, 10_000)
-        .post_wait(Duration::from_millis(10))
+        .queue_timeout(Duration::from_millis(10))
         .max_sessions(2);
     let (server, mut events, mut session) = Server::with_session(settings).await;
     let other = server.open_as(SECRET).await;
@@ -90,14 +90,14 @@ async fn eventful_session() -> Vec<String> {
     let _ = server.send(full(post(&format!("/messages/?session_id={SECRET}")), json(1))).await;
     received(&mut session).await;
     let large = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"text":"{}"}}}}"#, SECRET.repeat(10));
-    let _ = session.send(message(large)).await;
-    session.send(message(result(2))).await.unwrap();
+    let _ = session.handle().send(message(large)).await;
+    session.handle().send(message(result(2))).await.unwrap();
     events.message().await;
     let resumed = server.resume(&events.position(0)).await.unwrap();
     let _ = server.resume(&events.position(99)).await;
     drop((events, resumed));
-    let ids = vec![session.id().expose_hex(), other.id.clone()];
-    session.closed().await;
+    let ids = vec![session.handle().id().expose_hex(), other.id.clone()];
+    session.handle().closed().await;
     drop(other);
     server.sse.shutdown(Duration::from_secs(1)).await;
     idle().await;
@@ -126,11 +126,11 @@ async fn no_line_holds_a_whole_session_id_or_what_a_message_says() {
 async fn a_session_has_a_line_at_its_beginning_and_one_with_the_reason_at_its_end() {
     let (log, _guard) = Log::begin(LevelFilter::INFO);
     let (server, events, session) = Server::with_session(builder()).await;
-    let name = format!("session={}", session.id());
+    let name = format!("session={}", session.handle().id());
     log.line(&["INFO", "session opened", &name]);
-    session.send(message(notification("m"))).await.unwrap();
+    session.handle().send(message(notification("m"))).await.unwrap();
     drop(events);
-    assert_eq!(session.closed().await, CloseReason::ClientGone);
+    assert_eq!(session.handle().closed().await, CloseReason::ClientGone);
     let line = log.line(&["INFO", "session closed", &name]);
     for figure in ["reason=client gone", "messages_in=1", "messages_out=1", "resumed=0", "seconds=30"] {
         assert!(line.contains(figure), "{figure} in {line}");
@@ -182,6 +182,6 @@ async fn a_client_at_a_bound_is_told_in_the_log_with_the_figures() {
     let (server, events, session) = Server::with_session(builder().inbound_queue(1, 10_000)).await;
     server.post(&events, notification("m")).await.assert_accepted();
     assert_eq!(server.post(&events, notification("m")).await.status, 503);
-    let name = format!("session={}", session.id());
+    let name = format!("session={}", session.handle().id());
     log.line(&["WARN", &name, "at a bound", "inbound=1", "in_flight=0", "outbound=0"]);
 }

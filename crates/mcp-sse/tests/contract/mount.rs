@@ -205,14 +205,14 @@ mod in_axum {
 #[tokio::test]
 async fn transports_beside_each_other_share_the_bounds_and_not_the_sessions() {
     let git = builder().max_sessions(2).build().unwrap();
-    let time = git.beside("/time/messages/").unwrap();
-    let (_git_stream, git_session) = git.connect(&empty(get()));
-    let (stream, time_session) = time.connect(&empty(get()));
+    let time = git.with_endpoint("/time/messages/").unwrap();
+    let (_git_stream, git_session) = git.connect(&empty(get())).await;
+    let (stream, time_session) = time.connect(&empty(get())).await;
     let events = Events::begin(stream).await;
     assert!(events.uri.starts_with("/time/messages/?session_id="), "{}", events.uri);
-    assert_eq!((git.session_count(), time.session_count()), (2, 2));
-    assert!(!git.has_room() && !time.has_room());
-    assert_eq!(git.connect(&empty(get())).0.status(), 503);
+    assert_eq!((git.session_counts().open, time.session_counts().open), (2, 2));
+    assert!(!git.has_room(&Default::default()) && !time.has_room(&Default::default()));
+    assert_eq!(git.connect(&empty(get())).await.0.status(), 503);
 
     // At the other's endpoint a session does not exist.
     let ping = notification("notifications/initialized");
@@ -220,7 +220,7 @@ async fn transports_beside_each_other_share_the_bounds_and_not_the_sessions() {
     let astray = events.uri.replace("/time", "");
     assert_eq!(git.post(full(post(&astray), ping)).await.status(), 404);
     let resumed = get().header("last-event-id", events.position(0));
-    assert_eq!(git.connect(&empty(resumed)).0.status(), 404);
+    assert_eq!(git.connect(&empty(resumed)).await.0.status(), 404);
 
     // A transport that is dropped does not take its sessions along; the last one does.
     drop(time);
@@ -228,22 +228,22 @@ async fn transports_beside_each_other_share_the_bounds_and_not_the_sessions() {
     assert_eq!(time_session.handle().info().closed, None);
     assert_eq!(git.shutdown(std::time::Duration::ZERO).await.drained, 2);
     drop((git_session, time_session));
-    assert!(matches!(git.beside("//evil"), Err(ConfigError::Endpoint { .. })));
+    assert!(matches!(git.with_endpoint("//evil"), Err(ConfigError::Endpoint { .. })));
 }
 
 #[tokio::test]
 async fn a_place_that_is_taken_for_another_kind_counts_and_the_absent_make_room_for_it() {
     let sse = builder().max_sessions(2).build().unwrap();
-    let place = sse.take_place().unwrap();
-    let (stream, session) = sse.connect(&empty(get()));
-    assert_eq!(sse.connect(&empty(get())).0.status(), 503);
-    assert!(sse.take_place().is_none() && !sse.has_room());
+    let place = sse.reserve_session(&Default::default()).unwrap();
+    let (stream, session) = sse.connect(&empty(get())).await;
+    assert_eq!(sse.connect(&empty(get())).await.0.status(), 503);
+    assert!(sse.reserve_session(&Default::default()).is_none() && !sse.has_room(&Default::default()));
     drop(stream);
-    let other = sse.take_place().unwrap();
-    assert_eq!(session.unwrap().closed().await, mcp_sse::CloseReason::Evicted);
-    assert!(!sse.has_room());
+    let other = sse.reserve_session(&Default::default()).unwrap();
+    assert_eq!(session.unwrap().handle().closed().await, mcp_sse::CloseReason::Evicted);
+    assert!(!sse.has_room(&Default::default()));
     drop((place, other));
-    assert_eq!(sse.connect(&empty(get())).0.status(), 200);
+    assert_eq!(sse.connect(&empty(get())).await.0.status(), 200);
     sse.shutdown(std::time::Duration::ZERO).await;
-    assert!(sse.take_place().is_none());
+    assert!(sse.reserve_session(&Default::default()).is_none());
 }

@@ -1,6 +1,8 @@
 //! Pages of other origins: the CORS headers that a browser wants, and who gets none.
 
 use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use tower::{Layer as _, ServiceExt as _};
 
 use crate::help::{Answer, Server, UNKNOWN, builder, call, empty, full, get, post};
 
@@ -64,17 +66,26 @@ async fn a_page_that_may_not_is_told_nothing() {
 #[tokio::test]
 async fn the_guard_checks_for_what_is_served_beside() {
     let server = Server::new(builder().cors(true));
-    let guard = |request: http::request::Builder| {
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        server.sse.guard(&parts).map_err(|response| response.status().as_u16())
+    let beside = tower::service_fn(async |_: Request<()>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::<bytes::Bytes>::from(
+            "mine",
+        )))
+    });
+    let guarded = server.sse.guard().layer(beside);
+    let ask = async |request: http::request::Builder| {
+        let response = guarded.clone().oneshot(request.body(()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status.as_u16(), parts.headers, String::from_utf8(body.to_vec()).unwrap())
     };
-    let mut headers = http::HeaderMap::new();
-    guard(get().header("origin", PAGE)).unwrap().finish(&mut headers);
+    let (status, headers, body) = ask(get().header("origin", PAGE)).await;
+    assert_eq!((status, body.as_str()), (200, "mine"));
     assert_eq!(headers["access-control-allow-origin"], PAGE);
-    assert_eq!(guard(preflight(PAGE)).unwrap_err(), 204);
-    assert_eq!(guard(get().header("origin", "https://evil.example")).unwrap_err(), 403);
-    assert_eq!(guard(Request::get("/mcp").header("host", "evil.example")).unwrap_err(), 421);
-    headers.clear();
-    guard(get()).unwrap().finish(&mut headers);
-    assert!(headers.is_empty());
+    assert_eq!(ask(preflight(PAGE)).await.0, 204);
+    let (status, headers, body) = ask(get().header("origin", "https://evil.example")).await;
+    assert_eq!((status, body.as_str()), (403, "Invalid Origin header"));
+    assert!(!headers.contains_key("access-control-allow-origin"));
+    assert_eq!(ask(Request::get("/mcp").header("host", "evil.example")).await.0, 421);
+    let (status, headers, body) = ask(get()).await;
+    assert_eq!((status, body.as_str(), headers.len()), (200, "mine", 0), "no page asks");
 }

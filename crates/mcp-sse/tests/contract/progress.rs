@@ -33,12 +33,12 @@ async fn what_is_sent_to_all_goes_out_though_nobody_polls_it() {
 #[tokio::test(start_paused = true)]
 async fn a_send_in_a_branch_that_lost_holds_up_nobody() {
     let (_server, mut events, session) = Server::with_session(builder().outbound_queue(1, 1000)).await;
-    session.send(message(request(1))).await.unwrap();
-    let lost = session.send(message(request(2)));
+    session.handle().send(message(request(1))).await.unwrap();
+    let lost = session.handle().send(message(request(2)));
     pin!(lost);
     assert!(poll!(&mut lost).is_pending());
     // `lost` lives on and is never polled again.
-    let next = session.send(message(request(3)));
+    let next = session.handle().send(message(request(3)));
     assert_eq!(events.message().await, request(1));
     assert_eq!(events.message().await, request(2));
     next.await.unwrap();
@@ -78,11 +78,11 @@ async fn the_backlog_is_bounded_and_a_client_that_does_not_read_may_ask_no_more(
         server.post(&events, request(id)).await.assert_accepted();
         received(&mut session).await;
     }
-    session.send(message(result(1))).await.unwrap();
-    let waiting = [session.send(message(result(2))), session.send(message(result(3)))];
+    session.handle().send(message(result(1))).await.unwrap();
+    let waiting = [session.handle().send(message(result(2))), session.handle().send(message(result(3)))];
     assert_eq!(session.handle().info().outbound_queued, 3);
     server.post(&events, request(5)).await.assert_busy(BUSY);
-    assert_eq!(session.send(message(result(4))).await, Err(SendError::Full { messages: 3 }));
+    assert_eq!(session.handle().send(message(result(4))).await, Err(SendError::Full { messages: 3 }));
     for id in 1..=3 {
         assert_eq!(events.message().await, result(id));
     }
@@ -101,7 +101,7 @@ async fn the_backlog_is_bounded_and_a_client_that_does_not_read_may_ask_no_more(
 async fn a_large_event_leaves_in_frames_of_at_most_64_kib() {
     let (_server, mut events, session) = Server::with_session(builder()).await;
     let large = notification(&"m".repeat(1_000_000));
-    session.send(message(large.clone())).await.unwrap();
+    session.handle().send(message(large.clone())).await.unwrap();
     let (mut text, mut frames) = (String::new(), 0);
     while !text.ends_with("\n\n") {
         let frame = events.chunk().await.unwrap();
@@ -117,7 +117,7 @@ async fn a_client_that_takes_a_large_event_slowly_but_steadily_stays() {
     let stall = Duration::from_secs(5);
     let (_server, mut events, session) = Server::with_session(builder().stall_timeout(stall)).await;
     let large = notification(&"m".repeat(1_000_000));
-    session.send(message(large.clone())).await.unwrap();
+    session.handle().send(message(large.clone())).await.unwrap();
     let mut text = String::new();
     while !text.ends_with("\n\n") {
         pass(Duration::from_secs(4)).await;
@@ -131,7 +131,7 @@ async fn a_client_that_takes_a_large_event_slowly_but_steadily_stays() {
 async fn a_client_that_lost_its_stream_amid_a_large_event_gets_the_event_whole() {
     let (server, mut events, session) = Server::with_session(builder()).await;
     let large = notification(&"m".repeat(200_000));
-    session.send(message(large.clone())).await.unwrap();
+    session.handle().send(message(large.clone())).await.unwrap();
     let part = events.chunk().await.unwrap();
     assert!(part.starts_with("event: message\n") && !part.ends_with("\n\n"));
     let position = events.position(0);
@@ -164,17 +164,17 @@ async fn apps_that_go_on_after_their_sessions_are_bounded_too() {
         idle().await;
         drop(events);
     }
-    assert_eq!(server.sse.session_count(), 0);
-    assert!(!server.sse.has_room());
+    assert_eq!(server.sse.session_counts().open, 0);
+    assert!(!server.sse.has_room(&Default::default()));
     server.try_open(empty(get())).await.unwrap_err().assert_busy(TOO_MANY);
     until.add_permits(1);
     idle().await;
-    assert!(server.sse.has_room());
+    assert!(server.sse.has_room(&Default::default()));
     server.open().await;
     // Those that stay are dropped after their grace.
     pass(Duration::from_secs(31)).await;
     let all = [server.open().await, server.open().await, server.open().await];
-    assert_eq!(all.len(), server.sse.session_count());
+    assert_eq!(all.len(), server.sse.session_counts().open);
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,12 +193,12 @@ async fn an_app_that_crashes_while_its_session_drains_is_not_called_drained() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_nobody_reads_ends_though_its_transport_is_gone() {
     let sse = builder().build().unwrap();
-    let (response, session) = sse.connect(&empty(get()));
+    let (response, session) = sse.connect(&empty(get())).await;
     let session = session.unwrap();
     let mut events = Events::begin(response).await;
-    session.send(message(notification("unread"))).await.unwrap();
+    session.handle().send(message(notification("unread"))).await.unwrap();
     drop(sse);
-    assert_eq!(session.closed().await, CloseReason::Shutdown);
+    assert_eq!(session.handle().closed().await, CloseReason::Shutdown);
     pass(Duration::from_secs(31)).await;
     events.assert_ends().await;
 }
@@ -214,7 +214,7 @@ async fn a_shutdown_takes_any_deadline() {
         let shutdown = server.sse.shutdown(deadline);
         let answer = async {
             idle().await;
-            let _ = session.send(message(result(1))).await;
+            let _ = session.handle().send(message(result(1))).await;
         };
         let (report, ()) = tokio::join!(shutdown, answer);
         let drained = usize::from(!deadline.is_zero());
@@ -243,7 +243,7 @@ async fn every_bound_may_be_as_large_as_a_number_can_be_and_as_small_as_one() {
         let parts = streamed(vec![long[..70_000].to_owned().into(), long[70_000..].to_owned().into()]);
         server.send(post(&events.uri).body(parts).unwrap()).await.assert_accepted();
         assert_eq!(received(&mut session).await, long);
-        session.send(message(result(1))).await.unwrap();
+        session.handle().send(message(result(1))).await.unwrap();
         assert_eq!(events.message().await, result(1));
     }
 }
@@ -264,21 +264,22 @@ async fn times_may_be_as_long_as_a_year_and_most_may_be_zero() {
     for time in [Duration::ZERO, YEAR] {
         let settings = builder()
             .keep_alive(time)
-            .retry(time)
+            .reconnect_delay(time)
             .resume_window(time)
             .body_timeout(time)
-            .post_wait(time)
+            .queue_timeout(time)
             .app_grace(time)
             .shutdown_spread(time)
             .stall_timeout(time.max(Duration::from_nanos(1)));
         let (server, mut events, mut session) = Server::with_session(settings).await;
         server.post(&events, request(1)).await.assert_accepted();
         assert_eq!(received(&mut session).await, request(1));
-        session.send(message(result(1))).await.unwrap();
+        session.handle().send(message(result(1))).await.unwrap();
         assert_eq!(events.message().await, result(1));
         drop(events);
         server.sse.shutdown(Duration::ZERO).await;
     }
-    let longer = SseServerTransport::builder("/messages/").retry(YEAR + Duration::from_nanos(1)).build();
-    assert_eq!(longer.unwrap_err().to_string(), "retry must be at most a year");
+    let longer =
+        SseServerTransport::builder("/messages/").reconnect_delay(YEAR + Duration::from_nanos(1)).build();
+    assert_eq!(longer.unwrap_err().to_string(), "reconnect_delay must be at most a year");
 }

@@ -15,7 +15,7 @@ fn numbered(n: u64) -> String {
 
 async fn send(session: &Session, numbers: std::ops::RangeInclusive<u64>) {
     for n in numbers {
-        session.send(message(numbered(n))).await.unwrap();
+        session.handle().send(message(numbered(n))).await.unwrap();
     }
 }
 
@@ -37,7 +37,7 @@ async fn a_client_that_resumes_continues_exactly_after_the_event_it_names() {
         read(&mut resumed, last + 1..=5).await;
         resumed.assert_silent();
     }
-    assert_eq!(server.sse.session_count(), 1);
+    assert_eq!(server.sse.session_counts().open, 1);
     assert_eq!(session.handle().info().resumed, 4);
 }
 
@@ -105,7 +105,7 @@ async fn a_post_while_the_stream_is_away_reaches_the_app_and_its_answer_waits() 
     let posted = server.send(crate::help::full(crate::help::post(&uri), request(7))).await;
     posted.assert_accepted();
     assert_eq!(received(&mut session).await, request(7));
-    session.send(message(result(7))).await.unwrap();
+    session.handle().send(message(result(7))).await.unwrap();
     let mut events = server.resume(&position).await.unwrap();
     assert_eq!(events.message().await, result(7));
 }
@@ -118,8 +118,8 @@ async fn after_the_window_the_session_is_gone_and_the_app_sees_the_end_of_its_in
     let (end, millis) = timed(session.recv()).await;
     assert!(end.is_none());
     assert!((30_000..30_010).contains(&millis), "{millis}");
-    assert_eq!(session.closed().await, CloseReason::ClientGone);
-    assert_eq!(server.sse.session_count(), 0);
+    assert_eq!(session.handle().closed().await, CloseReason::ClientGone);
+    assert_eq!(server.sse.session_counts().open, 0);
     server.resume(&position).await.unwrap_err().assert_not_found();
     server.send(crate::help::full(crate::help::post(&uri), request(1))).await.assert_not_found();
 }
@@ -144,7 +144,7 @@ async fn what_was_queued_is_still_the_apps_after_the_client_has_gone() {
     let (server, events, mut session) = Server::with_session(builder()).await;
     server.post(&events, notification("last")).await.assert_accepted();
     drop(events);
-    assert_eq!(session.closed().await, CloseReason::ClientGone);
+    assert_eq!(session.handle().closed().await, CloseReason::ClientGone);
     assert_eq!(received(&mut session).await, notification("last"));
     assert!(session.recv().await.is_none());
 }
@@ -155,10 +155,10 @@ async fn without_a_window_a_session_ends_with_its_stream() {
     let position = events.position(0);
     server.resume(&position).await.unwrap_err().assert_not_found();
     drop(events);
-    assert_eq!(session.closed().await, CloseReason::ClientGone);
+    assert_eq!(session.handle().closed().await, CloseReason::ClientGone);
     assert!(session.recv().await.is_none());
     server.resume(&position).await.unwrap_err().assert_not_found();
-    assert_eq!(server.sse.session_count(), 0);
+    assert_eq!(server.sse.session_counts().open, 0);
 }
 
 #[tokio::test]
@@ -229,7 +229,7 @@ async fn a_client_of_a_long_silent_session_resumes_where_it_is_and_not_before() 
     drop(events);
     let info = session.handle().info();
     assert_eq!(info.outbound_queued, 0);
-    let position = |sequence| format!("{}:{sequence}", session.id().expose_hex());
+    let position = |sequence| format!("{}:{sequence}", session.handle().id().expose_hex());
     server.resume(&position(2)).await.unwrap_err().assert_not_found();
     let mut events = server.resume(&position(3)).await.unwrap();
     send(&session, 4..=4).await;
@@ -241,5 +241,5 @@ async fn a_stream_that_opens_anew_without_last_event_id_is_another_session() {
     let (server, events, _session) = Server::with_session(builder()).await;
     let other = server.open().await;
     assert_ne!(events.id, other.id);
-    assert_eq!(server.sse.session_count(), 2);
+    assert_eq!(server.sse.session_counts().open, 2);
 }

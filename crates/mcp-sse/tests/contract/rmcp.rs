@@ -311,8 +311,8 @@ async fn a_client_that_begins_with_a_notification_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_made_up_initialize_rmcp_refuses_such_a_client() {
-    let builder = SseServerTransport::builder("/messages/").made_up_initialize(false);
+async fn without_the_synthesized_initialize_rmcp_refuses_such_a_client() {
+    let builder = SseServerTransport::builder("/messages/").synthesize_initialize(false);
     let server = Server::with_app(builder, app);
     let mut client = Client::open(&server).await;
     client.call(1, "whose").await;

@@ -26,10 +26,8 @@ const TOKIO_PATIENCE: Duration = Duration::from_secs(10);
 async fn serve_until(server: &Server) -> (SocketAddr, oneshot::Sender<()>, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let http = mcp_sse::Server::new()
-        .sse("/sse", server.connect.clone())
-        .messages("/messages/", server.post.clone())
-        .fallback(axum::Router::new().route("/health", axum::routing::get(|| async { "ok" })));
+    let http =
+        server.http().fallback(axum::Router::new().route("/health", axum::routing::get(|| async { "ok" })));
     let (stop, stopped) = oneshot::channel::<()>();
     let sse = server.sse.clone();
     let end = async move {
@@ -119,7 +117,7 @@ async fn stream_and_posts_on_two_connections() {
     let mut session = server.session().await;
     for id in 1..=20 {
         assert_eq!(received(&mut session).await, request(id));
-        session.send(message(result(id))).await.unwrap();
+        session.handle().send(message(result(id))).await.unwrap();
         assert_eq!(soon(events.message()).await, result(id));
     }
     session.handle().close();
@@ -302,7 +300,7 @@ async fn over_http2_stream_and_posts_share_one_connection() {
     Answer::read(http.send_request(post).await.unwrap()).await.assert_accepted();
     let mut session = server.session().await;
     assert_eq!(received(&mut session).await, request(1));
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     assert_eq!(soon(events.message()).await, result(1));
 }
 
@@ -330,7 +328,7 @@ async fn a_client_that_hangs_up_detaches_its_stream_whatever_it_said_before() {
     raw.hear("\n\n\r\n").await;
     raw.say(&"more that nobody wants\r\n".repeat(1000)).await;
     let handle = server.sse.sessions().remove(0);
-    assert_eq!(server.sse.session_count(), 1, "what follows on a stream's connection is not read");
+    assert_eq!(server.sse.session_counts().open, 1, "what follows on a stream's connection is not read");
     drop(raw);
     assert_eq!(soon(handle.closed()).await, CloseReason::ClientGone);
 }
@@ -347,9 +345,9 @@ async fn events_that_follow_each_other_come_whole_and_in_order() {
         for id in 1..=5_000 {
             let pad = "x".repeat(id as usize % 3_000);
             let json = format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{"id":{id},"pad":"{pad}"}}}}"#);
-            session.send(message(json)).await.unwrap();
+            session.handle().send(message(json)).await.unwrap();
         }
-        session.send(message(result(0))).await.unwrap();
+        session.handle().send(message(result(0))).await.unwrap();
     };
     let reading = async {
         for id in 1..=5_000 {
@@ -393,7 +391,7 @@ async fn it_ends_by_itself_with_streams_and_connections_open() {
     soon(idle.assert_ends()).await;
     let refused = Answer::read(http.send(full(get(), "")).await).await;
     assert_eq!(refused.status, 503);
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     assert_eq!(soon(busy.message()).await, result(1));
     soon(busy.assert_ends()).await;
     soon(running).await.unwrap();
@@ -423,6 +421,6 @@ async fn routes_can_be_changed_while_it_serves_and_open_streams_stay() {
     let mut http = Http::connect(address).await;
     assert_eq!(http.send(full(post(&events.uri), notification("n"))).await.status(), 202);
     let session = server.session().await;
-    session.send(message(notification("still there"))).await.unwrap();
+    session.handle().send(message(notification("still there"))).await.unwrap();
     assert!(events.message().await.contains("still there"));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::poll;
-use mcp_sse::{CloseReason, Shutdown};
+use mcp_sse::{CloseReason, ShutdownReport};
 use tokio::pin;
 
 use crate::help::{
@@ -13,17 +13,17 @@ use crate::help::{
 const DOWN: &str = "Server is shutting down";
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn counts(report: Shutdown) -> (usize, usize) {
+fn counts(report: ShutdownReport) -> (usize, usize) {
     (report.drained, report.cut)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_idle_sessions_at_once() {
     let (server, mut events, mut session) = Server::with_session(builder()).await;
-    session.send(message(notification("last"))).await.unwrap();
+    session.handle().send(message(notification("last"))).await.unwrap();
     let (report, millis) = timed(server.sse.shutdown(DEADLINE)).await;
     assert_eq!((counts(report), millis), ((1, 0), 0));
-    assert_eq!(session.closed().await, CloseReason::Shutdown);
+    assert_eq!(session.handle().closed().await, CloseReason::Shutdown);
     assert!(session.recv().await.is_none());
     assert_eq!(events.message().await, notification("last"));
     events.assert_ends().await;
@@ -61,8 +61,8 @@ async fn during_a_shutdown_nothing_new_begins_and_what_is_in_flight_finishes() {
         server.post(&events, json.clone()).await.assert_accepted();
         assert_eq!(received(&mut session).await, json);
     }
-    session.send(message(notification("progress"))).await.unwrap();
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(notification("progress"))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     let (report, millis) = timed(shutdown).await;
     assert_eq!((counts(report), millis), ((1, 0), 0));
     assert_eq!(events.message().await, notification("progress"));
@@ -77,7 +77,7 @@ async fn at_the_deadline_the_rest_is_answered_with_errors() {
     let (report, millis) = timed(server.sse.shutdown(DEADLINE)).await;
     assert_eq!(counts(report), (0, 1));
     assert!((10_000..10_010).contains(&millis), "{millis}");
-    assert_eq!(session.closed().await, CloseReason::Shutdown);
+    assert_eq!(session.handle().closed().await, CloseReason::Shutdown);
     let text = "the server is shutting down and did not answer in time";
     assert_eq!(events.message().await, error(1, -32000, text));
     events.assert_ends().await;
@@ -100,7 +100,7 @@ async fn a_session_whose_client_is_away_does_not_hold_up_a_shutdown() {
     drop(events);
     let (report, millis) = timed(server.sse.shutdown(DEADLINE)).await;
     assert_eq!((counts(report), millis), ((1, 0), 0));
-    assert_eq!(session.closed().await, CloseReason::Shutdown);
+    assert_eq!(session.handle().closed().await, CloseReason::Shutdown);
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +111,7 @@ async fn the_ends_of_the_streams_are_spread() {
     pin!(shutdown);
     for left in [3, 2, 1] {
         assert!(poll!(&mut shutdown).is_pending());
-        assert_eq!(server.sse.session_count(), left);
+        assert_eq!(server.sse.session_counts().open, left);
         pass(Duration::from_millis(1001)).await;
     }
     assert_eq!(counts(shutdown.await), (4, 0));
@@ -125,7 +125,7 @@ async fn during_the_spread_no_session_takes_a_new_request() {
     let shutdown = server.sse.shutdown(DEADLINE);
     pin!(shutdown);
     assert!(poll!(&mut shutdown).is_pending());
-    assert_eq!(server.sse.session_count(), 1, "the other one's turn has not come");
+    assert_eq!(server.sse.session_counts().open, 1, "the other one's turn has not come");
     let left = server.sse.sessions()[0].id().expose_hex();
     let events = [first, second].into_iter().find(|events| events.id == left).unwrap();
     server.post(&events, request(1)).await.assert_busy(DOWN);

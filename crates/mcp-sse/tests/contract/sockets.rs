@@ -31,7 +31,7 @@ async fn plain_hyper_serves_stream_and_posts_on_two_connections() {
     let mut session = server.session().await;
     for id in 1..=20 {
         assert_eq!(received(&mut session).await, request(id));
-        session.send(message(result(id))).await.unwrap();
+        session.handle().send(message(result(id))).await.unwrap();
         assert_eq!(soon(events.message()).await, result(id));
     }
     session.handle().close();
@@ -110,7 +110,7 @@ async fn over_http2_stream_and_posts_share_one_connection() {
     Answer::read(http.send_request(post).await.unwrap()).await.assert_accepted();
     let mut session = server.session().await;
     assert_eq!(received(&mut session).await, request(1));
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     assert_eq!(soon(events.message()).await, result(1));
 
     let evil = Request::get("http://evil.com/sse").body(Full::new(Bytes::new())).unwrap();
@@ -143,7 +143,7 @@ async fn an_axum_server_with_open_streams_ends_by_itself() {
     soon(idle.assert_ends()).await;
     let refused = Answer::read(http.send(full(get(), "")).await).await;
     assert_eq!(refused.status, 503);
-    session.send(message(result(1))).await.unwrap();
+    session.handle().send(message(result(1))).await.unwrap();
     assert_eq!(soon(busy.message()).await, result(1));
     soon(busy.assert_ends()).await;
     drop(http);
@@ -156,7 +156,7 @@ async fn many_clients_at_once_are_each_answered_in_full() {
         while let Some(incoming) = session.recv().await {
             let id = incoming.message.id().expect("a request");
             let answer = message(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#));
-            session.send(answer).await.expect("an open session");
+            session.handle().send(answer).await.expect("an open session");
         }
     });
     let server = Arc::new(server);

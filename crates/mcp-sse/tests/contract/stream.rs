@@ -12,7 +12,7 @@ const KEEP_ALIVE: &str = ": keep-alive\n\n";
 /// What a client gets for one message of the app.
 async fn sent(json: &str) -> String {
     let (_server, mut events, session) = Server::with_session(builder()).await;
-    session.send(message(json)).await.unwrap();
+    session.handle().send(message(json)).await.unwrap();
     let block = events.block().await.unwrap();
     let head = format!("event: message\nid: {}:1\ndata: ", events.id);
     block.strip_prefix(&head).unwrap().strip_suffix("\n\n").unwrap().to_owned()
@@ -58,7 +58,7 @@ async fn a_session_id_is_32_lower_case_hex_digits_and_new_each_time() {
 
 #[tokio::test]
 async fn retry_is_told_in_milliseconds_as_set() {
-    let events = Server::new(builder().retry(Duration::from_millis(2500))).open().await;
+    let events = Server::new(builder().reconnect_delay(Duration::from_millis(2500))).open().await;
     assert!(events.endpoint.contains("\nretry: 2500\ndata: "), "{}", events.endpoint);
 }
 
@@ -75,7 +75,7 @@ async fn an_empty_last_event_id_opens_a_new_session() {
     let server = Server::new(builder());
     let events = server.resume("").await.unwrap();
     assert!(events.endpoint.contains(&format!("id: {}:0\n", events.id)));
-    assert_eq!(server.sse.session_count(), 1);
+    assert_eq!(server.sse.session_counts().open, 1);
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_message_is_one_block_with_its_number_and_one_data_line() {
     let (_server, mut events, session) = Server::with_session(builder()).await;
     for n in 1..=12 {
         let json = notification(&format!("number {n}"));
-        session.send(message(json.clone())).await.unwrap();
+        session.handle().send(message(json.clone())).await.unwrap();
         assert_eq!(events.chunk().await, Some(events.expected(n, &json)));
     }
 }
@@ -94,7 +94,7 @@ async fn without_a_resume_window_events_bear_no_ids() {
     let id = &events.id;
     let expected = format!("event: endpoint\nretry: 1000\ndata: /messages/?session_id={id}\n\n");
     assert_eq!(events.endpoint, expected);
-    session.send(message(notification("m"))).await.unwrap();
+    session.handle().send(message(notification("m"))).await.unwrap();
     let expected = format!("event: message\ndata: {}\n\n", notification("m"));
     assert_eq!(events.chunk().await, Some(expected));
 }
@@ -104,7 +104,7 @@ async fn all_events_that_wait_leave_in_one_chunk() {
     let (_server, mut events, session) = Server::with_session(builder()).await;
     let mut expected = String::new();
     for n in 1..=50 {
-        session.send(message(notification("m"))).await.unwrap();
+        session.handle().send(message(notification("m"))).await.unwrap();
         expected += &events.expected(n, &notification("m"));
     }
     assert_eq!(events.chunk().await, Some(expected));
@@ -114,11 +114,11 @@ async fn all_events_that_wait_leave_in_one_chunk() {
 #[tokio::test]
 async fn the_endpoint_event_leaves_in_one_chunk_with_the_messages_behind_it() {
     let server = Server::new(builder());
-    let (response, session) = server.sse.connect(&empty(get()));
+    let (response, session) = server.sse.connect(&empty(get())).await;
     let session = session.unwrap();
-    session.send(message(notification("a"))).await.unwrap();
-    session.send(message(notification("b"))).await.unwrap();
-    let id = session.id().expose_hex();
+    session.handle().send(message(notification("a"))).await.unwrap();
+    session.handle().send(message(notification("b"))).await.unwrap();
+    let id = session.handle().id().expose_hex();
     let mut body = response.into_body();
     let frame = http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
     let expected = format!(
@@ -166,7 +166,7 @@ async fn a_message_puts_the_comment_off() {
     let (_server, mut events, session) = Server::with_session(builder()).await;
     for _ in 0..3 {
         pass(Duration::from_secs(10)).await;
-        session.send(message(notification("m"))).await.unwrap();
+        session.handle().send(message(notification("m"))).await.unwrap();
         assert_eq!(events.message().await, notification("m"));
     }
     let (chunk, millis) = timed(events.chunk()).await;
@@ -191,7 +191,7 @@ async fn a_keep_alive_of_zero_sends_none() {
     let mut events = server.open().await;
     pass(Duration::from_secs(3600)).await;
     events.assert_silent();
-    assert_eq!(server.sse.session_count(), 1, "silence is no reason to end");
+    assert_eq!(server.sse.session_counts().open, 1, "silence is no reason to end");
     assert!(events.chunk().now_or_never().is_none());
 }
 
@@ -202,5 +202,5 @@ async fn an_idle_session_lives_as_long_as_its_stream() {
     for _ in 0..400 {
         assert_eq!(events.chunk().await.unwrap(), KEEP_ALIVE);
     }
-    assert_eq!(server.sse.session_count(), 1);
+    assert_eq!(server.sse.session_counts().open, 1);
 }

@@ -246,7 +246,7 @@ impl SessionManager for Sessions {
     async fn create_session(&self) -> Result<(SessionId, Silent), Self::Error> {
         // Looked at before, where a better answer can be given.
         let client = REQUEST.try_with(|request| request.parts.extensions.clone()).unwrap_or_default();
-        let place = self.transport.take_place_for(&client).ok_or(SessionError::SessionServiceTerminated)?;
+        let place = self.transport.reserve_session(&client).ok_or(SessionError::SessionServiceTerminated)?;
         let (id, transport) = self.inner.create_session().await?;
         self.figures.open.send_modify(|open| *open += 1);
         let counted = Counted(Arc::clone(&self.figures));

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
-use mcp_sse::SessionPlace;
+use mcp_sse::SessionPermit;
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::time::{Instant, sleep_until};
 
@@ -40,14 +40,14 @@ struct State {
     /// The client has ended it.
     deleted: bool,
     /// Among all sessions, until this one is over.
-    place: Option<SessionPlace>,
+    place: Option<SessionPermit>,
 }
 
 /// Something that makes a session used, until it is dropped.
 pub(super) struct InUse(Option<Arc<Usage>>);
 
 impl Usages {
-    pub(super) fn list(&self, id: SessionId, inlet: Inlet, place: SessionPlace) -> Listed {
+    pub(super) fn list(&self, id: SessionId, inlet: Inlet, place: SessionPermit) -> Listed {
         // Most likely the next request uses it; if none comes, it makes room.
         place.set_in_use(false);
         let state = State { open: 0, last: clock::now(), deleted: false, place: Some(place) };

@@ -7,22 +7,16 @@ use std::{
     time::Instant,
 };
 
-use super::{Actions, Core, InFlight, Phase};
+use super::{
+    Core, InFlight, Phase, Queued,
+    actions::Actions,
+    gate::{Gate, Ticket},
+    handshake::Next,
+};
 use crate::{
     message::{Message, MessageKind, RequestId},
-    session::{
-        Incoming,
-        gate::{Gate, Ticket},
-        handshake::Next,
-        head::Head,
-    },
+    session::{head::Head, incoming::Incoming},
 };
-
-#[derive(Debug)]
-pub(super) struct Queued {
-    incoming: Incoming,
-    cost: usize,
-}
 
 /// Why a POST's message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +118,6 @@ impl Core {
 
     /// All of a POST whose message is there, if nothing has to be waited for: `None`, and the content is
     /// still there, if something has.
-    #[cfg(feature = "server")]
     pub(crate) fn accept_at_once(
         &mut self,
         content: &mut Option<(Message, Head)>,
@@ -206,12 +199,12 @@ impl Core {
         work
     }
 
-    /// Whether the app has to wait for its client; then its waker is left. An app may ask several times
+    /// Whether the app has to wait for its client; then its waker is registered. An app may ask several times
     /// for each message.
     pub(crate) fn waits_for_client(&mut self, waker: &Waker) -> bool {
         let waits = self.inbound.is_empty() && self.handshake.is_quiet() && self.close_reason().is_none();
         if waits {
-            leave(&mut self.receiver, waker);
+            register(&mut self.receiver, waker);
         }
         waits
     }
@@ -223,7 +216,7 @@ impl Core {
             Next::Message(incoming) => return Poll::Ready(Some(*incoming)),
             Next::Hold if closed => return Poll::Ready(None),
             Next::Hold => {
-                leave(&mut self.receiver, waker);
+                register(&mut self.receiver, waker);
                 return Poll::Pending;
             }
             Next::Queue => {}
@@ -239,13 +232,13 @@ impl Core {
         if closed {
             return Poll::Ready(None);
         }
-        leave(&mut self.receiver, waker);
+        register(&mut self.receiver, waker);
         Poll::Pending
     }
 }
 
 /// An app asks more often than it is woken.
-fn leave(slot: &mut Option<Waker>, waker: &Waker) {
+fn register(slot: &mut Option<Waker>, waker: &Waker) {
     match slot {
         Some(slot) => slot.clone_from(waker),
         None => *slot = Some(waker.clone()),

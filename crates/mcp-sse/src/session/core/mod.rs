@@ -1,5 +1,5 @@
 //! The session as a state machine. It does no IO and reads no clock: events and `now` go in, and what is
-//! to be done comes out as [`Actions`]. Whoever waits leaves a waker.
+//! to be done comes out as [`Actions`]. Whoever waits registers a waker.
 //!
 //! Invariants:
 //! - A request is in `in_flight` from the moment it is accepted until its response is in the log, its
@@ -9,11 +9,25 @@
 //!   log holds, and the app may still take what was queued.
 //! - Whoever could go on has been woken (see the model test).
 //!
-//! Here live the state, time and the end; `inbound`, `outbound` and `stream` hold what the client, the
-//! app and the stream do, `cancelled` what the client does not want any more.
+//! | room | what lives there |
+//! |---|---|
+//! | here | the state, time and the end |
+//! | `inbound`, `outbound`, `stream` | what the client, the app and the stream do |
+//! | `gate` | a bound on items and bytes, with a fair queue before it |
+//! | `log`, `backlog` | what the app sent, and what of it waits for room |
+//! | `attachment` | whether a stream is attached |
+//! | `cancelled` | requests that the client does not want any more |
+//! | `handshake` | the `initialize` for a client that sent none |
+//! | `actions` | what the driver has to do |
 
+mod actions;
+mod attachment;
+mod backlog;
 mod cancelled;
+mod gate;
+mod handshake;
 mod inbound;
+mod log;
 mod outbound;
 mod stream;
 
@@ -25,14 +39,18 @@ use std::{
 };
 
 use self::{
+    actions::Actions,
+    attachment::{Stream, attached},
+    backlog::Backlog,
     cancelled::{Cancelled, Working},
-    inbound::Queued,
-    outbound::Backlog,
-    stream::{Stream, attached},
+    gate::Gate,
+    handshake::Handshake,
+    log::Log,
 };
-pub(crate) use self::{inbound::Refusal, outbound::Sent, stream::Taken};
-use super::{CloseReason, gate::Gate, handshake::Handshake, id::SessionId, log::Log};
+pub(crate) use self::{attachment::Taken, gate::Ticket, inbound::Refusal, outbound::Sent};
+use super::{error::CloseReason, incoming::Incoming};
 use crate::{
+    id::SessionId,
     limits::Limits,
     message::{Message, RequestId},
 };
@@ -65,6 +83,13 @@ pub(crate) struct Core {
     pub(crate) figures: Figures,
 }
 
+/// A message that waits for the app.
+#[derive(Debug)]
+struct Queued {
+    incoming: Incoming,
+    cost: usize,
+}
+
 #[derive(Debug)]
 struct InFlight {
     /// What it counts in its gate.
@@ -93,38 +118,13 @@ pub(crate) struct Figures {
     pub(crate) cut: u64,
 }
 
-/// What the driver has to do after an operation, outside the lock.
-#[derive(Debug, Default)]
-pub(crate) struct Actions {
-    wakers: [Option<Waker>; 4],
-    more_wakers: Vec<Waker>,
-    /// The session closed in this operation.
-    pub(crate) closed: Option<CloseReason>,
-    /// The session lost its stream in this operation (`Some(Some(since))`) or got one (`Some(None)`).
-    pub(crate) detached: Option<Option<Instant>>,
-}
-
-impl Actions {
-    pub(crate) fn wake(self) {
-        self.wakers.into_iter().flatten().chain(self.more_wakers).for_each(Waker::wake);
-    }
-
-    fn add(&mut self, waker: Option<Waker>) {
-        let Some(waker) = waker else { return };
-        match self.wakers.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(waker),
-            None => self.more_wakers.push(waker),
-        }
-    }
-}
-
 impl Core {
     /// A session with one stream attached.
     pub(crate) fn new(id: SessionId, limits: Arc<Limits>, now: Instant) -> Self {
         Self {
             id,
             phase: Phase::Open,
-            handshake: Handshake::new(limits.made_up_initialize),
+            handshake: Handshake::new(limits.synthesize_initialize),
             inbound: VecDeque::new(),
             inbound_gate: Gate::new(limits.inbound_messages, limits.inbound_bytes)
                 .with_turn(limits.inbound_turn),

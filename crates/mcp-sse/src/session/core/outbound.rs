@@ -5,43 +5,21 @@
 //! into the log in the order of the calls to `send`, those that wait included.
 
 use std::{
-    collections::VecDeque,
     task::{Poll, Waker},
     time::Instant,
 };
 
 use bytes::Bytes;
 
-use super::{Core, Phase};
+use super::{Core, Phase, backlog::Place};
 use crate::{
     event,
     message::{Message, MessageKind, RequestId},
-    session::{CloseReason, SendError},
+    session::error::{CloseReason, SendError},
 };
 
 /// The JSON-RPC code of the errors that take the place of an answer.
 const INTERNAL_ERROR: i32 = -32603;
-
-/// Messages that wait for room in the log.
-#[derive(Debug)]
-pub(super) struct Backlog {
-    waiting: VecDeque<Outgoing>,
-    /// Of their JSON.
-    bytes: usize,
-    max_messages: usize,
-    max_bytes: usize,
-    /// The ticket of the first that waits; messages with lower ones are in the log.
-    first: u64,
-}
-
-/// A message that waits, and who wants to know when it does no longer.
-#[derive(Debug)]
-struct Outgoing {
-    json: Bytes,
-    /// The request that it answers.
-    answers: Option<RequestId>,
-    waker: Option<Waker>,
-}
 
 /// What became of a message that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,51 +28,6 @@ pub(crate) enum Sent {
     InLog,
     /// It waits for room, and goes on by itself; [`Core::poll_sent`] tells when it does no longer.
     Waits(u64),
-}
-
-impl Backlog {
-    pub(super) fn new(max_messages: usize, max_bytes: usize) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, max_messages, max_bytes, first: 0 }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// Whether a message of so many bytes may wait too. A message of any size may wait alone.
-    fn has_room(&self, bytes: usize) -> bool {
-        self.waiting.is_empty()
-            || (self.waiting.len() < self.max_messages && self.bytes.saturating_add(bytes) <= self.max_bytes)
-    }
-
-    /// Whether its bound is reached or passed.
-    pub(super) fn is_full(&self) -> bool {
-        self.waiting.len() >= self.max_messages || self.bytes >= self.max_bytes
-    }
-
-    fn push(&mut self, json: Bytes, answers: Option<RequestId>) -> u64 {
-        self.bytes += json.len();
-        self.waiting.push_back(Outgoing { json, answers, waker: None });
-        self.first + self.waiting.len() as u64 - 1
-    }
-
-    fn pop(&mut self) -> Option<Outgoing> {
-        let outgoing = self.waiting.pop_front()?;
-        self.bytes -= outgoing.json.len();
-        self.first += 1;
-        Some(outgoing)
-    }
-
-    /// Throws away what waits; hands out the wakers of those who waited for that.
-    pub(super) fn clear(&mut self) -> impl Iterator<Item = Waker> + use<> {
-        self.bytes = 0;
-        // `first` stays: their tickets are not below it.
-        std::mem::take(&mut self.waiting).into_iter().filter_map(|outgoing| outgoing.waker)
-    }
-
-    pub(super) fn shrink(&mut self) {
-        self.waiting.shrink_to_fit();
-    }
 }
 
 impl Core {
@@ -131,18 +64,13 @@ impl Core {
         Ok(())
     }
 
-    /// Whether a message that had to wait is in the log now; else leaves the waker.
+    /// Whether a message that had to wait is in the log now; else registers the waker.
     pub(crate) fn poll_sent(&mut self, ticket: u64, waker: &Waker) -> Poll<Result<(), SendError>> {
-        let Some(at) = ticket.checked_sub(self.backlog.first) else { return Poll::Ready(Ok(())) };
-        let closed = self.close_reason();
-        match (self.backlog.waiting.get_mut(at as usize), closed) {
-            (Some(outgoing), _) => {
-                outgoing.waker = Some(waker.clone());
-                Poll::Pending
-            }
-            (None, Some(reason)) => Poll::Ready(Err(SendError::Closed(reason))),
+        match (self.backlog.poll(ticket, waker), self.close_reason()) {
+            (Place::Waits, _) => Poll::Pending,
+            (Place::Gone, Some(reason)) => Poll::Ready(Err(SendError::Closed(reason))),
             // There is no such ticket.
-            (None, None) => Poll::Ready(Ok(())),
+            (Place::Gone, None) | (Place::MovedUp, _) => Poll::Ready(Ok(())),
         }
     }
 
@@ -174,7 +102,7 @@ impl Core {
     }
 
     fn passes(&mut self, json: &Bytes) -> bool {
-        self.backlog.waiting.is_empty() && self.outbound_gate.try_pass(json.len())
+        self.backlog.is_empty() && self.outbound_gate.try_pass(json.len())
     }
 
     /// The client waits for this answer: it gets an error instead of nothing. The few bytes of the error may
@@ -191,8 +119,8 @@ impl Core {
 
     /// Moves what waits into the log as far as there is room. To be called after anything that makes room.
     pub(super) fn move_up(&mut self, now: Instant) {
-        while let Some(next) = self.backlog.waiting.front()
-            && self.outbound_gate.try_pass(next.json.len())
+        while let Some(bytes) = self.backlog.next_bytes()
+            && self.outbound_gate.try_pass(bytes)
             && let Some(outgoing) = self.backlog.pop()
         {
             self.actions.add(outgoing.waker);

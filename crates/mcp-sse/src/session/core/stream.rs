@@ -4,39 +4,11 @@ use std::{task::Waker, time::Instant};
 
 use bytes::BytesMut;
 
-use super::Core;
-use crate::{event, session::CloseReason};
-
-#[derive(Debug)]
-pub(super) enum Stream {
-    Attached {
-        waker: Option<Waker>,
-        /// When the stream last took something, for the keep-alive.
-        last_write: Instant,
-        /// Since when something waits that the stream has not come for.
-        waiting_since: Option<Instant>,
-        keep_alive_due: bool,
-    },
-    Detached {
-        since: Instant,
-    },
-}
-
-/// What a stream gets when it comes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// Bytes were written to the buffer, and there may be more: the stream is to come again.
-    Chunk,
-    /// All that waited was written to the buffer; the waker was left.
-    All,
-    /// Nothing now; the waker was left.
-    Nothing,
-    /// More is likely to follow at once what waits: the stream is to come again when others had their turn.
-    #[cfg(feature = "server")]
-    Soon,
-    /// The stream is at its end.
-    End,
-}
+use super::{
+    Core,
+    attachment::{Stream, Taken, attached},
+};
+use crate::{event, session::error::CloseReason};
 
 impl Core {
     /// A new stream continues after the event `sequence`, and the one before it, if any, ends. `None` if
@@ -121,7 +93,6 @@ impl Core {
 
     /// The same for a stream that has not come since something waits. If the app is still at work on a
     /// request, several events leave together when it was let go on first.
-    #[cfg(feature = "server")]
     pub(crate) fn poll_first(
         &mut self,
         generation: u64,
@@ -138,9 +109,8 @@ impl Core {
         self.poll_take(generation, out, start, waker, now)
     }
 
-    /// A stream cannot write all that it has taken and leaves its waker; `some_left`: a part of it was written.
+    /// A stream cannot write all that it has taken and registers its waker; `some_left`: a part of it was written.
     /// `true` if the stream is over, and what it has taken is not wanted any more.
-    #[cfg(feature = "server")]
     pub(crate) fn poll_over(
         &mut self,
         generation: u64,
@@ -172,8 +142,4 @@ impl Core {
             self.actions.add(waker);
         }
     }
-}
-
-pub(super) fn attached(now: Instant) -> Stream {
-    Stream::Attached { waker: None, last_write: now, waiting_since: None, keep_alive_due: false }
 }

@@ -1,8 +1,8 @@
-//! Single sequences with exact expectations: the made-up `initialize`, and faults that were once here.
+//! Single sequences with exact expectations: the synthesized `initialize`, and faults that were once here.
 
 use std::{
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -13,12 +13,13 @@ use super::{
     super::{
         CloseReason, SendError,
         core::{Core, Refusal, Sent, Taken},
-        id::SessionId,
-        shared::Shared,
+        driver::{Common, Driver},
+        facts::{Fact, Observer},
+        registry::{Full, Owner, Registry},
     },
     Flag, HEX, head,
 };
-use crate::{clock, endpoint::EndpointPath, limits::Limits, message::Message, sessions::Registry};
+use crate::{clock, endpoint::EndpointId, id::SessionId, limits::Limits, message::Message};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#;
@@ -37,7 +38,7 @@ struct Calm {
 impl Calm {
     fn new(limits: Limits) -> Self {
         let now = clock::now();
-        Self { core: Core::new(SessionId::parse(HEX).unwrap(), Arc::new(limits), now), now }
+        Self { core: Core::new(HEX.parse().unwrap(), Arc::new(limits), now), now }
     }
 
     fn posts(&mut self, json: &'static str, version: Option<&'static str>) {
@@ -79,10 +80,10 @@ impl Calm {
     }
 }
 
-fn made_up(version: &str) -> String {
+fn synthesized(version: &str) -> String {
     let own = env!("CARGO_PKG_VERSION");
     let json = serde_json::json!({
-        "jsonrpc": "2.0", "id": "mcp-sse/made-up-initialize", "method": "initialize",
+        "jsonrpc": "2.0", "id": "mcp-sse/synthesized-initialize", "method": "initialize",
         "params": {
             "protocolVersion": version, "capabilities": {},
             "clientInfo": { "name": "mcp-sse", "version": own },
@@ -91,16 +92,16 @@ fn made_up(version: &str) -> String {
     json.to_string()
 }
 
-const ANSWER: &str = r#"{"jsonrpc":"2.0","id":"mcp-sse/made-up-initialize","result":{}}"#;
+const ANSWER: &str = r#"{"jsonrpc":"2.0","id":"mcp-sse/synthesized-initialize","result":{}}"#;
 
 // ---- the made-up initialize -------------------------------------------------------------------------
 
 #[test]
-fn a_client_that_goes_on_without_a_handshake_gets_one_made_up() {
+fn a_client_that_goes_on_without_a_handshake_gets_one_synthesized() {
     let mut session = Calm::new(Limits::default());
     session.posts(CALL, Some("2025-06-18"));
     session.posts(NOTE, None);
-    assert_eq!(session.received(), [made_up("2025-06-18")], "everything else is held back");
+    assert_eq!(session.received(), [synthesized("2025-06-18")], "everything else is held back");
     session.posts(PING, None);
     assert_eq!(session.received(), [""; 0], "also what comes meanwhile");
     session.sends(ANSWER);
@@ -115,21 +116,21 @@ fn a_client_that_goes_on_without_a_handshake_gets_one_made_up() {
 fn a_client_that_names_no_version_is_taken_to_speak_the_oldest() {
     let mut session = Calm::new(Limits::default());
     session.posts(CALL, None);
-    assert_eq!(session.received(), [made_up("2024-11-05")]);
+    assert_eq!(session.received(), [synthesized("2024-11-05")]);
 }
 
 #[test]
 fn a_version_that_is_far_too_long_is_not_passed_on() {
     let mut session = Calm::new(Limits::default());
     session.posts(CALL, Some("2025-06-18-and-so-on-and-so-on-and-so-on"));
-    assert_eq!(session.received(), [made_up("2024-11-05")]);
+    assert_eq!(session.received(), [synthesized("2024-11-05")]);
 }
 
 #[test]
-fn the_made_up_initialize_is_no_request_of_the_client() {
+fn the_synthesize_initialize_is_no_request_of_the_client() {
     let mut session = Calm::new(Limits::default());
     session.posts(NOTE, None);
-    assert_eq!(session.received(), [made_up("2024-11-05")]);
+    assert_eq!(session.received(), [synthesized("2024-11-05")]);
     assert_eq!(session.core.requests_in_flight(), 0);
     session.core.close(CloseReason::ClosedByServer, session.now);
     assert_eq!(session.taken(), "", "nobody is told that it has no answer");
@@ -140,7 +141,7 @@ fn the_made_up_initialize_is_no_request_of_the_client() {
 fn what_the_app_says_before_it_answers_goes_to_the_client() {
     let mut session = Calm::new(Limits::default());
     session.posts(CALL, None);
-    assert_eq!(session.received(), [made_up("2024-11-05")]);
+    assert_eq!(session.received(), [synthesized("2024-11-05")]);
     session.sends(NOTE);
     session.sends(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"no"}}"#);
     assert!(session.taken().contains(NOTE));
@@ -148,11 +149,13 @@ fn what_the_app_says_before_it_answers_goes_to_the_client() {
 }
 
 #[test]
-fn an_app_that_refuses_the_made_up_initialize_gets_the_message_all_the_same() {
+fn an_app_that_refuses_the_synthesize_initialize_gets_the_message_all_the_same() {
     let mut session = Calm::new(Limits::default());
     session.posts(CALL, None);
-    assert_eq!(session.received(), [made_up("2024-11-05")]);
-    session.sends(r#"{"jsonrpc":"2.0","id":"mcp-sse/made-up-initialize","error":{"code":1,"message":"no"}}"#);
+    assert_eq!(session.received(), [synthesized("2024-11-05")]);
+    session.sends(
+        r#"{"jsonrpc":"2.0","id":"mcp-sse/synthesized-initialize","error":{"code":1,"message":"no"}}"#,
+    );
     assert_eq!(session.taken(), "");
     assert_eq!(session.received(), [CALL], "without a notification that would be a lie");
 }
@@ -164,7 +167,7 @@ fn ping_and_discover_pass_before_the_handshake_and_decide_nothing() {
     session.posts(DISCOVER, None);
     assert_eq!(session.received(), [PING, DISCOVER]);
     session.posts(CALL, None);
-    assert_eq!(session.received(), [made_up("2024-11-05")]);
+    assert_eq!(session.received(), [synthesized("2024-11-05")]);
 
     let mut session = Calm::new(Limits::default());
     session.posts(PING, None);
@@ -186,7 +189,7 @@ fn a_client_that_shakes_hands_itself_or_needs_no_handshake_is_left_alone() {
 
 #[test]
 fn switched_off_nothing_is_made_up() {
-    let mut session = Calm::new(Limits { made_up_initialize: false, ..Limits::default() });
+    let mut session = Calm::new(Limits { synthesize_initialize: false, ..Limits::default() });
     session.posts(CALL, None);
     assert_eq!(session.received(), [CALL]);
 }
@@ -202,7 +205,7 @@ fn the_app_is_woken_for_each_step_of_the_made_up_handshake() {
     assert!(session.core.poll_recv(&Waker::from(Arc::clone(&flag))).is_pending());
     session.posts(CALL, None);
     assert!(woken(&mut session));
-    assert_eq!(session.received(), [made_up("2024-11-05")]);
+    assert_eq!(session.received(), [synthesized("2024-11-05")]);
     assert!(session.core.poll_recv(&Waker::from(Arc::clone(&flag))).is_pending());
     session.sends(ANSWER);
     assert!(woken(&mut session));
@@ -253,15 +256,55 @@ fn errors_that_pass_over_the_bound_of_the_backlog_cannot_pile_up() {
     assert_eq!(polled, Poll::Ready(Ok(())), "the client reads again");
 }
 
-fn shared(limits: Limits) -> Arc<Shared> {
-    let id = SessionId::parse(HEX).unwrap();
-    let endpoint = Arc::new(EndpointPath::parse("/messages/").unwrap());
-    Shared::new(id, None, &endpoint, &Arc::new(limits), &Registry::new(), None)
+/// Remembers what it is told.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn session(&self, _: SessionId, fact: Fact<'_>) {
+        let fact = match fact {
+            Fact::Closed { reason, figures, .. } => format!("closed, {reason}, {} out", figures.messages_out),
+            fact => format!("{fact:?}"),
+        };
+        self.0.lock().unwrap().push(fact);
+    }
+
+    fn no_room(&self, full: Full, _: &Owner, _: &Limits) {
+        self.0.lock().unwrap().push(format!("{full:?}"));
+    }
+}
+
+fn told_driver(limits: Limits) -> (Arc<Driver>, Arc<Told>) {
+    let told = Arc::new(Told::default());
+    let common =
+        Common { limits: Arc::new(limits), registry: Registry::new(), observer: Arc::clone(&told) as _ };
+    (Driver::new(HEX.parse().unwrap(), None, EndpointId::unique(), common, None), told)
+}
+
+fn driver(limits: Limits) -> Arc<Driver> {
+    told_driver(limits).0
+}
+
+fn take(session: &Driver, out: &mut BytesMut) -> Taken {
+    session.with(|core, now| core.poll_take(0, out, 0, Waker::noop(), now))
+}
+
+#[test]
+fn the_observer_is_told_once_of_each_thing_that_happens() {
+    let (session, told) = told_driver(Limits::default());
+    let told = || std::mem::take(&mut *told.0.lock().unwrap());
+    drop(session.send(Message::parse(NOTE).unwrap()));
+    assert_eq!(told(), [""; 0], "messages are counted, not told");
+    session.with(|core, now| core.detach(0, now));
+    assert_eq!(told(), ["Left"]);
+    session.close(CloseReason::ClosedByServer);
+    session.close(CloseReason::Shutdown);
+    assert_eq!(told(), ["closed, closed by the server, 1 out"]);
 }
 
 #[test]
 fn what_was_sent_goes_on_whether_or_not_its_future_is_polled() {
-    let session = shared(Limits { outbound_messages: 1, ..Limits::default() });
+    let session = driver(Limits { outbound_messages: 1, ..Limits::default() });
     let note = |n: u32| Message::parse(format!(r#"{{"jsonrpc":"2.0","method":"n{n}"}}"#)).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(pin!(session.send(note(1))).poll(&mut cx), Poll::Ready(Ok(())));
@@ -271,10 +314,10 @@ fn what_was_sent_goes_on_whether_or_not_its_future_is_polled() {
     assert!(last.as_mut().poll(&mut cx).is_pending(), "the log is full");
     let mut out = BytesMut::new();
     for _ in 0..3 {
-        assert_eq!(session.poll_take(0, &mut out, 0, &cx), Taken::Chunk);
+        assert_eq!(take(&session, &mut out), Taken::Chunk);
     }
     assert_eq!(last.poll(&mut cx), Poll::Ready(Ok(())), "nobody stands before it");
-    assert_eq!(session.poll_take(0, &mut out, 0, &cx), Taken::All);
+    assert_eq!(take(&session, &mut out), Taken::All);
     let text = std::str::from_utf8(&out).unwrap();
     let places: Vec<_> = (1..=4).map(|n| text.find(&format!("n{n}")).unwrap()).collect();
     assert!(places.is_sorted(), "{text}");
@@ -283,13 +326,13 @@ fn what_was_sent_goes_on_whether_or_not_its_future_is_polled() {
 
 #[test]
 fn sends_that_are_awaited_in_another_order_do_not_wait_for_each_other() {
-    let session = shared(Limits { outbound_messages: 1, ..Limits::default() });
+    let session = driver(Limits { outbound_messages: 1, ..Limits::default() });
     let note = || Message::parse(NOTE).unwrap();
     let mut cx = Context::from_waker(Waker::noop());
     let [mut first, mut second, mut third] = [(); 3].map(|()| Box::pin(session.send(note())));
     assert!(third.as_mut().poll(&mut cx).is_pending());
     let mut out = BytesMut::new();
-    while session.poll_take(0, &mut out, 0, &cx) == Taken::Chunk {}
+    while take(&session, &mut out) == Taken::Chunk {}
     for send in [&mut third, &mut second, &mut first] {
         assert_eq!(send.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
     }

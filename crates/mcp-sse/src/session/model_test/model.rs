@@ -205,7 +205,7 @@ impl Model {
             closed: None,
             closed_at: None,
             draining: false,
-            handshake: if limits.made_up_initialize { Handshake::Undecided } else { Handshake::Done },
+            handshake: if limits.synthesize_initialize { Handshake::Undecided } else { Handshake::Done },
             inbound: VecDeque::new(),
             inbound_gate: Gate {
                 turn: limits.inbound_turn.min(limits.inbound_messages),
@@ -367,7 +367,7 @@ impl Model {
         Some(ForApp::Text(text))
     }
 
-    /// The app answers the made-up `initialize`. `false`: it was not asked.
+    /// The app answers the synthesized `initialize`. `false`: it was not asked.
     pub(super) fn answer_initialize(&mut self, ok: bool) -> bool {
         if self.handshake != Handshake::Awaited || self.closed.is_some() {
             return false;

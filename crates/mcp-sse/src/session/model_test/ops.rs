@@ -154,7 +154,7 @@ pub(super) fn limits() -> impl Strategy<Value = Limits> {
         prop_oneof![1 => millis(1..1_000), 5 => millis(1_000..20_000)],
     );
     (inbound, outbound, backlog, replay, times, any::<bool>(), prop::bool::weighted(0.15)).prop_map(
-        move |(inbound, outbound, backlog, replay, times, made_up_initialize, wide)| Limits {
+        move |(inbound, outbound, backlog, replay, times, synthesize_initialize, wide)| Limits {
             inbound_messages: inbound.0,
             inbound_turn: inbound.4,
             inbound_bytes: inbound.1,
@@ -171,7 +171,7 @@ pub(super) fn limits() -> impl Strategy<Value = Limits> {
             resume_window: times.0,
             keep_alive: times.1,
             stall_timeout: times.2,
-            made_up_initialize,
+            synthesize_initialize,
             ..Limits::default()
         },
     )

@@ -342,7 +342,7 @@ impl World {
             return;
         }
         let result = if ok { r#""result":{}"# } else { r#""error":{"code":1,"message":"no"}"# };
-        let json = format!(r#"{{"jsonrpc":"2.0","id":"mcp-sse/made-up-initialize",{result}}}"#);
+        let json = format!(r#"{{"jsonrpc":"2.0","id":"mcp-sse/synthesized-initialize",{result}}}"#);
         let sent = self.core.send(Message::parse(json).unwrap(), self.now);
         assert!(matches!(sent, Ok(Sent::InLog)), "{sent:?}");
     }

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt as _, Empty, Full};
 use mcp_sse::{
-    Body, Builder, ConnectSse, HandlePostMessage, Message, Principal, Session, SessionHandle, SessionId,
+    Body, Builder, ConnectSse, HandlePostMessage, Message, Principal, Session, SessionHandle,
     SseServerTransport,
 };
 use tokio::sync::{Mutex, mpsc};
@@ -25,7 +25,7 @@ pub(crate) const UNKNOWN: &str = "0123456789abcdef0123456789abcdef";
 /// Settings for a test that is the app itself: nothing is made up before the client's first message.
 pub(crate) fn builder() -> Builder {
     listen();
-    SseServerTransport::builder("/messages/").made_up_initialize(false)
+    SseServerTransport::builder("/messages/").synthesize_initialize(false)
 }
 
 /// Some subscriber for the threads of all tests. Without one, a log line that such a thread writes first can
@@ -78,7 +78,7 @@ pub(crate) fn full(request: http::request::Builder, body: impl Into<Bytes>) -> R
 }
 
 pub(crate) fn principal(name: &str) -> Principal {
-    Principal::new(name.to_owned())
+    Principal::new(name)
 }
 
 /// A body of these chunks that does not declare its length.
@@ -362,8 +362,17 @@ impl Server {
         Answer::read(call(&self.post, request).await).await
     }
 
+    /// An HTTP server with both endpoints.
+    #[cfg(feature = "server")]
+    pub(crate) fn http(&self) -> mcp_sse::Server {
+        let http = mcp_sse::Server::new();
+        http.routes().sse("/sse", self.connect.clone());
+        http.routes().messages("/messages/", self.post.clone());
+        http
+    }
+
     pub(crate) fn handle<B>(&self, events: &Events<B>) -> SessionHandle {
-        self.sse.session(SessionId::parse(&events.id).expect("an id")).expect("an open session")
+        self.sse.session(events.id.parse().expect("an id")).expect("an open session")
     }
 }
 

@@ -24,10 +24,8 @@ pub(crate) async fn serve_as(
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let http = mcp_sse::Server::new()
-        .sse("/sse", server.connect.clone())
-        .messages("/messages/", server.post.clone())
-        .fallback(axum::Router::new().route("/health", axum::routing::get(|| async { "ok" })));
+    let http =
+        server.http().fallback(axum::Router::new().route("/health", axum::routing::get(|| async { "ok" })));
     tokio::spawn(set(http).serve(listener, std::future::pending(), Duration::ZERO));
     address
 }

@@ -74,7 +74,7 @@ async fn a_connection_with_an_open_stream_stays() {
     clock.pass(200).await;
     client.say(get(3, "/health")).await;
     assert_eq!(client.frame(DATA, 3).await.payload, b"ok");
-    assert_eq!(server.sse.session_count(), 1);
+    assert_eq!(server.sse.session_counts().open, 1);
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn an_ended_sessions_stream_ends_whatever_its_window_and_its_neighbour_sta
     assert!(!client.is_closed());
     assert!(heard.iter().any(|frame| (frame.kind, frame.stream) == (RST_STREAM, 1)), "{heard:?}");
     assert!(heard.iter().any(|frame| (frame.kind, frame.stream) == (DATA, 3)), "{heard:?}");
-    assert_eq!(server.sse.session_count(), 1);
+    assert_eq!(server.sse.session_counts().open, 1);
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn what_one_connection_may_do_at_once_is_bounded() {
     }
     let refused = soon(client.frame(RST_STREAM, 241)).await;
     assert_eq!(refused.payload, 7_u32.to_be_bytes(), "REFUSED_STREAM");
-    assert_eq!(server.sse.session_count(), 100);
+    assert_eq!(server.sse.session_counts().open, 100);
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn a_head_over_its_bound_is_refused() {
         answer.payload.windows(3).any(|text| text == b"431") || answer.payload.contains(&0x48),
         "{answer:?}"
     );
-    assert_eq!(server.sse.session_count(), 0);
+    assert_eq!(server.sse.session_counts().open, 0);
 }
 
 #[tokio::test]

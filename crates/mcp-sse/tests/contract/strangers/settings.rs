@@ -72,12 +72,7 @@ async fn the_ends_of_every_settings_range_are_settings() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-            let http = mcp_sse::Server::new()
-                .sse("/sse", server.connect.clone())
-                .messages("/messages/", server.post.clone())
-                .max_connections(connections)
-                .max_unacknowledged(end)
-                .header_timeout(end);
+            let http = server.http().max_connections(connections).tcp_user_timeout(end).header_timeout(end);
             let running = tokio::spawn(http.serve(listener, async { drop(stopped.await) }, end));
             let mut raw = Raw::connect(address).await;
             // In two parts, the first of which sets the timer of a head.

@@ -3,58 +3,64 @@
 //! | room | what lives there |
 //! |---|---|
 //! | here | the registry: opening, the caps, who makes room |
+//! | `index` | id → session, for requests |
+//! | `owner` | whose session it is |
 //! | `order` | sessions that count together, and their order |
 //! | `ending` | apps that go on after their sessions |
-//! | `place` | places for sessions of other kinds |
 //! | `rate` | sessions opened a second |
+//!
+//! It is generic over the session that it holds and knows nothing of it: who makes room is closed by whoever
+//! needs the room.
 //!
 //! Invariants:
 //! - The registry never takes a session's lock while it holds its own.
+//! - What is in the index is in the table, and the other way round, whenever the table's lock is free. The way of
+//!   a message takes a shard of the index, never the table's lock.
 //! - Each entry is in the group of all, and in those of its principal and of its address, with the standing
 //!   that the entry has; a group without sessions is not kept.
 
 mod ending;
+mod index;
 mod order;
-mod place;
+mod owner;
 mod rate;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use tokio::sync::watch;
 
-pub(crate) use self::ending::AppRuns;
-pub use self::place::SessionPlace;
+pub(crate) use self::{ending::AppRuns, order::Standing, owner::Owner};
 use self::{
-    order::{Group, Kind, Standing},
+    index::Index,
+    order::{Group, Kind},
     rate::Rates,
 };
-use crate::{
-    ClientIp, Principal, SessionId, clock,
-    limits::Limits,
-    session::{shared::Shared, timers::Timers},
-    throttle::Throttle,
-};
+use super::timers::Timers;
+use crate::{clock, id::SessionId, limits::Limits, principal::Principal};
 
 /// Who gives way is looked for among the silent sessions of so many addresses, those with most of them.
 const CROWDS: usize = 8;
 
 #[derive(Debug)]
-pub(crate) struct Registry {
-    state: Mutex<State>,
-    pub(crate) timers: Arc<Timers>,
-    full_lines: Throttle,
-    /// Of their own, so that one address cannot keep the other lines out.
-    address_lines: Throttle,
+pub(crate) struct Registry<S> {
+    state: Mutex<State<S>>,
+    index: Index<S>,
+    /// The same as the state's, for those who do not want its lock.
+    draining: AtomicBool,
+    pub(crate) timers: Arc<Timers<S>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    by_id: HashMap<SessionId, Entry>,
+#[derive(Debug)]
+struct State<S> {
+    by_id: HashMap<SessionId, Entry<S>>,
     /// How many of them are places of other kinds.
     places: usize,
     all: Group,
@@ -69,8 +75,8 @@ struct State {
 }
 
 #[derive(Debug)]
-struct Entry {
-    holder: Holder,
+struct Entry<S> {
+    holder: Holder<S>,
     standing: Standing,
     principal: Option<Principal>,
     address: Option<IpAddr>,
@@ -78,37 +84,20 @@ struct Entry {
     app: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Holder {
-    Session(Arc<Shared>),
-    /// Told when its place is given to another.
+/// What takes a place.
+#[derive(Debug)]
+pub(crate) enum Holder<S> {
+    Session(Arc<S>),
+    /// A session of another kind; told when its place is given to another.
     Place(watch::Sender<bool>),
 }
 
-/// Whose session it is, for the caps.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Owner {
-    principal: Option<Principal>,
-    /// What counts as one address.
-    network: Option<IpAddr>,
-    /// The same, if what it opens is bounded.
-    bounded: Option<IpAddr>,
-}
-
-impl Owner {
-    pub(crate) fn new(principal: Option<Principal>, client: Option<ClientIp>) -> Self {
-        let network = client.map(ClientIp::network);
-        let bounded = network.filter(|_| !client.is_some_and(ClientIp::is_loopback));
-        Self { principal, network, bounded }
-    }
-
-    pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.principal.as_ref()
-    }
-
-    /// Whom these extensions of a request name.
-    pub(crate) fn of(extensions: &http::Extensions) -> Self {
-        Self::new(extensions.get().cloned(), ClientIp::of(extensions))
+impl<S> Clone for Holder<S> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Session(session) => Self::Session(Arc::clone(session)),
+            Self::Place(given_away) => Self::Place(given_away.clone()),
+        }
     }
 }
 
@@ -123,23 +112,52 @@ pub(crate) enum Full {
     Draining,
 }
 
-/// What keeps a session out, and who could make room for it.
-type Blocked = (Full, Option<SessionId>);
+/// What keeps a session out, and the session that makes room for it if it is closed.
+#[derive(Debug)]
+pub(crate) struct Blocked<S> {
+    pub(crate) full: Full,
+    pub(crate) gives_way: Option<Arc<S>>,
+}
 
-impl State {
+impl<S> From<Full> for Blocked<S> {
+    fn from(full: Full) -> Self {
+        Self { full, gives_way: None }
+    }
+}
+
+/// The same within the registry, where it may be a place too.
+type Room = Result<(), (Full, Option<SessionId>)>;
+
+impl<S> Default for State<S> {
+    fn default() -> Self {
+        Self {
+            by_id: HashMap::new(),
+            places: 0,
+            all: Group::default(),
+            by_principal: HashMap::new(),
+            by_address: HashMap::new(),
+            crowds: BTreeSet::new(),
+            rates: Rates::default(),
+            ending: HashSet::new(),
+            draining: false,
+        }
+    }
+}
+
+impl<S> State<S> {
     fn check_draining(&self) -> Result<(), Full> {
         if self.draining { Err(Full::Draining) } else { Ok(()) }
     }
 
     /// Whether there is room for one more of this owner; else who could make it.
-    fn check(&self, owner: &Owner, silent: bool, limits: &Limits, now: Instant) -> Result<(), Blocked> {
+    fn check(&self, owner: &Owner, silent: bool, limits: &Limits, now: Instant) -> Room {
         self.check_draining().map_err(|full| (full, None))?;
-        if let Some(group) = owner.bounded.and_then(|address| self.by_address.get(&Some(address)))
+        if let Some(group) = owner.bounded().and_then(|address| self.by_address.get(&Some(address)))
             && group.sessions() >= limits.max_sessions_per_address
         {
             return Err((Full::SessionsOfAddress, any(group, limits, now)));
         }
-        if let Some(group) = owner.principal.as_ref().and_then(|p| self.by_principal.get(p))
+        if let Some(group) = owner.principal().and_then(|p| self.by_principal.get(p))
             && group.sessions() >= limits.max_sessions_per_principal
         {
             return Err((Full::SessionsOfPrincipal, any(group, limits, now)));
@@ -170,7 +188,7 @@ impl State {
     }
 
     /// Whether one more session may say something; asked only where silent ones have a bound of their own.
-    fn check_speaking(&self, limits: &Limits, now: Instant) -> Result<(), Blocked> {
+    fn check_speaking(&self, limits: &Limits, now: Instant) -> Room {
         if self.all.sessions() - self.all.silent() < limits.max_sessions {
             return Ok(());
         }
@@ -195,13 +213,13 @@ impl State {
         self.all.first(Kind::Away, limits.silent_grace, now)
     }
 
-    fn insert(&mut self, id: SessionId, entry: Entry) {
+    fn insert(&mut self, id: SessionId, entry: Entry<S>) {
         self.places += usize::from(matches!(entry.holder, Holder::Place(_)));
         self.in_groups(&entry, |group| group.add(&entry.standing));
         self.by_id.insert(id, entry);
     }
 
-    fn remove(&mut self, id: SessionId) -> Option<Entry> {
+    fn remove(&mut self, id: SessionId) -> Option<Entry<S>> {
         let entry = self.by_id.remove(&id)?;
         if entry.app {
             self.ending.insert(id);
@@ -228,7 +246,7 @@ impl State {
     }
 
     /// Changes the groups of an entry, and keeps the crowds in step.
-    fn in_groups(&mut self, entry: &Entry, change: impl Fn(&mut Group)) {
+    fn in_groups(&mut self, entry: &Entry<S>, change: impl Fn(&mut Group)) {
         change(&mut self.all);
         if let Some(principal) = &entry.principal {
             let group = self.by_principal.entry(principal.clone()).or_default();
@@ -259,72 +277,60 @@ fn any(group: &Group, limits: &Limits, now: Instant) -> Option<SessionId> {
     kinds.into_iter().find_map(|kind| group.first(kind, limits.silent_grace, now))
 }
 
-impl Drop for Registry {
+impl<S> Drop for Registry<S> {
     fn drop(&mut self) {
         // No session is left, not even one that is closed and whose stream still has to end.
         self.timers.stop();
     }
 }
 
-impl Registry {
+impl<S> Registry<S> {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
+            index: Index::new(),
+            draining: AtomicBool::new(false),
             timers: Arc::default(),
-            full_lines: Throttle::new(),
-            address_lines: Throttle::new(),
         })
     }
 
-    /// Adds a session. At a cap, another makes room.
-    pub(crate) fn open(&self, session: &Arc<Shared>, owner: &Owner, limits: &Limits) -> Result<(), Full> {
-        let standing = Standing { id: session.id, opened: session.opened, silent: true, away: None };
-        self.add(&Holder::Session(Arc::clone(session)), standing, owner, limits)?;
-        self.timers.ensure_running();
-        session.opened();
-        Ok(())
-    }
-
-    fn add(&self, holder: &Holder, standing: Standing, owner: &Owner, limits: &Limits) -> Result<(), Full> {
-        let added = self.add_in_turn(holder, standing, owner, limits);
-        if let Err(full) = added {
-            self.log(full, owner, limits);
+    /// Takes one of the owner's turns at opening a session.
+    pub(crate) fn take_turn(&self, owner: &Owner, limits: &Limits, now: Instant) -> Result<(), Full> {
+        let mut state = self.lock();
+        state.check_draining()?;
+        match owner.bounded() {
+            Some(address) if !state.rates.turn(address, limits.sessions_per_second_per_address, now) => {
+                Err(Full::RateOfAddress)
+            }
+            _ => Ok(()),
         }
-        added
     }
 
-    fn add_in_turn(
+    /// Adds a session, if there is room. Places that give way have done so when this returns.
+    pub(crate) fn add(
         &self,
-        holder: &Holder,
+        holder: &Holder<S>,
         standing: Standing,
         owner: &Owner,
         limits: &Limits,
-    ) -> Result<(), Full> {
-        {
-            let mut state = self.lock();
-            state.check_draining()?;
-            if let Some(address) = owner.bounded
-                && !state.rates.turn(address, limits.sessions_per_second_per_address, standing.opened)
-            {
-                return Err(Full::RateOfAddress);
-            }
-        }
-        self.with_room(|| {
-            let mut state = self.lock();
+    ) -> Result<(), Blocked<S>> {
+        self.with_room(|state| {
             state.check(owner, standing.silent, limits, clock::now())?;
-            let (principal, address) = (owner.principal.clone(), owner.network);
+            let (principal, address) = (owner.principal().cloned(), owner.network());
             state.insert(
                 standing.id,
                 Entry { holder: holder.clone(), standing, principal, address, app: false },
             );
+            if let Holder::Session(session) = holder {
+                self.index.insert(standing.id, Arc::clone(session));
+            }
             Ok(())
         })
     }
 
     /// A session's client says something for the first time.
-    pub(crate) fn speak(&self, id: SessionId, limits: &Limits) -> Result<(), Full> {
-        let spoken = self.with_room(|| {
-            let mut state = self.lock();
+    pub(crate) fn speak(&self, id: SessionId, limits: &Limits) -> Result<(), Blocked<S>> {
+        self.with_room(|state| {
             // One that is gone is refused where its message would go.
             if !state.by_id.get(&id).is_some_and(|entry| entry.standing.silent) {
                 return Ok(());
@@ -334,101 +340,37 @@ impl Registry {
             }
             state.change(id, |standing| standing.silent = false);
             Ok(())
-        });
-        if let Err(full) = spoken {
-            self.log(full, &Owner::default(), limits);
-        }
-        spoken
+        })
     }
 
-    /// Tries it, and makes room by closing sessions that give way.
-    fn with_room(&self, attempt: impl Fn() -> Result<(), Blocked>) -> Result<(), Full> {
-        // Every round but the last closes one session that gave way; a few rounds are enough unless
-        // others take the room at the same time.
-        for _ in 0..8 {
-            match attempt() {
+    /// Tries it until a session would have to be closed for it.
+    fn with_room(&self, attempt: impl Fn(&mut State<S>) -> Room) -> Result<(), Blocked<S>> {
+        let mut state = self.lock();
+        loop {
+            let (full, gives_way) = match attempt(&mut state) {
                 Ok(()) => return Ok(()),
-                Err((full, None)) => return Err(full),
-                Err((_, Some(id))) => self.evict(id),
-            }
-        }
-        Err(Full::Sessions)
-    }
-
-    fn evict(&self, id: SessionId) {
-        let session = {
-            let mut state = self.lock();
-            match state.by_id.get(&id).map(|entry| entry.holder.clone()) {
-                None => return,
-                Some(Holder::Session(session)) => session,
-                Some(Holder::Place(given_away)) => {
+                Err(blocked) => blocked,
+            };
+            let holder = gives_way.and_then(|id| Some((id, state.by_id.get(&id)?.holder.clone())));
+            match holder {
+                // It is out of the table then: no place gives way twice.
+                Some((id, Holder::Place(given_away))) => {
                     state.remove(id);
                     given_away.send_replace(true);
-                    return;
                 }
-            }
-        };
-        session.give_way();
-    }
-
-    fn log(&self, full: Full, owner: &Owner, limits: &Limits) {
-        let of_address = matches!(full, Full::SessionsOfAddress | Full::RateOfAddress);
-        let lines = if of_address { &self.address_lines } else { &self.full_lines };
-        if full == Full::Draining {
-            return;
-        }
-        let Some(left_out) = lines.line(clock::now()) else { return };
-        let address = owner.bounded.map(tracing::field::display);
-        match full {
-            Full::Draining => {}
-            Full::Sessions => {
-                tracing::warn!(
-                    limit = limits.max_sessions,
-                    left_out,
-                    "session refused: too many sessions; raise max_sessions if this load is expected"
-                );
-            }
-            Full::SilentSessions => {
-                tracing::warn!(
-                    limit = limits.max_silent_sessions,
-                    left_out,
-                    "session refused: too many sessions in which nothing was said; raise max_silent_sessions if this is expected"
-                );
-            }
-            Full::SessionsOfPrincipal => {
-                tracing::warn!(
-                    limit = limits.max_sessions_per_principal,
-                    left_out,
-                    "session refused: too many sessions of one principal; raise max_sessions_per_principal if this is expected"
-                );
-            }
-            Full::SessionsOfAddress => {
-                tracing::warn!(
-                    address,
-                    limit = limits.max_sessions_per_address,
-                    left_out,
-                    "session refused: too many sessions of one address; if it is a proxy, set trust_forwarded_for, else raise max_sessions_per_address if this is expected"
-                );
-            }
-            Full::RateOfAddress => {
-                tracing::warn!(
-                    address,
-                    limit = limits.sessions_per_second_per_address,
-                    left_out,
-                    "session refused: one address opens too many sessions a second; if it is a proxy, set trust_forwarded_for, else raise sessions_per_second_per_address if this is expected"
-                );
+                Some((_, Holder::Session(session))) => {
+                    return Err(Blocked { full, gives_way: Some(session) });
+                }
+                None => return Err(full.into()),
             }
         }
     }
 
-    pub(crate) fn get(&self, id: SessionId) -> Option<Arc<Shared>> {
-        match &self.lock().by_id.get(&id)?.holder {
-            Holder::Session(session) => Some(Arc::clone(session)),
-            Holder::Place(_) => None,
-        }
+    pub(crate) fn get(&self, id: SessionId) -> Option<Arc<S>> {
+        self.index.get(id)
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
+    pub(crate) fn all(&self) -> Vec<Arc<S>> {
         let state = self.lock();
         let sessions = state.by_id.values().filter_map(|entry| match &entry.holder {
             Holder::Session(session) => Some(Arc::clone(session)),
@@ -437,14 +379,10 @@ impl Registry {
         sessions.collect()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many sessions are open, and how many of them have said nothing yet.
+    pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
-        state.by_id.len() - state.places
-    }
-
-    /// How many sessions are open in which nothing was said.
-    pub(crate) fn silent(&self) -> usize {
-        self.lock().all.silent()
+        (state.by_id.len() - state.places, state.all.silent())
     }
 
     /// Notes when a session's client went away, or that it is back.
@@ -453,28 +391,35 @@ impl Registry {
     }
 
     pub(crate) fn remove(&self, id: SessionId) {
-        self.lock().remove(id);
+        let mut state = self.lock();
+        let removed = state.remove(id);
+        self.index.remove(id);
+        drop(state);
+        // It may hold the last of a session, whose drop is not for these locks.
+        drop(removed);
     }
 
     /// Whether one more session of this owner would be taken now.
     pub(crate) fn has_room(&self, owner: &Owner, limits: &Limits) -> bool {
         let (state, now) = (self.lock(), clock::now());
         let has_turn = owner
-            .bounded
+            .bounded()
             .is_none_or(|address| state.rates.has_turn(address, limits.sessions_per_second_per_address, now));
         has_turn && !matches!(state.check(owner, true, limits, now), Err((_, None)))
     }
 
     /// Opens no more sessions.
     pub(crate) fn refuse_new(&self) {
-        self.lock().draining = true;
+        let mut state = self.lock();
+        state.draining = true;
+        self.draining.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.lock().draining
+        self.draining.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use super::Registry;
-use crate::SessionId;
+use crate::id::SessionId;
 
 /// A running app, in the count until it is dropped.
 #[derive(Debug)]
-pub(crate) struct AppRuns {
-    registry: Arc<Registry>,
+pub(crate) struct AppRuns<S> {
+    registry: Arc<Registry<S>>,
     id: SessionId,
 }
 
-impl Registry {
+impl<S> Registry<S> {
     /// The app of a session is started; what is returned is for the task that runs it.
-    pub(crate) fn app_runs(self: &Arc<Self>, id: SessionId) -> AppRuns {
+    pub(crate) fn app_runs(self: &Arc<Self>, id: SessionId) -> AppRuns<S> {
         let mut state = self.lock();
         match state.by_id.get_mut(&id) {
             Some(entry) => entry.app = true,
@@ -26,7 +26,7 @@ impl Registry {
     }
 }
 
-impl Drop for AppRuns {
+impl<S> Drop for AppRuns<S> {
     fn drop(&mut self) {
         let mut state = self.registry.lock();
         match state.by_id.get_mut(&self.id) {

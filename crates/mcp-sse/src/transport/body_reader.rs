@@ -5,8 +5,7 @@ use std::{future::poll_fn, pin::Pin, time::Duration};
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body;
 
-use super::Rejection;
-use crate::clock;
+use crate::{admission::Rejection, clock};
 
 /// Of the memory for a body, as much is taken before it is there.
 const MOST_RESERVED: usize = 16 * 1024 * 1024;

@@ -8,8 +8,10 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::id::{EventId, SessionId};
-use crate::event;
+use crate::{
+    event,
+    id::{EventId, SessionId},
+};
 
 /// How much leaves in one chunk at most; a larger event leaves in several. Small enough that a session with
 /// much to say shares its server fairly, and that each chunk that leaves shows that its client reads.

@@ -1,5 +1,5 @@
 //! The driver of one session: the core behind a lock, and what the core cannot do itself (wake, set
-//! timers, keep the registry in step, log, start the app).
+//! timers, keep the registry in step, tell the observer, start the app).
 //!
 //! The lock is synchronous, held for short sections, and never across an await. Lock order: session,
 //! then timers or registry; those never take a session's lock.
@@ -15,39 +15,45 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use tokio::sync::Notify;
 
 use super::{
-    CloseReason, Incoming, SendError, Session,
-    core::{Core, Refusal, Sent, Taken},
-    gate::Ticket,
+    core::{Core, Refusal, Sent, Ticket},
+    error::{CloseReason, SendError},
+    facts::{Fact, Observer},
     head::Head,
-    id::SessionId,
+    incoming::Incoming,
+    registry::{AppRuns, Registry},
+    timers::Due,
 };
 #[cfg(feature = "rmcp")]
 use crate::message::RequestId;
 use crate::{
-    BoundHeaders, Principal, clock,
-    endpoint::EndpointPath,
-    limits::Limits,
-    message::Message,
-    sessions::{AppRuns, Full, Registry},
+    bound_headers::BoundHeaders, clock, endpoint::EndpointId, id::SessionId, limits::Limits,
+    message::Message, principal::Principal,
 };
 
 /// Starts the app of a session; called once, at the session's first message.
-pub(crate) type StartApp = Arc<dyn Fn(Session) + Send + Sync>;
+pub(crate) type StartApp = Arc<dyn Fn(Arc<Driver>) + Send + Sync>;
 
-pub(crate) struct Shared {
+/// What all sessions of a transport share.
+#[derive(Clone, Debug)]
+pub(crate) struct Common {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) registry: Arc<Registry<Driver>>,
+    pub(crate) observer: Arc<dyn Observer>,
+}
+
+pub(crate) struct Driver {
     pub(crate) id: SessionId,
     pub(crate) principal: Option<Principal>,
     /// Where its messages come in.
-    pub(crate) endpoint: Arc<EndpointPath>,
+    pub(crate) endpoint: EndpointId,
     pub(crate) opened: Instant,
     /// Headers that say who its client is; set before the client knows of the session.
     pub(crate) bound: OnceLock<BoundHeaders>,
-    pub(crate) limits: Arc<Limits>,
-    this: Weak<Shared>,
+    pub(crate) common: Common,
+    this: Weak<Driver>,
     core: Mutex<Core>,
     closed: Notify,
     start_app: Mutex<Option<StartApp>>,
@@ -55,10 +61,9 @@ pub(crate) struct Shared {
     app_is_due: AtomicBool,
     /// Whether its client has said something; spares the registry's lock for each message.
     spoken: AtomicBool,
-    registry: Arc<Registry>,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for Driver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
     }
@@ -67,30 +72,28 @@ impl std::fmt::Debug for Shared {
 /// How long a message waits for its session's turn before it joins the queue anyway.
 const TURN_WAIT: Duration = Duration::from_millis(100);
 
-impl Shared {
+impl Driver {
     pub(crate) fn new(
         id: SessionId,
         principal: Option<Principal>,
-        endpoint: &Arc<EndpointPath>,
-        limits: &Arc<Limits>,
-        registry: &Arc<Registry>,
+        endpoint: EndpointId,
+        common: Common,
         start_app: Option<StartApp>,
     ) -> Arc<Self> {
         let opened = clock::now();
         Arc::new_cyclic(|this| Self {
             id,
             principal,
-            endpoint: Arc::clone(endpoint),
+            endpoint,
             opened,
             bound: OnceLock::new(),
-            limits: Arc::clone(limits),
             this: this.clone(),
-            core: Mutex::new(Core::new(id, Arc::clone(limits), opened)),
+            core: Mutex::new(Core::new(id, Arc::clone(&common.limits), opened)),
             closed: Notify::new(),
             app_is_due: AtomicBool::new(start_app.is_some()),
             spoken: AtomicBool::new(false),
             start_app: Mutex::new(start_app),
-            registry: Arc::clone(registry),
+            common,
         })
     }
 
@@ -107,33 +110,28 @@ impl Shared {
             let result = operation(&mut core);
             let actions = core.take_actions();
             if let Some(detached) = actions.detached {
-                self.registry.set_away(self.id, detached);
+                self.common.registry.set_away(self.id, detached);
             }
             self.reschedule(&mut core);
             let closed = actions.closed.map(|reason| (reason, core.figures));
             (result, actions, closed)
         };
         if matches!(actions.detached, Some(Some(_))) {
-            tracing::info!(session = %self.id, "the client has left; its session waits for it");
+            self.tell(Fact::Left);
         }
         if let Some((reason, figures)) = closed {
-            self.registry.remove(self.id);
+            self.common.registry.remove(self.id);
             self.closed.notify_waiters();
-            tracing::info!(
-                session = %self.id,
-                %reason,
-                seconds = clock::now().saturating_duration_since(self.opened).as_secs_f64(),
-                messages_in = figures.messages_in,
-                bytes_in = figures.bytes_in,
-                messages_out = figures.messages_out,
-                bytes_out = figures.bytes_out,
-                refused = figures.refused,
-                resumed = figures.resumed,
-                "session closed"
-            );
+            let lived = clock::now().saturating_duration_since(self.opened);
+            self.tell(Fact::Closed { reason, lived, figures });
         }
         actions.wake();
         result
+    }
+
+    /// Tells the observer; to be called without a lock.
+    pub(crate) fn tell(&self, fact: Fact<'_>) {
+        self.common.observer.session(self.id, fact);
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {
@@ -149,32 +147,20 @@ impl Shared {
             _ => true,
         };
         if too_late {
-            self.registry.timers.schedule(&self.this, self.id, core.scheduled, next);
+            self.common.registry.timers.schedule(&self.this, self.id, core.scheduled, next);
             core.scheduled = next;
         }
     }
 
     /// Puts the first entry among the timers; called when the session is in the registry.
-    pub(crate) fn opened(&self) {
+    pub(crate) fn set_first_timer(&self) {
         self.with(|_, _| ());
-    }
-
-    /// The timer set for `at` went off.
-    pub(crate) fn on_timer(&self, at: Instant) {
-        self.with(|core, now| {
-            if core.scheduled == Some(at) {
-                core.scheduled = None;
-                if core.deadline().is_some_and(|deadline| deadline <= now) {
-                    core.on_deadline(now);
-                }
-            }
-        });
     }
 
     /// Makes room for another session, if nothing was said in this one or its client is away.
     pub(crate) fn give_way(&self) {
         self.with(|core, now| {
-            if self.spoken.load(Ordering::Acquire) {
+            if self.has_spoken() {
                 core.close_if_detached(CloseReason::Evicted, now);
             } else {
                 core.close(CloseReason::Evicted, now);
@@ -184,14 +170,14 @@ impl Shared {
 
     // ---- POST ---------------------------------------------------------------------------------------
 
-    /// Notes that the client says something, before it is taken. From then on the session counts with those
-    /// that have said something.
-    pub(crate) fn speak(&self) -> Result<(), Full> {
-        if !self.spoken.load(Ordering::Acquire) {
-            self.registry.speak(self.id, &self.limits)?;
-            self.spoken.store(true, Ordering::Release);
-        }
-        Ok(())
+    /// Whether its client has said something. From then on the session counts with those that have.
+    pub(crate) fn has_spoken(&self) -> bool {
+        self.spoken.load(Ordering::Acquire)
+    }
+
+    /// The registry knows that its client has said something.
+    pub(crate) fn set_spoken(&self) {
+        self.spoken.store(true, Ordering::Release);
     }
 
     /// Waits for room in the inbound queue, at most `wait`.
@@ -223,7 +209,6 @@ impl Shared {
     }
 
     /// Queues a message whose bytes are all there, if nothing has to be waited for; else the content stays.
-    #[cfg(feature = "server")]
     pub(crate) fn accept_at_once(
         &self,
         content: &mut Option<(Message, Head)>,
@@ -243,13 +228,13 @@ impl Shared {
         self.app_is_due.store(false, Ordering::Release);
         let start = self.start_app.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let (Some(start), Some(this)) = (start, self.this.upgrade()) {
-            start(Session::new(this));
+            start(this);
         }
     }
 
     /// The app is started; what is returned is for the task that runs it.
-    pub(crate) fn app_runs(&self) -> AppRuns {
-        self.registry.app_runs(self.id)
+    pub(crate) fn app_runs(&self) -> AppRuns<Self> {
+        self.common.registry.app_runs(self.id)
     }
 
     // ---- the app ------------------------------------------------------------------------------------
@@ -285,7 +270,7 @@ impl Shared {
         self.with(|core, now| core.close(reason, now));
     }
 
-    pub(crate) fn fail(&self, text: &str) {
+    pub(crate) fn close_with_error(&self, text: &str) {
         self.with(|core, now| core.close_saying(CloseReason::AppEnded, text, now));
     }
 
@@ -306,27 +291,24 @@ impl Shared {
             notified.await;
         }
     }
+}
 
-    // ---- the stream ---------------------------------------------------------------------------------
-
-    pub(crate) fn poll_take(
-        &self,
-        generation: u64,
-        out: &mut BytesMut,
-        start: usize,
-        cx: &Context<'_>,
-    ) -> Taken {
-        self.with(|core, now| core.poll_take(generation, out, start, cx.waker(), now))
-    }
-
-    pub(crate) fn detach(&self, generation: u64) {
-        self.with(|core, now| core.detach(generation, now));
+impl Due for Driver {
+    fn on_timer(&self, at: Instant) {
+        self.with(|core, now| {
+            if core.scheduled == Some(at) {
+                core.scheduled = None;
+                if core.deadline().is_some_and(|deadline| deadline <= now) {
+                    core.on_deadline(now);
+                }
+            }
+        });
     }
 }
 
 /// Room in the inbound queue of a session. Dropping it gives the room back.
 pub(crate) struct Reservation {
-    session: Arc<Shared>,
+    session: Arc<Driver>,
     reserved: Option<usize>,
     ticket: Option<Ticket>,
 }
@@ -373,7 +355,7 @@ impl Drop for Reservation {
 
 /// A place in the queue for the requests in flight. Dropping it gives the place up.
 struct Admission {
-    session: Arc<Shared>,
+    session: Arc<Driver>,
     ticket: Option<Ticket>,
 }
 
@@ -407,13 +389,13 @@ impl Future for Sending {
 /// A message that waits for room in the log, and will get there by itself.
 #[derive(Debug)]
 pub(crate) struct PendingSend {
-    session: Arc<Shared>,
+    session: Arc<Driver>,
     ticket: u64,
 }
 
 impl PendingSend {
     /// Sends; what is returned has to wait.
-    pub(crate) fn start(session: &Arc<Shared>, message: Message) -> Result<Option<Self>, SendError> {
+    pub(crate) fn start(session: &Arc<Driver>, message: Message) -> Result<Option<Self>, SendError> {
         match session.with(|core, now| core.send(message, now))? {
             Sent::InLog => Ok(None),
             Sent::Waits(ticket) => Ok(Some(Self { session: Arc::clone(session), ticket })),

@@ -3,66 +3,44 @@
 //! A session id is a capability. Its `Debug` and `Display` show the first eight digits only, so that no
 //! log line can hold a whole one by accident; [`SessionId::expose_hex`] is the one way out.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// Names one session: 128 bits from the system's CSPRNG.
 ///
 /// Whoever holds it can post to the session (unless a [`Principal`](crate::Principal) binds it), so
 /// `Debug` and `Display` are shortened; see [`expose_hex`](SessionId::expose_hex).
 ///
+/// `FromStr` reads a UUID in hex: 32 digits of either case, with or without hyphens at the usual places.
+///
 /// ```
-/// let id = mcp_sse::SessionId::parse("0123456789abcdef0123456789abcdef").unwrap();
+/// use mcp_sse::SessionId;
+///
+/// let id: SessionId = "01234567-89AB-CDEF-0123-456789abcdef".parse()?;
 /// assert_eq!(id.to_string(), "01234567…");
 /// assert_eq!(id.expose_hex(), "0123456789abcdef0123456789abcdef");
+/// # Ok::<(), mcp_sse::ParseSessionIdError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
+
+/// A text is not a [`SessionId`]. The message does not repeat the text, which may be most of a real id.
+///
+/// ```
+/// use mcp_sse::SessionId;
+///
+/// let error = "0123".parse::<SessionId>().unwrap_err();
+/// assert_eq!(error.to_string(), "not a session id; expected 32 hex digits, with or without the hyphens of a UUID");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a session id; expected 32 hex digits, with or without the hyphens of a UUID")]
+#[non_exhaustive]
+pub struct ParseSessionIdError;
 
 impl SessionId {
     pub(crate) fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
-    }
-
-    /// Reads a UUID in hex: 32 digits of either case, with or without hyphens at the usual places.
-    /// `None` for anything else.
-    ///
-    /// ```
-    /// use mcp_sse::SessionId;
-    ///
-    /// let id = SessionId::parse("01234567-89AB-CDEF-0123-456789abcdef");
-    /// assert_eq!(id, SessionId::parse("0123456789abcdef0123456789abcdef"));
-    /// assert_eq!(SessionId::parse("0123"), None);
-    /// ```
-    pub fn parse(text: &str) -> Option<Self> {
-        let text = text.as_bytes();
-        let mut digits = [0u8; 32];
-        match text.len() {
-            32 => digits.copy_from_slice(text),
-            36 => {
-                let mut to = 0;
-                for (at, &byte) in text.iter().enumerate() {
-                    if matches!(at, 8 | 13 | 18 | 23) {
-                        if byte != b'-' {
-                            return None;
-                        }
-                    } else {
-                        digits[to] = byte;
-                        to += 1;
-                    }
-                }
-            }
-            _ => return None,
-        }
-        let mut bytes = [0; 16];
-        let mut seen = 0;
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let (high, low) = (HEX_DIGITS[usize::from(pair[0])], HEX_DIGITS[usize::from(pair[1])]);
-            seen |= high | low;
-            *byte = high << 4 | low & 15;
-        }
-        (seen < 16).then_some(Self(bytes))
     }
 
     /// The whole id, 32 lower-case hex digits, as it stands in the `endpoint` event. A secret: do not
@@ -73,54 +51,64 @@ impl SessionId {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
-    /// # let (_stream, Some(session)) = sse.connect(&get) else { panic!("refused") };
-    /// let hex = session.id().expose_hex();
-    /// assert_eq!(hex.len(), 32);
-    /// assert_eq!(mcp_sse::SessionId::parse(&hex), Some(session.id()));
+    /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+    /// // Where the client of this session posts to.
+    /// let uri = format!("http://localhost:8000/messages/?session_id={}", session.handle().id().expose_hex());
+    /// # assert_eq!(uri.len(), 73);
     /// # Ok(())
     /// # }
     /// ```
     pub fn expose_hex(&self) -> String {
-        let mut text = String::with_capacity(32);
-        self.write_hex(&mut text, 16);
-        text
+        hex::encode(self.0)
     }
 
     /// The 32 digits of [`expose_hex`](Self::expose_hex), for what is written often.
     pub(crate) fn expose_digits(&self) -> [u8; 32] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut digits = [0; 32];
-        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
-        }
+        // Their lengths fit.
+        let _ = hex::encode_to_slice(self.0, &mut digits);
         digits
     }
 
-    fn write_hex(&self, out: &mut String, bytes: usize) {
-        out.extend(self.expose_digits()[..bytes * 2].iter().map(|&digit| char::from(digit)));
+    /// A number that is spread evenly over sessions, to put them into shards.
+    pub(crate) fn shard(&self, shards: usize) -> usize {
+        usize::from(self.0[15]) % shards
     }
 }
 
-/// What each byte is as a hex digit; 255 if it is none.
-const HEX_DIGITS: [u8; 256] = {
-    let mut digits = [255; 256];
-    let mut value = 0;
-    while value < 16 {
-        let lower = b"0123456789abcdef"[value];
-        digits[lower as usize] = value as u8;
-        digits[lower.to_ascii_uppercase() as usize] = value as u8;
-        value += 1;
+impl FromStr for SessionId {
+    type Err = ParseSessionIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSessionIdError> {
+        let text = text.as_bytes();
+        let mut digits = [0u8; 32];
+        match text.len() {
+            32 => digits.copy_from_slice(text),
+            36 => {
+                let mut to = 0;
+                for (at, &byte) in text.iter().enumerate() {
+                    if matches!(at, 8 | 13 | 18 | 23) {
+                        if byte != b'-' {
+                            return Err(ParseSessionIdError);
+                        }
+                    } else {
+                        digits[to] = byte;
+                        to += 1;
+                    }
+                }
+            }
+            _ => return Err(ParseSessionIdError),
+        }
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| ParseSessionIdError)?;
+        Ok(Self(bytes))
     }
-    digits
-};
+}
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(11);
-        self.write_hex(&mut text, 4);
-        f.write_str(&text)?;
-        f.write_str("…")
+        let digits = self.expose_digits();
+        write!(f, "{}…", std::str::from_utf8(&digits[..8]).unwrap_or_default())
     }
 }
 
@@ -149,7 +137,7 @@ impl EventId {
         {
             return None;
         }
-        Some(Self { session: SessionId::parse(session)?, sequence: sequence.parse().ok()? })
+        Some(Self { session: session.parse().ok()?, sequence: sequence.parse().ok()? })
     }
 }
 
@@ -161,21 +149,22 @@ mod tests {
 
     #[test]
     fn a_session_id_is_a_uuid_in_hex_of_either_case_with_or_without_hyphens() {
-        let id = SessionId::parse(HEX).unwrap();
-        assert_eq!(SessionId::parse(&HEX.to_uppercase()), Some(id));
-        assert_eq!(SessionId::parse("01234567-89ab-cdef-0123-456789abcdef"), Some(id));
+        let parse = str::parse::<SessionId>;
+        let id = parse(HEX).unwrap();
+        assert_eq!(parse(&HEX.to_uppercase()), Ok(id));
+        assert_eq!(parse("01234567-89ab-cdef-0123-456789abcdef"), Ok(id));
         for bad in ["", "0", &HEX[1..], &format!("{HEX}0"), "g123456789abcdef0123456789abcdef"] {
-            assert_eq!(SessionId::parse(bad), None, "{bad}");
+            assert_eq!(parse(bad), Err(ParseSessionIdError), "{bad}");
         }
-        assert_eq!(SessionId::parse("0123456-789ab-cdef-0123-456789abcdef"), None);
-        assert_eq!(SessionId::parse("0123456789abcdef0123456789abcd\u{e9}"), None);
+        assert!(parse("0123456-789ab-cdef-0123-456789abcdef").is_err());
+        assert!(parse("0123456789abcdef0123456789abcd\u{e9}").is_err());
     }
 
     #[test]
     fn a_session_id_is_never_shown_whole() {
         let id = SessionId::generate().unwrap();
         assert!(!format!("{id} {id:?}").contains(&id.expose_hex()));
-        assert_eq!(SessionId::parse(&id.expose_hex()), Some(id));
+        assert_eq!(id.expose_hex().parse(), Ok(id));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The `initialize` that the transport makes up for a client that reconnected without one.
+//! The `initialize` that the transport synthesizes for a client that reconnected without one.
 //!
 //! Today's TypeScript clients take the `endpoint` of a new stream as their address and go on with
 //! `tools/call`; the app of the new session has never seen an `initialize` and would refuse them for
@@ -7,11 +7,13 @@
 
 use bytes::Bytes;
 
-use super::{Incoming, head::Head};
-use crate::message::{Message, MessageKind, RequestId};
+use crate::{
+    message::{Message, MessageKind, RequestId},
+    session::{head::Head, incoming::Incoming},
+};
 
-/// The id of the made-up request. A string that no client's counter gives.
-const ID: &str = "mcp-sse/made-up-initialize";
+/// The id of the synthesized request. A string that no client's counter gives.
+const ID: &str = "mcp-sse/synthesized-initialize";
 /// The revision that this transport is part of; what a client that names none is taken to speak.
 const OLDEST_VERSION: &str = "2024-11-05";
 const VERSION_HEADER: &str = "mcp-protocol-version";
@@ -20,7 +22,7 @@ const VERSION_HEADER: &str = "mcp-protocol-version";
 pub(crate) enum Handshake {
     /// No message has decided yet.
     Undecided,
-    /// The made-up `initialize` waits for the app.
+    /// The synthesized `initialize` waits for the app.
     Initialize(Box<Incoming>),
     /// The app has it; its answer is awaited and everything else held back meanwhile.
     Answer(Head),
@@ -31,8 +33,8 @@ pub(crate) enum Handshake {
 }
 
 impl Handshake {
-    pub(crate) fn new(make_up: bool) -> Self {
-        if make_up { Self::Undecided } else { Self::Done }
+    pub(crate) fn new(synthesize: bool) -> Self {
+        if synthesize { Self::Undecided } else { Self::Done }
     }
 
     /// Looks at a message from the client before it is queued.
@@ -49,7 +51,7 @@ impl Handshake {
         }
     }
 
-    /// Looks at a message from the app. `true`: it is the answer to the made-up request and goes no
+    /// Looks at a message from the app. `true`: it is the answer to the synthesized request and goes no
     /// further.
     pub(crate) fn on_app_message(&mut self, message: &Message) -> bool {
         let Self::Answer(head) = self else { return false };
@@ -58,7 +60,7 @@ impl Handshake {
             return false;
         }
         if *is_error {
-            tracing::warn!("the app refused the initialize that was made up for a client that sent none");
+            tracing::warn!("the app refused the initialize that was synthesized for a client that sent none");
             *self = Self::Done;
         } else {
             let head = head.clone();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::SessionId;
+use crate::id::SessionId;
 
 /// Sessions that give way at a cap, the first kind before the second, and so on; of a kind, the one that
 /// has been so for longest.
@@ -29,13 +29,13 @@ pub(super) struct Group {
 
 /// What a session is to its groups.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
-    pub(super) id: SessionId,
-    pub(super) opened: Instant,
+pub(crate) struct Standing {
+    pub(crate) id: SessionId,
+    pub(crate) opened: Instant,
     /// Its client has said nothing yet.
-    pub(super) silent: bool,
+    pub(crate) silent: bool,
     /// Since when its client is away; a place, from when on it counts as that.
-    pub(super) away: Option<Instant>,
+    pub(crate) away: Option<Instant>,
 }
 
 impl Standing {

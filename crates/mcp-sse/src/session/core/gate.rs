@@ -64,7 +64,6 @@ impl Gate {
     }
 
     /// Whether [`try_pass`](Self::try_pass) would pass.
-    #[cfg(feature = "server")]
     pub(crate) fn would_pass(&self, bytes: usize) -> bool {
         self.waiting.is_empty() && self.fits(bytes)
     }
@@ -77,7 +76,7 @@ impl Gate {
         ticket
     }
 
-    /// Passes if it is this ticket's turn and there is room; else leaves the waker. A ticket that passed
+    /// Passes if it is this ticket's turn and there is room; else registers the waker. A ticket that passed
     /// is spent.
     pub(crate) fn poll(&mut self, ticket: Ticket, waker: &Waker) -> bool {
         match self.waiting.front() {

@@ -1,0 +1,75 @@
+//! Why a request is refused: data. How it becomes a response is the transport's.
+
+use http::StatusCode;
+
+/// Why a request was refused. Each is one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejection {
+    MethodNotAllowed { allow: &'static str },
+    InvalidContentType,
+    InvalidHost,
+    InvalidOrigin,
+    BodyTooLarge,
+    BodyTimeout,
+    BodyUnreadable,
+    SessionIdRequired,
+    InvalidSessionId,
+    SessionNotFound,
+    OtherIdentity,
+    InvalidMessage,
+    DuplicateRequestId,
+    SessionBusy,
+    TooManySessions,
+    TooManySessionsOfAddress,
+    ShuttingDown,
+    NoRandomness,
+}
+
+impl Rejection {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::InvalidContentType
+            | Self::SessionIdRequired
+            | Self::InvalidSessionId
+            | Self::InvalidMessage
+            | Self::DuplicateRequestId
+            | Self::BodyUnreadable => StatusCode::BAD_REQUEST,
+            Self::InvalidHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::InvalidOrigin | Self::OtherIdentity => StatusCode::FORBIDDEN,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::SessionNotFound => StatusCode::NOT_FOUND,
+            Self::SessionBusy
+            | Self::TooManySessions
+            | Self::TooManySessionsOfAddress
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::MethodNotAllowed { .. } => "",
+            Self::InvalidContentType => "Invalid Content-Type header",
+            Self::InvalidHost => "Invalid Host header",
+            Self::InvalidOrigin => "Invalid Origin header",
+            Self::BodyTooLarge => "Request body too large",
+            Self::BodyTimeout => "Request body took too long",
+            Self::BodyUnreadable => "Could not read request body",
+            Self::SessionIdRequired => "session_id is required",
+            Self::InvalidSessionId => "Invalid session ID",
+            Self::SessionNotFound => "Could not find session",
+            Self::OtherIdentity => {
+                "A header that says who the client is has another value than before in this session; open a session of your own"
+            }
+            Self::InvalidMessage => "Could not parse message",
+            Self::DuplicateRequestId => "A request with this id is still in flight",
+            Self::SessionBusy => "Session is busy, try again",
+            Self::TooManySessions => "Too many sessions, try again later",
+            Self::TooManySessionsOfAddress => "Too many sessions from this address, try again later",
+            Self::ShuttingDown => "Server is shutting down",
+            Self::NoRandomness => "Could not make a session ID",
+        }
+    }
+}

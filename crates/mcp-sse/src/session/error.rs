@@ -1,0 +1,115 @@
+//! Why a session closed, and why a message was not sent.
+
+use std::fmt;
+
+/// Why a session closed.
+///
+/// ```
+/// use mcp_sse::CloseReason;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+/// let handle = session.handle().clone();
+/// drop(session);
+/// assert_eq!(handle.closed().await, CloseReason::AppEnded);
+/// assert_eq!(CloseReason::AppEnded.to_string(), "app ended");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The client went away and did not resume within the window.
+    ClientGone,
+    /// The app ended: it returned, panicked, or dropped its [`Session`] or [`SessionReceiver`].
+    AppEnded,
+    /// The client did not read what waited for it until the deadline.
+    Stalled,
+    /// Another session needed the place, and this one's client was away, or had never said anything.
+    Evicted,
+    /// [`SessionHandle::close`] was called.
+    ClosedByServer,
+    /// The transport was shut down or dropped.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// What the requests in flight are answered.
+    pub(super) fn to_client(self) -> &'static str {
+        match self {
+            Self::AppEnded => "the server ended before it answered",
+            Self::Shutdown => "the server is shutting down and did not answer in time",
+            Self::ClosedByServer => "the server closed the session before it answered",
+            Self::ClientGone | Self::Stalled | Self::Evicted => "the session ended before the answer",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClientGone => "client gone",
+            Self::AppEnded => "app ended",
+            Self::Stalled => "client did not read",
+            Self::Evicted => "evicted for another session",
+            Self::ClosedByServer => "closed by the server",
+            Self::Shutdown => "shutdown",
+        })
+    }
+}
+
+/// Why a message was not sent.
+///
+/// ```
+/// use mcp_sse::{CloseReason, Message, SendError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sse = mcp_sse::SseServerTransport::builder("/messages/").max_outbound_message_bytes(100).build()?;
+/// # let get = http::Request::get("http://localhost/sse").body(())?;
+/// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
+/// let long = format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, "m".repeat(100));
+/// let error = session.handle().send(Message::parse(long)?).await.unwrap_err();
+/// assert_eq!(error, SendError::TooLarge { bytes: 129, limit: 100 });
+///
+/// session.handle().close();
+/// let late = Message::parse(r#"{"jsonrpc":"2.0","method":"m"}"#)?;
+/// assert_eq!(session.handle().send(late).await, Err(SendError::Closed(CloseReason::ClosedByServer)));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The session is closed; nothing can be sent any more.
+    #[error("the session is closed ({0}); nothing can be sent any more")]
+    Closed(CloseReason),
+    /// The message is larger than [`Builder::max_outbound_message_bytes`](crate::Builder). If it was a
+    /// response, the client got an error in its place.
+    #[error(
+        "a message of {bytes} bytes is over the limit of {limit}; send less, or raise max_outbound_message_bytes"
+    )]
+    TooLarge {
+        /// The size of the message.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// So much waits for the client already that no more is kept; see
+    /// [`Builder::outbound_backlog`](crate::Builder::outbound_backlog). If the message was a response, the
+    /// client got an error in its place, unless it was tried with
+    /// [`SessionHandle::try_send`](crate::SessionHandle::try_send).
+    #[error(
+        "{messages} messages wait for the client already; send less, or raise outbound_queue and outbound_backlog"
+    )]
+    Full {
+        /// How many wait.
+        messages: usize,
+    },
+    /// A typed message could not be written as JSON.
+    #[error("the message cannot be written as JSON: {0}")]
+    NotJson(String),
+}

@@ -1,0 +1,40 @@
+//! Whose session it is, for the caps.
+
+use std::net::IpAddr;
+
+use crate::{client_ip::ClientIp, principal::Principal};
+
+/// Whose session it is, for the caps.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Owner {
+    principal: Option<Principal>,
+    /// What counts as one address.
+    network: Option<IpAddr>,
+    /// The same, if what it opens is bounded.
+    bounded: Option<IpAddr>,
+}
+
+impl Owner {
+    pub(crate) fn new(principal: Option<Principal>, client: Option<ClientIp>) -> Self {
+        let network = client.map(ClientIp::network);
+        let bounded = network.filter(|_| !client.is_some_and(ClientIp::is_loopback));
+        Self { principal, network, bounded }
+    }
+
+    /// Whom these extensions of a request name.
+    pub(crate) fn of(extensions: &http::Extensions) -> Self {
+        Self::new(extensions.get().cloned(), ClientIp::of(extensions))
+    }
+
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        self.network
+    }
+
+    pub(crate) fn bounded(&self) -> Option<IpAddr> {
+        self.bounded
+    }
+}

@@ -1,0 +1,82 @@
+//! A reader of a session's log: what an open stream takes of it, whoever writes it to a connection.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{core::Taken, driver::Driver};
+
+/// A reader of a session's log.
+#[derive(Debug)]
+pub(crate) struct EventStream {
+    session: Arc<Driver>,
+    generation: u64,
+    /// The `endpoint` event, until it is sent.
+    preamble: BytesMut,
+    ended: bool,
+}
+
+impl EventStream {
+    /// `preamble` is its first event.
+    pub(crate) fn new(session: Arc<Driver>, generation: u64, preamble: BytesMut) -> Self {
+        Self { session, generation, preamble, ended: false }
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn session(&self) -> &Arc<Driver> {
+        &self.session
+    }
+
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // The first event leaves in one chunk with whatever waits behind it.
+        let mut chunk = std::mem::take(&mut self.preamble);
+        match self.take(&mut chunk, 0, cx) {
+            Taken::Chunk | Taken::All => Poll::Ready(Some(chunk.freeze())),
+            Taken::Soon | Taken::Nothing => Poll::Pending,
+            Taken::End => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl EventStream {
+    fn take(&self, out: &mut BytesMut, start: usize, cx: &Context<'_>) -> Taken {
+        self.session.with(|core, now| core.poll_take(self.generation, out, start, cx.waker(), now))
+    }
+}
+
+#[cfg(feature = "server")]
+impl EventStream {
+    /// Writes what waits to `out`, the first event before all else. `first`: it was not told `Soon`.
+    pub(crate) fn poll_take(&mut self, out: &mut BytesMut, first: bool, cx: &Context<'_>) -> Taken {
+        let start = out.len();
+        if !self.preamble.is_empty() {
+            out.extend_from_slice(&std::mem::take(&mut self.preamble));
+        } else if first {
+            return self
+                .session
+                .with(|core, now| core.poll_first(self.generation, out, start, cx.waker(), now));
+        }
+        self.take(out, start, cx)
+    }
+
+    /// Whether what was taken but not written yet is not wanted any more. `some_left`: a part of it was
+    /// written since the last call.
+    pub(crate) fn poll_over(&self, some_left: bool, cx: &Context<'_>) -> bool {
+        self.session.with(|core, now| core.poll_over(self.generation, some_left, cx.waker(), now))
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.session.with(|core, now| core.detach(self.generation, now));
+    }
+}

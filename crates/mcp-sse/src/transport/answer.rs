@@ -1,0 +1,94 @@
+//! How a rejection, and a message that was taken, become responses: the one place where refusals are told, in the
+//! log for now.
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use crate::{
+    admission::Rejection,
+    body::Body,
+    session::{core::Refusal, driver::Driver, facts::Fact, registry::Full},
+};
+
+/// What was refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refused {
+    Stream,
+    Message,
+    /// A request for another service on the same port.
+    Other,
+}
+
+/// The answer to a request that was refused.
+pub(crate) fn refusal(what: Refused, rejection: Rejection) -> Response<Body> {
+    let (status, reason) = (rejection.status(), rejection.text());
+    match what {
+        Refused::Stream => tracing::debug!(status = status.as_u16(), reason, "stream refused"),
+        Refused::Message => tracing::debug!(status = status.as_u16(), reason, "message refused"),
+        Refused::Other => tracing::debug!(status = status.as_u16(), reason, "request refused"),
+    }
+    let mut response = text(status, reason);
+    let headers = response.headers_mut();
+    if let Rejection::MethodNotAllowed { allow } = rejection {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The answer to a POST.
+pub(crate) fn posted(posted: Result<(), Rejection>) -> Response<Body> {
+    match posted {
+        Ok(()) => text(StatusCode::ACCEPTED, "Accepted"),
+        Err(rejection) => refusal(Refused::Message, rejection),
+    }
+}
+
+/// The answer to a preflight that may pass.
+pub(super) fn preflight(headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A short answer in plain text.
+pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::text(text));
+    *response.status_mut() = status;
+    if !text.is_empty() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    }
+    response
+}
+
+impl From<Full> for Rejection {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Draining => Self::ShuttingDown,
+            Full::Sessions | Full::SilentSessions | Full::SessionsOfPrincipal => Self::TooManySessions,
+            Full::SessionsOfAddress | Full::RateOfAddress => Self::TooManySessionsOfAddress,
+        }
+    }
+}
+
+/// Why a session did not take a message, as an answer.
+pub(super) fn rejection(session: &Driver, refusal: Refusal) -> Rejection {
+    match refusal {
+        Refusal::Closed => Rejection::SessionNotFound,
+        Refusal::Draining => Rejection::ShuttingDown,
+        Refusal::DuplicateId => Rejection::DuplicateRequestId,
+        Refusal::Busy => {
+            let (queued, in_flight, before) =
+                session.with(|core, _| (core.queued(), core.requests_in_flight(), core.count_refusal()));
+            let (inbound, outbound) = queued;
+            // Once a session: a flood must not fill the log. The closing line has the count.
+            if before == 0 {
+                session.tell(Fact::Busy { inbound, in_flight, outbound });
+            }
+            Rejection::SessionBusy
+        }
+    }
+}
