@@ -54,7 +54,7 @@ impl SessionId {
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
     /// // Where the client of this session posts to.
     /// let uri = format!("http://localhost:8000/messages/?session_id={}", session.handle().id().expose_hex());
-    /// # assert_eq!(uri.len(), 73);
+    /// # assert_eq!(uri.len(), 43 + 32);
     /// # Ok(())
     /// # }
     /// ```

@@ -22,7 +22,7 @@ impl SseServerTransport {
     /// session, in a task of its own. A client that connects and says nothing costs no app.
     ///
     /// The app should end when its input ends. One that goes on is dropped after
-    /// [`Builder::app_grace`].
+    /// [`Builder::app_grace`](crate::Builder::app_grace).
     ///
     /// Mount it at a path with `route_service`, not `nest_service`: where the router is nested, the
     /// prefix is what the router took off the path (feature `axum`).

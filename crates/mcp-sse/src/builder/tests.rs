@@ -5,13 +5,15 @@ use std::time::Duration;
 use super::Builder;
 use crate::error::ConfigError;
 
+type Set = fn(Builder) -> Builder;
+
 fn refused(set: impl FnOnce(Builder) -> Builder) -> String {
     set(Builder::new("/messages/")).build().unwrap_err().to_string()
 }
 
 #[test]
 fn a_bound_of_nothing_is_refused_by_its_name() {
-    let set: [(&str, fn(Builder) -> Builder); 10] = [
+    let set: [(&str, Set); 10] = [
         ("max_sessions", |b| b.max_sessions(0)),
         ("max_sessions_per_principal", |b| b.max_sessions_per_principal(0)),
         ("max_sessions_per_address", |b| b.max_sessions_per_address(0)),
@@ -31,7 +33,7 @@ fn a_bound_of_nothing_is_refused_by_its_name() {
 
 #[test]
 fn a_time_of_more_than_a_year_is_refused_by_its_name() {
-    let set: [(&str, fn(Builder) -> Builder); 9] = [
+    let set: [(&str, Set); 9] = [
         ("keep_alive", |b| b.keep_alive(Duration::MAX)),
         ("reconnect_delay", |b| b.reconnect_delay(Duration::MAX)),
         ("resume_window", |b| b.resume_window(Duration::MAX)),

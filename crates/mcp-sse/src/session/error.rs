@@ -24,13 +24,14 @@ use std::fmt;
 pub enum CloseReason {
     /// The client went away and did not resume within the window.
     ClientGone,
-    /// The app ended: it returned, panicked, or dropped its [`Session`] or [`SessionReceiver`].
+    /// The app ended: it returned, panicked, or dropped its [`Session`](crate::Session) or
+    /// [`SessionReceiver`](crate::SessionReceiver).
     AppEnded,
     /// The client did not read what waited for it until the deadline.
     Stalled,
     /// Another session needed the place, and this one's client was away, or had never said anything.
     Evicted,
-    /// [`SessionHandle::close`] was called.
+    /// [`SessionHandle::close`](crate::SessionHandle::close) was called.
     ClosedByServer,
     /// The transport was shut down or dropped.
     Shutdown,

@@ -16,6 +16,7 @@
 mod app;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "what only a stream on its socket asks for"))]
 pub(crate) mod core;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only our server goes the quick way"))]
 pub(crate) mod driver;
 mod error;
 pub(crate) mod facts;

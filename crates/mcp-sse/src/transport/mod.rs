@@ -17,6 +17,7 @@ mod body_reader;
 pub(crate) mod get;
 mod guard;
 mod permit;
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only our server goes the quick way"))]
 pub(crate) mod post;
 mod room;
 mod shutdown;

@@ -96,7 +96,6 @@ impl SseServerTransport {
     }
 
     /// Checks the head of a POST; `length` is that of its body.
-    #[cfg(feature = "server")]
     pub(crate) fn check_post(&self, parts: Parts, length: usize) -> Result<CheckedPost, Rejection> {
         let admitted = admission::post(parts, &self.inner.names)?;
         if length > self.inner.common.limits.body_bytes {
@@ -126,7 +125,6 @@ impl SseServerTransport {
 }
 
 /// The head of a POST that passed all checks, and the session that it is for.
-#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only our server keeps one"))]
 pub(crate) struct CheckedPost {
     /// The registry forgets a session when it closes, and a closed session takes nothing.
     session: Weak<Driver>,
@@ -144,14 +142,12 @@ impl CheckedPost {
     }
 
     /// How long a body may take to arrive.
-    #[cfg(feature = "server")]
     pub(crate) fn body_timeout(&self) -> Duration {
         self.limits.body_timeout
     }
 
     /// Takes a message whose body is there whole, if nothing has to be waited for. `head` is the checked one, but
     /// for its length.
-    #[cfg(feature = "server")]
     pub(crate) fn try_now(&self, head: Head, json: Bytes) -> Tried {
         let parsed = self.session().and_then(|session| {
             if json.len() > self.limits.body_bytes {
@@ -205,7 +201,6 @@ struct Parsed {
 }
 
 /// What became of a message that was tried.
-#[cfg(feature = "server")]
 pub(crate) enum Tried {
     Done(Result<(), Rejection>),
     /// It has to wait.
@@ -213,7 +208,6 @@ pub(crate) enum Tried {
 }
 
 /// A message that has to wait.
-#[cfg(feature = "server")]
 pub(crate) struct Waiting(Parsed);
 
 impl Parsed {
@@ -231,7 +225,6 @@ impl Parsed {
         Ok(Self { session, message, head, cost })
     }
 
-    #[cfg(feature = "server")]
     fn try_now(self) -> Tried {
         let Self { session, message, head, cost } = self;
         let mut content = Some((message, head));
@@ -247,7 +240,6 @@ impl Parsed {
     }
 }
 
-#[cfg(feature = "server")]
 impl Waiting {
     /// Waits for room, and for its place among the requests in flight.
     pub(crate) async fn wait(self) -> Result<(), Rejection> {
