@@ -10,7 +10,8 @@
 //!
 //! `clock` is `src/clock.rs` with the files of its modules, `admission/` the folder `src/admission`. Of rooms within each
 //! other the inner one counts. After the crate's name may stand a folder, `mcp-sse transport/`: then these are the floors
-//! within it, and the rooms' names begin there. The root file of a crate, and a folder's `mod.rs`, are above all others.
+//! within it, and the rooms' names begin there. The root file of a crate, and a folder's `mod.rs`, are above all others,
+//! unless they are named (`mod`).
 
 /// One block.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,16 +59,17 @@ pub(super) fn read(text: &str) -> Vec<Floors> {
 impl Floors {
     pub(super) fn place(&self, file: &str) -> Place<'_> {
         let Some(rest) = file.strip_prefix(&*self.folder) else { return Place::Elsewhere };
-        if matches!((&*self.folder, rest), ("", "lib.rs" | "main.rs") | (_, "mod.rs")) {
-            return Place::Top;
-        }
         let rooms = self.floors.iter().enumerate().flat_map(|(floor, rooms)| {
             let covering = rooms.iter().filter(|room| covers(room, rest));
             covering.map(move |room| (floor, room.as_str()))
         });
         // The innermost.
         let innermost = rooms.max_by_key(|(_, room)| room.trim_end_matches('/').len());
-        innermost.map_or(Place::Nowhere, |(floor, room)| Place::Room(floor, room))
+        match (innermost, &*self.folder, rest) {
+            (Some((floor, room)), ..) => Place::Room(floor, room),
+            (None, "", "lib.rs" | "main.rs") | (None, _, "mod.rs") => Place::Top,
+            (None, ..) => Place::Nowhere,
+        }
     }
 
     /// The rooms that no file is in.

@@ -46,13 +46,11 @@ fn circle(tree: &Tree, imports: &Imports, members: &[usize]) -> String {
     let names: Vec<&str> = members.iter().map(|file| tree.files[*file].path.as_str()).collect();
     let mut text = format!("{} import each other in a circle:", names.join(", "));
     let inside = |(from, to): &(usize, usize)| members.contains(from) && members.contains(to);
-    let mut least: Option<(&(usize, usize), &BTreeMap<String, usize>)> = None;
-    for (edge, names) in imports.iter().filter(|(edge, _)| inside(edge)) {
+    let inside = || imports.iter().filter(|(edge, _)| inside(edge));
+    for (edge, names) in inside() {
         text.push_str(&format!("\n    {}", import(tree, *edge, names)));
-        if least.is_none_or(|(_, fewest)| names.len() < fewest.len()) {
-            least = Some((edge, names));
-        }
     }
+    let least = inside().min_by_key(|(_, names)| names.len());
     if let Some(((from, to), names)) = least {
         let names: Vec<&str> = names.keys().map(String::as_str).collect();
         text.push_str(&format!(

@@ -199,6 +199,18 @@ fn a_folder_may_have_floors_of_its_own_and_the_inner_of_two_rooms_counts() {
 }
 
 #[test]
+fn the_file_of_a_folder_is_above_its_rooms_unless_it_is_named() {
+    let files = [
+        ("lib.rs", "mod room;"),
+        ("room/mod.rs", "mod inner; pub struct Word;"),
+        ("room/inner.rs", "use super::Word;"),
+    ];
+    let with = |floors: &str| format!("```floors\nsmall\nroom/\n```\n```floors\nsmall room/\n{floors}\n```");
+    assert!(wrong(&files, &with("inner")).contains("upwards, to what is above all rooms"));
+    assert_eq!(wrong(&files, &with("mod\ninner")), "");
+}
+
+#[test]
 fn a_file_that_is_not_there_or_not_rust_is_a_mistake() {
     assert!(wrong(&[("lib.rs", "mod a;")], FLOORS).contains("lib.rs: mod a: there is no a.rs, no a/mod.rs"));
     assert!(wrong(&[("lib.rs", "\nfn {")], FLOORS).contains("lib.rs:2: "));
