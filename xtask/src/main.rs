@@ -3,12 +3,15 @@
 //! `cargo xtask test` installs what the tests need into `target/` (and Chromium by the system's package
 //! manager), runs everything, and ends with one line a part.
 //!
+//! `cargo xtask house` checks how the files of each crate hang together.
+//!
 //! `cargo xtask bench` installs the peers, runs the benchmarks and writes `docs/benchmarks/report.md` with its
 //! plot; options after it go to `mcp-sse-bench run`.
 //!
 //! `cargo xtask compare` installs other gateways, does to each what happens to gateways, and writes
 //! `docs/gateways.md`.
 
+mod house;
 mod interop;
 mod report;
 mod rust;
@@ -19,8 +22,8 @@ use std::process::{Command, ExitCode};
 use report::Report;
 
 const USAGE: &str =
-    "usage: cargo xtask test [PART…] | cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
-parts: features, rust, model, fuzz, interop (all of them if none is named)";
+    "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
+parts: house, features, rust, model, fuzz, interop (all of them if none is named)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,8 +35,9 @@ fn main() -> ExitCode {
         return exit(interop::gateways::compare(scenarios));
     }
     let parts: &[&str] = match arguments.as_slice() {
-        ["test"] => &["features", "rust", "model", "fuzz", "interop"],
+        ["test"] => &["house", "features", "rust", "model", "fuzz", "interop"],
         ["test", parts @ ..] => parts,
+        ["house"] => &["house"],
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
     let mut report = Report::default();
     for part in parts {
         match *part {
+            "house" => house::run(&mut report),
             "rust" => rust::tests(&mut report),
             "model" => rust::model(&mut report),
             "features" => rust::features(&mut report),

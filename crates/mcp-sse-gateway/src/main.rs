@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Some(launch::WORD) => return launch::run(rest),
         Some(keeper::WORD) => return keeper::run(launch::WORD, rest),
         #[cfg(target_os = "linux")]
-        Some(isolation::users::WORD) => return isolation::users::run(rest),
+        Some(isolation::clear::WORD) => return isolation::clear::run(rest),
         Some(init::WORD) => return init::run(rest),
         Some(init::SECOND) => drop(args.remove(1)),
         _ if init::is_first() => return init::run(args.into_iter().skip(1)),

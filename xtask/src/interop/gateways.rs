@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::Command};
 
-use super::{install_packages, install_venv, interop, servers};
+use super::{
+    install::{install_packages, install_venv, interop},
+    servers,
+};
 use crate::tools::{self, root};
 
 /// Runs the comparison; `scenarios` are some of them, all if there are none.

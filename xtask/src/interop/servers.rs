@@ -6,7 +6,10 @@ use std::{
     process::Command,
 };
 
-use super::{Program, checks, install_packages, install_venv, interop, python};
+use super::{
+    install::{install_packages, install_venv, interop, python},
+    program::{Program, checks},
+};
 use crate::{
     report::Report,
     tools::{self, exists, root},

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use http::HeaderMap;
 
-use super::{Log, at_least_one, duration};
+use super::{
+    log::Log,
+    values::{at_least_one, duration},
+};
 use crate::{
     backend::remote::{Kind, Tls},
     config,

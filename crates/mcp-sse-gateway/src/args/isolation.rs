@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{at_least_one, duration};
+use super::values::{at_least_one, duration};
 use crate::backend::child::isolation::{self, Allowed, Isolation, Limits, Range, Sandbox, parse};
 
 #[derive(Clone, Debug, clap::Args)]

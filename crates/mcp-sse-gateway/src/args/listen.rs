@@ -7,7 +7,7 @@ use std::{
 
 use mcp_sse::{Server, SseServerTransport, TransportSecuritySettings};
 
-use super::{at_least_one, duration};
+use super::values::{at_least_one, duration};
 use crate::listening::{Place, host_address};
 
 #[derive(Clone, Debug, clap::Args)]

@@ -3,18 +3,21 @@
 mod connect;
 mod isolation;
 mod listen;
+mod log;
 mod serve;
+mod values;
 
-use std::{ffi::OsString, time::Duration};
+use std::ffi::OsString;
 
 use clap::{
-    Parser, Subcommand, ValueEnum,
+    Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
 pub(crate) use self::{
     connect::Connect,
     listen::{Limits, Listen},
+    log::{Log, LogFormat},
     serve::{Http, Plan, Serve},
 };
 
@@ -50,26 +53,6 @@ pub(crate) struct Demo {
     pub(crate) limits: Limits,
     #[command(flatten)]
     pub(crate) log: Log,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Log (to stderr)")]
-pub(crate) struct Log {
-    /// Form of the log
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
-
-    /// What is logged: a level, or a filter such as `info,mcp_sse=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub(crate) log_level: String,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object a line
-    Json,
 }
 
 impl Args {
@@ -140,22 +123,4 @@ pub(crate) enum Exit {
     Usage(String),
     /// It ended early, and the log says why.
     Failed,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text);
-    let time = time.map_err(|_| "expected a time such as 500ms, 15s or 2m".to_owned())?;
-    // Deadlines are sums of now and one of these; a year is far from their end.
-    if time > Duration::from_secs(365 * 24 * 3600) {
-        Err("expected a year at the most".to_owned())
-    } else {
-        Ok(time)
-    }
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|number| *number > 0)
-        .ok_or_else(|| "expected a whole number, 1 or more".to_owned())
 }

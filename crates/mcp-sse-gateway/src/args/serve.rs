@@ -3,8 +3,11 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{
-    Limits, Listen, Log, at_least_one, connect::headers, duration, isolation::IsolationOptions,
-    listen::check_path,
+    connect::headers,
+    isolation::IsolationOptions,
+    listen::{Limits, Listen, check_path},
+    log::Log,
+    values::{at_least_one, duration},
 };
 use crate::{
     backend::{

@@ -9,7 +9,7 @@ use std::{
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::One;
+use super::one::One;
 
 /// The sockets with their names, while they are not taken.
 static INHERITED: Mutex<Option<(ListenFd, Vec<String>)>> = Mutex::new(None);

@@ -4,13 +4,14 @@
 //! |---|---|
 //! | here | places to listen at, and listening at several |
 //! | `file` | the file of a Unix socket |
+//! | `one` | a socket that listens |
 //! | `inherited` | sockets that systemd passes on |
 
 mod file;
 pub(crate) mod inherited;
+mod one;
 
 use std::{
-    fmt,
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
@@ -20,9 +21,9 @@ use std::{
 };
 
 use mcp_sse::{Listener, Socket};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 
-use self::file::SocketFile;
+use self::one::One;
 
 /// What a client that reads nothing more may cost, beyond the stall timeout, before its connection is cut.
 pub(crate) const STALL_MARGIN: Duration = Duration::from_secs(5);
@@ -81,32 +82,6 @@ pub(crate) struct Listening {
     all: Vec<One>,
     /// Who is asked first; each in turn.
     next: usize,
-}
-
-enum One {
-    Tcp(TcpListener, SocketAddr),
-    Unix {
-        listener: UnixListener,
-        path: PathBuf,
-        /// If it is ours.
-        _file: Option<SocketFile>,
-    },
-}
-
-impl One {
-    fn tcp(listener: TcpListener) -> io::Result<Self> {
-        let address = listener.local_addr()?;
-        Ok(Self::Tcp(listener, address))
-    }
-}
-
-impl fmt::Display for One {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(_, address) => write!(f, "http://{address}"),
-            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 impl Listening {

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | here | start, signals, the way down |
 //! | `servers` | the table of named servers and its changes |
+//! | `target` | what a session is given to reach its server |
 //! | `session` | one session: from the client's first message to the server's end |
 //! | `http` | what is beside SSE: Streamable HTTP and the health checks |
 
 mod http;
 mod servers;
 mod session;
+mod target;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -19,7 +19,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::session;
+use super::{session, target::Target};
 use crate::{
     args::Serve,
     backend::{
@@ -97,12 +97,6 @@ pub(super) struct Paths {
     pub(super) sse: String,
     pub(super) messages: String,
     pub(super) mcp: String,
-}
-
-/// What a session is given.
-pub(super) struct Target {
-    pub(super) server: Server,
-    pub(super) remote: Option<Remote>,
 }
 
 impl Table {
@@ -463,10 +457,7 @@ impl Named {
     /// What it is, for people.
     pub(super) fn what(&self) -> String {
         let target = Arc::clone(&self.state().target);
-        match (&target.server, &target.remote) {
-            (Server::Command(command), _) => command.label(),
-            (Server::Remote(_), remote) => remote.as_ref().map(Remote::name).unwrap_or_default(),
-        }
+        target.what()
     }
 
     async fn run(&self, receiver: impl Receive, reply: impl Reply) -> &'static str {

@@ -1,6 +1,11 @@
 //! One session, from the client's first message to the end of its server.
 
-use super::servers::Target;
+use std::time::Duration;
+
+use mcp_sse::Incoming;
+use tokio::time::Instant;
+
+use super::target::Target;
 use crate::{
     backend::{
         Failure, Sink, Source,
@@ -13,7 +18,6 @@ use crate::{
     front::{Receive, Reply},
     relay::{End, relay},
 };
-use mcp_sse::Incoming;
 
 const CLIENT_GONE: &str = "client gone";
 const SERVER_ENDED: &str = "server ended";
@@ -51,8 +55,8 @@ async fn command_session(
         Ok(running) => running,
         Err(failure) => return fail(reply, &failure).await,
     };
-    let mut greeted = Greeted::new(&mut source, Some(&first.message), until, children.start_timeout());
-    let reason = carry(first, receiver, reply, &mut sink, &mut greeted).await;
+    let start = Start { until, timeout: children.start_timeout() };
+    let reason = carry(first, receiver, reply, &mut sink, &mut source, start).await;
     if source.skipped() > 0 {
         tracing::warn!(lines = source.skipped(), "the server wrote lines to stdout that were no messages");
     }
@@ -78,21 +82,31 @@ async fn remote_session(
         Err(failure) => return fail(reply, &failure).await,
     };
     tracing::info!(url = remote.name(), "upstream session opened");
-    let mut greeted = Greeted::new(&mut source, Some(&first.message), until, remote.start_timeout);
-    let reason = carry(first, receiver, reply, &mut sink, &mut greeted).await;
+    let start = Start { until, timeout: remote.start_timeout };
+    let reason = carry(first, receiver, reply, &mut sink, &mut source, start).await;
     remote::end(sink, source).await;
     tracing::info!(url = remote.name(), "upstream session closed");
     reason
 }
 
+/// By when a server has to have answered `initialize`, and how long that was from its start.
+struct Start {
+    until: Instant,
+    timeout: Duration,
+}
+
+/// The one place where a client and its server meet, whatever they are. What stands between them takes the server's two
+/// halves here, and is two such halves for the relay, as the deadline of the greeting is one.
 async fn carry(
     first: Incoming,
     receiver: &mut impl Receive,
     reply: &impl Reply,
     sink: &mut impl Sink,
     source: &mut impl Source,
+    start: Start,
 ) -> &'static str {
-    match relay(Some(first), receiver, reply, sink, source).await {
+    let mut source = Greeted::new(source, Some(&first.message), start.until, start.timeout);
+    match relay(Some(first), receiver, reply, sink, &mut source).await {
         End::Client => {
             // One that was ended by us may still hear it.
             reply.fail("the session ended before the answer").await;

@@ -5,6 +5,7 @@
 //!   started: end of input, then SIGTERM, then SIGKILL, each with its deadline.
 //! - Between us and each child stands its keeper, which outlives us if need be. We have no other children.
 
+mod all;
 pub(crate) mod command;
 mod descendants;
 pub(crate) mod isolation;
@@ -28,11 +29,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::command::Command;
+pub(crate) use self::{all::Bounds, command::Command};
 use self::{
+    all::{Inner, Start},
     isolation::Apart,
     process::Process,
-    stderr::Tail,
+    stderr::{Stderr, Tail},
     strays::Strays,
     turns::{NoTurn, Turns},
 };
@@ -50,48 +52,9 @@ const REFUSALS: usize = 8;
 /// What may still come from a child that has ended, if something that it started holds its pipes open.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// The bounds of all children together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// Children that run at the same time.
-    pub(crate) children: usize,
-    /// Starts a second; as many may come at once.
-    pub(crate) starts_per_second: u32,
-    /// From the start to the answer to `initialize`, waiting for a place included.
-    pub(crate) start_timeout: Duration,
-    /// What a child gets to end by itself, and again after SIGTERM.
-    pub(crate) stop_timeout: Duration,
-    /// Bytes of a line on stdout.
-    pub(crate) message_bytes: usize,
-    /// Each has a user of its own from these.
-    pub(crate) users: Option<isolation::Range>,
-    /// Clients are told the end of a child's stderr when it dies. Secrets may stand there.
-    pub(crate) stderr_to_client: bool,
-}
-
 /// All children of this program.
 #[derive(Clone, Debug)]
 pub(crate) struct Children(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    bounds: Bounds,
-    places: Arc<Semaphore>,
-    turns: Turns,
-    starter: mpsc::Sender<Start>,
-    apart: Arc<Apart>,
-    strays: Arc<Strays>,
-    /// What is still being done for children that nobody holds any more.
-    ending: TaskTracker,
-    /// No more patience with any of them.
-    hurry: CancellationToken,
-}
-
-/// A keeper to be started, and where to put it.
-struct Start {
-    command: tokio::process::Command,
-    reply: oneshot::Sender<std::io::Result<tokio::process::Child>>,
-}
 
 /// A running child: its two halves.
 pub(crate) struct Running {
@@ -273,25 +236,6 @@ pub(crate) struct Stdout {
     process: Process,
     /// From its end on: until when something may still come.
     last_words: Option<Instant>,
-}
-
-struct Stderr {
-    reading: tokio::task::JoinHandle<()>,
-    tail: Tail,
-}
-
-impl Stderr {
-    /// The end of what it wrote, if it ends; what is there now, if something holds it open.
-    async fn end(&mut self, until: Instant) -> Vec<String> {
-        let _ = timeout_at(until, &mut self.reading).await;
-        self.tail.lines()
-    }
-}
-
-impl Drop for Stderr {
-    fn drop(&mut self) {
-        self.reading.abort();
-    }
 }
 
 impl Source for Stdout {

@@ -21,9 +21,10 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    Bounds, Inner, Stderr,
+    all::{Bounds, Inner},
     isolation::Lease,
     keeper::{self, Order, Said},
+    stderr::Stderr,
 };
 use crate::clock;
 

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    time::{Instant, timeout_at},
+};
 
 use crate::{clock, pace::Pace};
 
@@ -35,6 +38,26 @@ impl Tail {
             lines.pop_front();
         }
         lines.push_back(line);
+    }
+}
+
+/// A child's stderr while it is read.
+pub(super) struct Stderr {
+    pub(super) reading: tokio::task::JoinHandle<()>,
+    pub(super) tail: Tail,
+}
+
+impl Stderr {
+    /// The end of what it wrote, if it ends; what is there now, if something holds it open.
+    pub(super) async fn end(&mut self, until: Instant) -> Vec<String> {
+        let _ = timeout_at(until, &mut self.reading).await;
+        self.tail.lines()
+    }
+}
+
+impl Drop for Stderr {
+    fn drop(&mut self) {
+        self.reading.abort();
     }
 }
 

@@ -21,10 +21,12 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Failure, Remote, original,
+    original,
     posting::{Headers, Posting, Trouble},
+    server::Remote,
     transport::{Outgoing, split},
 };
+use crate::backend::Failure;
 
 /// Messages that may wait for `notifications/initialized`.
 const HELD_MESSAGES: usize = 16;

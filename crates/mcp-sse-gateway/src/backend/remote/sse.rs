@@ -11,11 +11,12 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use url::Url;
 
 use super::{
-    Failure, Remote,
     events::{Event, Events},
+    server::Remote,
     transport::chain,
 };
 use crate::{
+    backend::Failure,
     clock,
     message::{garbage::Garbage, oversized::Instead},
 };

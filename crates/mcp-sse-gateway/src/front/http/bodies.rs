@@ -18,9 +18,8 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use http_body::{Body, Frame};
-use http_body_util::{BodyExt as _, Full};
 use mcp_sse::Message;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -28,7 +27,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, room::Room};
+use super::{
+    answer::{Answer, answer},
+    room::Room,
+};
 use crate::message::slim::slim;
 
 /// Bytes of all bodies together, unless one alone may have more.
@@ -286,13 +288,6 @@ impl Refusal {
     }
 }
 
-pub(super) fn answer(status: StatusCode, content_type: &'static str, text: String) -> Answer {
-    let mut answer = Response::new(Full::from(text).boxed());
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
-}
-
 type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Refusal>> + Send>>;
 
 /// A body that is read when it is asked for.
@@ -329,6 +324,8 @@ impl Body for Lazy {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+
     use super::*;
 
     fn bodies() -> Arc<Bodies> {

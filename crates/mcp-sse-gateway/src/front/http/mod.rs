@@ -1,7 +1,9 @@
 //! A session over Streamable HTTP: rmcp's service and its sessions, at the level of messages. Where rmcp would
 //! run a handler, the messages go to a server of the user's instead.
 
+mod answer;
 mod bodies;
+mod figures;
 mod room;
 mod session;
 mod typed;
@@ -11,8 +13,8 @@ use std::{borrow::Cow, convert::Infallible, future::ready, pin::Pin, sync::Arc, 
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{HeaderName, Method, Request, Response, StatusCode, request::Parts};
-use http_body_util::{Empty, combinators::BoxBody};
+use http::{HeaderName, Method, Request, StatusCode, request::Parts};
+use http_body_util::Empty;
 use mcp_sse::{BoundHeaders, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler,
@@ -25,20 +27,16 @@ use rmcp::{
         },
     },
 };
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
+    answer::Answer,
     bodies::Bodies,
-    session::{HttpReceiver, HttpReply},
+    figures::Figures,
+    session::{Bounds, HttpReceiver, HttpReply},
 };
-use self::{
-    bodies::{Posted, answer},
-    usage::Usages,
-};
+use self::{answer::answer, bodies::Posted, figures::Counted, usage::Usages};
 use crate::clock;
-
-pub(crate) type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 tokio::task_local! {
     /// The request that rmcp answers in this task: what rmcp does not hand on with a message.
@@ -114,14 +112,6 @@ fn plain(status: StatusCode, text: &str) -> Answer {
 type Run =
     Arc<dyn Fn(HttpReceiver, HttpReply) -> Pin<Box<dyn Future<Output = &'static str> + Send>> + Send + Sync>;
 
-/// Bounds of a session.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) requests_in_flight: usize,
-    /// How long a client may leave unread what waits for it.
-    pub(crate) stall_timeout: Duration,
-}
-
 /// rmcp's sessions, each run by us.
 pub(crate) struct Sessions {
     inner: LocalSessionManager,
@@ -133,49 +123,6 @@ pub(crate) struct Sessions {
     usages: Usages,
     /// How long a session may be out of use; zero is for ever.
     idle_timeout: Duration,
-}
-
-/// All sessions of this program over Streamable HTTP.
-#[derive(Debug)]
-pub(crate) struct Figures {
-    open: watch::Sender<usize>,
-    requests: watch::Sender<usize>,
-    end: CancellationToken,
-}
-
-impl Default for Figures {
-    fn default() -> Self {
-        Self { open: watch::Sender::new(0), requests: watch::Sender::new(0), end: CancellationToken::new() }
-    }
-}
-
-impl Figures {
-    pub(crate) fn open(&self) -> usize {
-        *self.open.borrow()
-    }
-
-    /// Resolves when no request of a client is in flight.
-    pub(crate) async fn no_requests(&self) {
-        let _ = self.requests.subscribe().wait_for(|requests| *requests == 0).await;
-    }
-
-    fn request(&self) {
-        self.requests.send_modify(|requests| *requests += 1);
-    }
-
-    fn answered(&self, number: usize) {
-        self.requests.send_modify(|requests| *requests -= number);
-    }
-
-    /// Ends all sessions, after what was sent in them.
-    pub(crate) fn end(&self) {
-        self.end.cancel();
-    }
-
-    /// Resolves when no session is open.
-    pub(crate) async fn no_sessions(&self) {
-        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
-    }
 }
 
 impl Sessions {
@@ -204,15 +151,6 @@ impl Sessions {
             usages: Usages::default(),
             idle_timeout,
         }
-    }
-}
-
-/// One session in the count, until it is dropped.
-struct Counted(Arc<Figures>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.open.send_modify(|open| *open -= 1);
     }
 }
 
@@ -248,8 +186,7 @@ impl SessionManager for Sessions {
         let client = REQUEST.try_with(|request| request.parts.extensions.clone()).unwrap_or_default();
         let place = self.transport.reserve_session(&client).ok_or(SessionError::SessionServiceTerminated)?;
         let (id, transport) = self.inner.create_session().await?;
-        self.figures.open.send_modify(|open| *open += 1);
-        let counted = Counted(Arc::clone(&self.figures));
+        let counted = Counted::new(Arc::clone(&self.figures));
         let over = CancellationToken::new();
         let bound = REQUEST.try_with(|request| {
             let bound = BoundHeaders::new(request.identity.iter().cloned());
@@ -285,7 +222,7 @@ impl SessionManager for Sessions {
                 }
             };
             let reason = match reason {
-                _ if counted.0.end.is_cancelled() => "shutdown",
+                _ if counted.is_ended() => "shutdown",
                 _ if usage.is_deleted() => "ended by the client",
                 reason => reason,
             };

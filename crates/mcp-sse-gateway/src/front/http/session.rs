@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use http::request::Parts;
@@ -25,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Bounds, Figures, bodies::Posted, room::Room, typed::typed};
+use super::{bodies::Posted, figures::Figures, room::Room, typed::typed};
 use crate::front::{Gone, Receive, Reply};
 
 /// Messages that a server may send before it has answered `initialize`.
@@ -36,6 +37,14 @@ const WAITING_MESSAGES: usize = 256;
 const SENDS: usize = 64;
 /// The code that SDKs use for a connection that closed.
 const CONNECTION_CLOSED: i32 = -32000;
+
+/// Bounds of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) requests_in_flight: usize,
+    /// How long a client may leave unread what waits for it.
+    pub(crate) stall_timeout: Duration,
+}
 
 /// The client's messages.
 pub(crate) struct HttpReceiver {

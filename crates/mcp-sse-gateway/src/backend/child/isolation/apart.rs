@@ -5,10 +5,10 @@ use std::{path::PathBuf, sync::Arc};
 use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    super::{Command, strays::Strays},
-    Range,
+    super::{command::Command, strays::Strays},
     confine::Confinement,
-    folder::Folders,
+    folder::{self, Folders},
+    parse::Range,
     paths,
     users::Users,
 };
@@ -101,7 +101,7 @@ impl Lease {
         let apart = Arc::clone(&self.apart);
         Some(async move {
             if let Some(folder) = folder {
-                super::folder::remove(&apart.strays, user, &folder).await;
+                folder::remove(&apart.strays, user, &folder).await;
             }
             if let (Some(users), Some(user)) = (&apart.users, user) {
                 users.give_back(user, &apart.strays).await;

@@ -1,8 +1,6 @@
 //! What a child does to itself before it becomes its program. It reaches the child as a word on its command line,
 //! which nothing secret is in.
 
-use std::path::PathBuf;
-
 use rustix::{
     fs::{Gid, Uid, fchown},
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -10,7 +8,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Limits, domain, network};
+use super::{asked::Limits, domain, network, rules::Rules};
 
 /// All of it, for one child.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,18 +21,6 @@ pub(in super::super) struct Confinement {
     pub(super) sandbox: Option<Rules>,
     #[serde(default)]
     pub(super) limits: Limits,
-}
-
-/// What a sandbox lets through, beside what all of them do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Rules {
-    /// To be read and executed; what is not there is left out.
-    pub(super) program: Vec<PathBuf>,
-    /// The same, but it must be there.
-    pub(super) read: Vec<PathBuf>,
-    pub(super) write: Vec<PathBuf>,
-    /// TCP ports.
-    pub(super) connect: Vec<u16>,
 }
 
 /// What a process gets between the signal that says its time is over, and SIGKILL.

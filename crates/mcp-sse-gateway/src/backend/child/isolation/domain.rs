@@ -10,7 +10,7 @@ use landlock::{
     path_beneath_rules,
 };
 
-use super::{confine::Rules, paths};
+use super::{paths, rules::Rules};
 
 /// Below this a file that may not be written can be truncated.
 const FLOOR: ABI = ABI::V3;

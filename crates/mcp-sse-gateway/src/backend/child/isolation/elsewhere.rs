@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    super::{Command, strays::Strays},
-    Range,
+    super::{command::Command, strays::Strays},
+    parse::Range,
 };
 
 #[derive(Debug)]

@@ -8,13 +8,12 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::strays::Strays;
+use super::{super::strays::Strays, clear};
 
 const PREFIX: &str = "mcp-sse-";
 const LOCK: &str = "lock";
@@ -112,93 +111,19 @@ fn clear_left_behind(temporary: &Path, strays: &Strays) {
         let is_file = fs::symlink_metadata(&lock).is_ok_and(|data| data.is_file() && data.uid() == ours);
         let Some(lock) = is_file.then(|| File::open(&lock).ok()).flatten() else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
-            && clear(&path, strays).is_ok_and(|status| status.success())
+            && clear::empty_and_wait(&path, strays).is_ok_and(|status| status.success())
         {
             let _ = fs::remove_dir(&path);
         }
     }
 }
 
-fn clear(path: &Path, strays: &Strays) -> io::Result<ExitStatus> {
-    let mut child = strays.start_std(command(None, Some(path)))?;
-    let status = child.wait();
-    strays.forget(child.id());
-    status
-}
-
-/// The process that ends what a session has left: all that its user runs, and what is in its folder. It is a process of
-/// its own because it walks through files that a stranger made: what goes wrong there does not go wrong in the gateway.
-fn command(user: Option<u32>, folder: Option<&Path>) -> std::process::Command {
-    let mut command = std::process::Command::new("/proc/self/exe");
-    let user = user.map(|user| user.to_string()).unwrap_or_default();
-    command.args([super::users::WORD, "clear", &user]).arg(folder.unwrap_or(Path::new("")));
-    command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
-    command
-}
-
-/// Runs it; an error is what it says.
-pub(super) async fn helper(strays: &Strays, user: Option<u32>, folder: Option<&Path>) -> Result<(), String> {
-    let mut command = tokio::process::Command::from(command(user, folder));
-    command.kill_on_drop(true).stderr(Stdio::piped());
-    let child = strays.start(command).map_err(|error| error.to_string())?;
-    let pid = child.id();
-    let output = child.wait_with_output().await;
-    if let Some(pid) = pid {
-        strays.forget(pid);
-    }
-    let output = output.map_err(|error| error.to_string())?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        let said: String = String::from_utf8_lossy(&output.stderr).trim().chars().take(300).collect();
-        Err(format!("{} {}", output.status, said.escape_debug()))
-    }
-}
-
 /// Removes one folder, whose processes are gone.
 pub(super) async fn remove(strays: &Strays, user: Option<u32>, folder: &Path) {
-    if let Err(error) = helper(strays, user, Some(folder)).await {
+    if let Err(error) = clear::run_for(strays, user, Some(folder)).await {
         tracing::warn!("the temporary folder of a session stays: {error}");
     }
     let _ = tokio::fs::remove_dir(folder).await;
-}
-
-/// Removes what is in a folder, however deep it is: folders in folders are moved up, not gone into.
-pub(super) fn empty(top: &Path) -> io::Result<()> {
-    // Whoever is still there and puts a link in our way must not have us remove what it points to.
-    super::domain::enter_only(top);
-    let mut moved: u64 = 0;
-    loop {
-        let mut was_empty = true;
-        for entry in fs::read_dir(top)? {
-            was_empty = false;
-            let entry = entry?;
-            if !entry.file_type()?.is_dir() {
-                fs::remove_file(entry.path())?;
-                continue;
-            }
-            open_up(&entry.path())?;
-            for inner in fs::read_dir(entry.path())? {
-                let inner = inner?;
-                if inner.file_type()?.is_dir() {
-                    open_up(&inner.path())?;
-                    moved += 1;
-                    fs::rename(inner.path(), top.join(format!(".{}-{moved}", std::process::id())))?;
-                } else {
-                    fs::remove_file(inner.path())?;
-                }
-            }
-            fs::remove_dir(entry.path())?;
-        }
-        if was_empty {
-            return Ok(());
-        }
-    }
-}
-
-/// Lets us read and change it, if it is ours.
-fn open_up(folder: &Path) -> io::Result<()> {
-    fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
 }
 
 #[cfg(test)]

@@ -2,14 +2,17 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | what is asked for, for one program; whether the system has it |
+//! | here | whether the system has what is asked for |
+//! | `asked` | what is asked for, for one program |
 //! | `apart` | what all children have in common: their users and folders; what one start takes of them |
 //! | `confine` | what a child does to itself before it becomes its program |
+//! | `rules` | what a sandbox lets through, as the child is told |
 //! | `domain` | Landlock: signals and ptrace, files, ports |
 //! | `network` | which sockets a sandboxed program may make |
 //! | `paths` | which files a program needs |
 //! | `users` | a user for each session |
 //! | `folder` | a temporary folder for each session |
+//! | `clear` | the process that ends what a session has left |
 //! | `parse` | settings as text |
 //!
 //! Invariant: what was asked for is in force when the program starts, or the program does not start. What
@@ -17,6 +20,9 @@
 
 #[cfg(target_os = "linux")]
 mod apart;
+mod asked;
+#[cfg(target_os = "linux")]
+pub(crate) mod clear;
 #[cfg(target_os = "linux")]
 mod confine;
 #[cfg(target_os = "linux")]
@@ -31,61 +37,23 @@ pub(crate) mod parse;
 #[cfg(target_os = "linux")]
 mod paths;
 #[cfg(target_os = "linux")]
-pub(crate) mod users;
+mod rules;
+#[cfg(target_os = "linux")]
+mod users;
 
-use std::{path::PathBuf, sync::Once};
+use std::sync::Once;
 
 #[cfg(not(target_os = "linux"))]
 pub(super) use self::elsewhere::{Apart, Lease};
-pub(crate) use self::parse::Range;
 #[cfg(target_os = "linux")]
 pub(super) use self::{
     apart::{Apart, Lease},
     confine::Confinement,
 };
-
-/// What one program gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Isolation {
-    /// It cannot signal, trace or look into what is not its own, and gains no privileges by `exec`.
-    pub(crate) own_domain: bool,
-    pub(crate) sandbox: Option<Sandbox>,
-    pub(crate) limits: Limits,
-}
-
-impl Default for Isolation {
-    fn default() -> Self {
-        Self { own_domain: true, sandbox: None, limits: Limits::default() }
-    }
-}
-
-/// What a program in a sandbox may use beside its own files and its working directory.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sandbox {
-    pub(crate) paths: Vec<Allowed>,
-    /// Ports to connect to over TCP.
-    pub(crate) connect: Vec<u16>,
-}
-
-/// A file, or a folder with all that is in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Allowed {
-    pub(crate) path: PathBuf,
-    pub(crate) write: bool,
-}
-
-/// Limits of each process of a child, except where it says otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Limits {
-    /// Bytes of private memory that it may write.
-    pub(crate) memory: Option<u64>,
-    /// Seconds on a processor.
-    pub(crate) cpu: Option<u64>,
-    /// Files open at once.
-    pub(crate) files: Option<u64>,
-    /// Processes and threads of its user.
-    pub(crate) processes: Option<u64>,
-}
+pub(crate) use self::{
+    asked::{Allowed, Isolation, Limits, Sandbox},
+    parse::Range,
+};
 
 /// Why nothing here is there on another system.
 #[cfg(not(target_os = "linux"))]

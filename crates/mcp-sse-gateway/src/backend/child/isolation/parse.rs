@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::Allowed;
+use super::asked::Allowed;
 
 /// Users, by their numbers; both ends are in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

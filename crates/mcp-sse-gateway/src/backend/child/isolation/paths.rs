@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{super::Command, Sandbox, confine::Rules};
+use super::{super::command::Command, asked::Sandbox, rules::Rules};
 
 /// Programs and libraries, to be read and executed.
 pub(super) const SYSTEM: [&str; 10] = [

@@ -4,18 +4,16 @@
 //! - A user is given to one session at a time, and to none while a process of that user lives, whoever started it.
 //! - The numbers are taken in turns, so that what a session leaves in a public folder is not soon another's.
 
-use std::{collections::HashSet, ffi::OsString, fs, io, process::ExitCode, sync::Mutex, time::Duration};
+use std::{collections::HashSet, fs, io, sync::Mutex, time::Duration};
 
-use rustix::process::{Pid, Signal, geteuid, getuid, kill_process_group};
+use rustix::process::geteuid;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
 
-use super::{super::strays::Strays, Range, confine::become_user, folder};
+use super::{super::strays::Strays, clear, parse::Range};
 
-/// The word for a process that ends what a session has left behind.
-pub(crate) const WORD: &str = "__clear";
 /// The pause before a user's processes are counted again; doubled each time, up to [`LONGEST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
@@ -71,7 +69,7 @@ impl Users {
             if matches!(living, Ok(Ok(living)) if living.is_empty()) {
                 break;
             }
-            if let Err(error) = folder::helper(strays, Some(user), None).await {
+            if let Err(error) = clear::run_for(strays, Some(user), None).await {
                 tracing::warn!(user, "cannot end the user's processes: {error}");
             }
             if look == LONGEST_LOOK && !said {
@@ -148,55 +146,15 @@ pub(crate) fn check(range: Range, sessions: usize) -> Result<(), String> {
         }
     }
     for user in [range.from, range.to] {
-        let tried = std::process::Command::new("/proc/self/exe")
-            .args([WORD, "try", &user.to_string(), ""])
-            .env_clear()
-            .output();
-        let tried = tried.map_err(|error| format!("cannot try it: {error}"))?;
-        if !tried.status.success() {
-            return Err(String::from_utf8_lossy(&tried.stderr).trim().escape_debug().to_string());
-        }
+        clear::try_user(user)?;
     }
     Ok(())
 }
 
-/// The process that [`folder::helper`] starts: becomes the user, ends all of the user's processes, empties the folder.
-pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let (what, user, folder) =
-        (args.next(), args.next().unwrap_or_default(), args.next().unwrap_or_default());
-    let user = match user.to_str().map(|user| (user, user.parse::<u32>())) {
-        Some(("", _)) => None,
-        Some((_, Ok(user))) if user > 0 => Some(user),
-        _ => return ExitCode::from(2),
-    };
-    if let Some(user) = user {
-        if let Err(error) = become_user(user) {
-            eprintln!("cannot become user {user}: {error}");
-            return ExitCode::FAILURE;
-        }
-        // As anyone else it would end what is not ours.
-        if getuid().as_raw() != user || geteuid().as_raw() != user {
-            return ExitCode::FAILURE;
-        }
-    }
-    if what.is_some_and(|what| what == "try") {
-        return ExitCode::SUCCESS;
-    }
-    if user.is_some() {
-        // The group of process 1 stands for all processes that this user may signal, but for the caller.
-        let _ = kill_process_group(Pid::INIT, Signal::KILL);
-    }
-    if !folder.is_empty()
-        && let Err(error) = folder::empty(folder.as_ref())
-    {
-        eprintln!("cannot empty {}: {error}", folder.to_string_lossy().escape_debug());
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::process::getuid;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,79 @@
+//! The program under test, and a client against it.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::tools::{self, output, root};
+
+/// Starts the program, runs one client against it, and stops it again.
+pub(super) fn client(interpreter: &Path, script: &Path) -> Result<String, String> {
+    let mut program = Program::start(&["demo".into()])?;
+    let mut command = Command::new(interpreter);
+    command.arg(script).args(["--url", &program.url]);
+    checks(&mut program, &mut command)
+}
+
+/// Runs a client against the program, stops both, and returns the client's last line if nothing failed.
+pub(super) fn checks(program: &mut Program, command: &mut Command) -> Result<String, String> {
+    let (ok, text) = output(command)?;
+    let stopped = program.stop();
+    let last =
+        text.lines().rev().find(|line| line.contains(" passed, ")).unwrap_or("no closing line").to_owned();
+    let failed: Vec<_> = text.lines().filter(|line| line.starts_with("FAIL ")).collect();
+    match (ok && failed.is_empty() && last.contains(" 0 failed"), stopped) {
+        (true, Ok(())) => Ok(last),
+        (true, Err(error)) => Err(error),
+        (false, _) => Err(format!("{last}; {}", failed.join("; "))),
+    }
+}
+
+/// The program under test, on a free port.
+pub(super) struct Program {
+    child: Child,
+    pub(super) url: String,
+}
+
+impl Program {
+    /// With this command and what stands behind it.
+    pub(super) fn start(arguments: &[OsString]) -> Result<Self, String> {
+        let (command, others) = arguments.split_first().ok_or("no command")?;
+        let mut child = Command::new(root().join("target/release/mcp-sse"))
+            .arg(command)
+            .args(["--port", "0", "--log-level", "warn,mcp_sse=info"])
+            .args(others)
+            .current_dir(root())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("mcp-sse: {error}"))?;
+        let stdout = child.stdout.take().ok_or("mcp-sse has no stdout")?;
+        let mut lines = BufReader::new(stdout).lines();
+        let url = lines.find_map(|line| {
+            let line = line.ok()?;
+            line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+        });
+        // What it says later must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let mut program = Self { child, url: String::new() };
+        program.url =
+            url.ok_or_else(|| format!("mcp-sse did not say where it listens: {:?}", program.child.wait()))?;
+        Ok(program)
+    }
+
+    /// SIGTERM; the program must end by itself, with success.
+    fn stop(&mut self) -> Result<(), String> {
+        tools::run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))?;
+        let status = self.child.wait().map_err(|error| error.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("mcp-sse ended with {status} after SIGTERM")) }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
