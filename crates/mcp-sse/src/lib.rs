@@ -98,7 +98,7 @@ pub use self::{
     bound_headers::{BoundHeaders, OtherIdentity},
     builder::Builder,
     client_ip::ClientIp,
-    message::{Message, MessageKind, ParseMessageError, RequestId},
+    message::{Message, MessageKind, ParseMessageError, RequestId, WriteMessageError},
     service::{ConnectSse, HandlePostMessage},
     session::{
         CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver, id::SessionId,
