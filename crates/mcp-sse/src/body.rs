@@ -10,6 +10,8 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 
+#[cfg(feature = "server")]
+use crate::output::Output;
 use crate::session::{core::Taken, shared::Shared};
 
 /// The response body of both services: a short text, or a session's stream of events.
@@ -146,16 +148,19 @@ impl Stream {
 #[cfg(feature = "server")]
 impl Stream {
     /// Writes what waits to `out`, the first event before all else. `first`: it was not told `Soon`.
-    pub(crate) fn poll_take(&mut self, out: &mut BytesMut, first: bool, cx: &Context<'_>) -> Taken {
+    pub(crate) fn poll_take(&mut self, out: &mut impl Output, first: bool, cx: &Context<'_>) -> Taken {
         let start = out.len();
-        if !self.preamble.is_empty() {
-            out.extend_from_slice(&std::mem::take(&mut self.preamble));
-        } else if first {
-            return self
-                .session
-                .with(|core, now| core.poll_first(self.generation, out, start, cx.waker(), now));
+        let has_preamble = !self.preamble.is_empty();
+        if has_preamble {
+            out.put(&std::mem::take(&mut self.preamble));
         }
-        self.session.poll_take(self.generation, out, start, cx)
+        self.session.with(|core, now| {
+            if first && !has_preamble {
+                core.poll_first(self.generation, out, start, cx.waker(), now)
+            } else {
+                core.poll_take(self.generation, out, start, cx.waker(), now)
+            }
+        })
     }
 
     /// Whether what was taken but not written yet is not wanted any more. `some_left`: a part of it was

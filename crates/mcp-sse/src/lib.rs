@@ -82,6 +82,7 @@ mod event;
 pub mod fuzz;
 mod limits;
 mod message;
+mod output;
 #[cfg(feature = "rmcp")]
 mod rmcp;
 #[cfg(feature = "server")]

@@ -17,6 +17,7 @@
 
 mod connection;
 mod deadlines;
+mod gathered;
 mod handover;
 pub(crate) mod head;
 mod layers;

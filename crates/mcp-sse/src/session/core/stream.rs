@@ -2,10 +2,8 @@
 
 use std::{task::Waker, time::Instant};
 
-use bytes::BytesMut;
-
 use super::Core;
-use crate::{event, session::CloseReason};
+use crate::{event, output::Output, session::CloseReason};
 
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -76,7 +74,7 @@ impl Core {
     pub(crate) fn poll_take(
         &mut self,
         generation: u64,
-        out: &mut BytesMut,
+        out: &mut impl Output,
         start: usize,
         waker: &Waker,
         now: Instant,
@@ -101,7 +99,7 @@ impl Core {
             return Taken::End;
         };
         if *keep_alive_due && !closed && !events {
-            out.extend_from_slice(event::KEEP_ALIVE);
+            out.put(event::KEEP_ALIVE);
         }
         if out.len() == start {
             // What was taken before has left.
@@ -125,7 +123,7 @@ impl Core {
     pub(crate) fn poll_first(
         &mut self,
         generation: u64,
-        out: &mut BytesMut,
+        out: &mut impl Output,
         start: usize,
         waker: &Waker,
         now: Instant,
