@@ -5,9 +5,9 @@
 //! line ends are escaped.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use memchr::memchr3;
+use memchr::memchr2;
 
-use crate::id::{EventId, SessionId};
+use crate::{id::EventId, output::Output};
 
 /// A comment. Proxies cut silent streams at 60 s and more.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -36,36 +36,19 @@ pub(crate) fn endpoint(out: &mut BytesMut, id: Option<EventId>, retry_millis: u1
 
 /// What stands before the JSON of a message, which must have gone through [`single_line`]; [`END`] stands
 /// behind it.
-pub(crate) fn message_start(out: &mut BytesMut, id: Option<EventId>) {
-    out.put_slice(MESSAGE);
+pub(crate) fn message_start(out: &mut impl Output, id: Option<EventId>) {
+    out.put(MESSAGE);
     put_id(out, id);
-    out.put_slice(DATA);
+    out.put(DATA);
 }
 
-fn put_id(out: &mut BytesMut, id: Option<EventId>) {
+fn put_id(out: &mut impl Output, id: Option<EventId>) {
     if let Some(EventId { session, sequence }) = id {
-        out.put_slice(b"id: ");
-        put_session(out, session);
-        out.put_slice(b":");
-        put_number(out, sequence);
-        out.put_slice(b"\n");
-    }
-}
-
-fn put_session(out: &mut BytesMut, session: SessionId) {
-    out.put_slice(&session.expose_digits());
-}
-
-fn put_number(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.put_slice(&digits[at..]);
-        }
+        out.put(b"id: ");
+        out.put(&session.expose_digits());
+        out.put(b":");
+        out.put(itoa::Buffer::new().format(sequence).as_bytes());
+        out.put(b"\n");
     }
 }
 
@@ -73,52 +56,95 @@ fn put_number(out: &mut BytesMut, mut number: u64) {
 /// goes where there are line ends, and U+2028, U+2029 and U+0085 (which valid JSON has inside strings
 /// only) become escapes. Without any of these, which is the rule, nothing is copied.
 pub(crate) fn single_line(json: Bytes) -> Bytes {
-    if memchr3(b'\n', b'\r', 0xe2, &json).is_none() && memchr::memchr(0xc2, &json).is_none() {
+    // One pass says for most messages that there is nothing to do: no control characters, and all is ASCII.
+    let (least, all) = json.iter().fold((u8::MAX, 0), |(least, all), &byte| (byte.min(least), all | byte));
+    let has_line_ends = least < b' ' && memchr2(b'\n', b'\r', &json).is_some();
+    if !has_line_ends && (all.is_ascii() || !has_break(&json, 0, json.len())) {
         return json;
     }
-    let Some(first) = first_to_change(&json) else { return json };
-    let has_line_ends = memchr::memchr2(b'\n', b'\r', &json).is_some();
-    let from = if has_line_ends { 0 } else { first };
     let mut out = Vec::with_capacity(json.len() + 16);
-    out.extend_from_slice(&json[..from]);
-    let (mut in_string, mut escaped) = (false, false);
-    let mut rest = &json[from..];
-    while let Some(&byte) = rest.first() {
-        if let Some((escape, length)) = line_separator(rest) {
-            out.extend_from_slice(escape);
-            rest = &rest[length..];
-            continue;
-        }
-        if has_line_ends {
-            if in_string {
-                in_string = escaped || byte != b'"';
-                escaped = !escaped && byte == b'\\';
-            } else if matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                rest = &rest[1..];
-                continue;
-            } else {
-                in_string = byte == b'"';
-            }
-        }
-        // A raw line end inside a string is not JSON; were it passed on, it would break the framing.
-        match byte {
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            _ => out.push(byte),
-        }
-        rest = &rest[1..];
+    if has_line_ends {
+        compact(&mut out, &json);
+    } else {
+        escape(&mut out, &json);
     }
     out.into()
 }
 
-fn first_to_change(json: &[u8]) -> Option<usize> {
-    (0..json.len()).find(|&at| matches!(json[at], b'\n' | b'\r') || line_separator(&json[at..]).is_some())
+/// Writes JSON without the white space between its tokens.
+fn compact(out: &mut Vec<u8>, mut json: &[u8]) {
+    let until = |json: &[u8], is_end: fn(u8) -> bool| json.iter().position(|&byte| is_end(byte));
+    while !json.is_empty() {
+        let tokens =
+            until(json, |byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | b'"')).unwrap_or(json.len());
+        let (before, rest) = json.split_at(tokens);
+        out.extend_from_slice(before);
+        let length = if rest.starts_with(b"\"") {
+            let length = string_length(rest);
+            escape(out, &rest[..length]);
+            length
+        } else {
+            until(rest, |byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).unwrap_or(rest.len())
+        };
+        json = &rest[length..];
+    }
+}
+
+/// How long the string is that these bytes begin with, with its quotes.
+fn string_length(json: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(next) = json.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += next + 1;
+        if json[at - 1] == b'"' {
+            return at;
+        }
+        // What is escaped is no end.
+        at += 1;
+    }
+    json.len()
+}
+
+/// Writes text with escapes for what clients take for line ends. A raw line end inside a string is not JSON;
+/// were it passed on, it would break the framing.
+fn escape(out: &mut Vec<u8>, text: &[u8]) {
+    /// What is looked at together. If it has one of them, it is looked at byte by byte.
+    const PART: usize = 256;
+    let mut at = 0;
+    while at < text.len() {
+        let end = text.len().min(at + PART);
+        if !has_break(text, at, end) {
+            out.extend_from_slice(&text[at..end]);
+            at = end;
+        }
+        while at < end {
+            let (bytes, length) = line_break(&text[at..]).unwrap_or((&text[at..=at], 1));
+            out.extend_from_slice(bytes);
+            at += length;
+        }
+    }
+}
+
+/// Whether one of those begins in `start..end` of the text: what [`line_break`] finds, written so that it becomes
+/// vector instructions.
+fn has_break(text: &[u8], start: usize, end: usize) -> bool {
+    let [first, second, third] = [0, 1, 2].map(|ahead| text.get(start + ahead..).unwrap_or_default());
+    let threes = first.iter().zip(second).zip(third).take(end - start);
+    let found = threes.fold(false, |found, ((&first, &second), &third)| {
+        let separator = (first == 0xe2) & (second == 0x80) & (third & 0xfe == 0xa8);
+        let next_line = (first == 0xc2) & (second == 0x85);
+        found | separator | next_line | (first == b'\n') | (first == b'\r')
+    });
+    // The last two bytes have not two behind them.
+    let last = text.len().saturating_sub(2).max(start);
+    found || (last..end).any(|at| line_break(&text[at..]).is_some())
 }
 
 /// The escape of the character at the start of `bytes`, if it is one that clients take for a line end,
 /// and how many bytes it takes.
-fn line_separator(bytes: &[u8]) -> Option<(&'static [u8], usize)> {
+fn line_break(bytes: &[u8]) -> Option<(&'static [u8], usize)> {
     match bytes {
+        [b'\n', ..] => Some((b"\\n", 1)),
+        [b'\r', ..] => Some((b"\\r", 1)),
         [0xe2, 0x80, 0xa8, ..] => Some((b"\\u2028", 3)),
         [0xe2, 0x80, 0xa9, ..] => Some((b"\\u2029", 3)),
         [0xc2, 0x85, ..] => Some((b"\\u0085", 2)),
@@ -129,6 +155,7 @@ fn line_separator(bytes: &[u8]) -> Option<(&'static [u8], usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::SessionId;
 
     const HEX: &str = "0123456789abcdef0123456789abcdef";
 
@@ -169,8 +196,9 @@ mod tests {
 
     #[test]
     fn other_text_is_left_alone_and_not_copied() {
-        for json in [r#"{"a" : "é ° € … \n 漢字 😀"}"#, "{}", "{\"a\":\"\u{2027}\u{202a}\u{84}\u{86}\"}"]
-        {
+        let long = format!(r#"{{"a":"{}"}}"#, "x’ é漢".repeat(1000));
+        let others = "{\"a\":\"\u{2027}\u{202a}\u{84}\u{86}\"}";
+        for json in [r#"{"a" : "é ° € … \n 漢字 😀"}"#, "{}", others, "{\t\"a\": 1 }", &long] {
             let bytes = Bytes::copy_from_slice(json.as_bytes());
             let start = bytes.as_ptr();
             let out = single_line(bytes);
@@ -185,6 +213,23 @@ mod tests {
             line("{\r\n  \"a\": [1,\n\t2],\n \"b c\": \"\\\" \\\\\"\n}\n"),
             r#"{"a":[1,2],"b c":"\" \\"}"#
         );
+    }
+
+    #[test]
+    fn a_line_end_is_found_wherever_it_is() {
+        for length in [0, 1, 15, 61, 252, 253, 254, 255, 256, 300] {
+            for (character, escape) in
+                [("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029"), ("\u{85}", "\\u0085")]
+            {
+                let json = |end: &str| format!(r#"{{"a":"{}{end}{end}é"}}"#, "x".repeat(length));
+                assert_eq!(line(&json(character)), json(escape), "{length}");
+                assert_eq!(line(&format!("{}\n", json(character))), json(escape), "{length}, and a line end");
+                // No JSON ends so, but what does must not break the frame either.
+                assert_eq!(line(&json(character)[..length + 6]), json("")[..length + 6]);
+                let cut = format!("{}{character}", "é".repeat(length));
+                assert_eq!(line(&cut), format!("{}{escape}", "é".repeat(length)), "{length}, at the end");
+            }
+        }
     }
 
     proptest::proptest! {

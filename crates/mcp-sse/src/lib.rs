@@ -84,6 +84,7 @@ pub mod fuzz;
 mod id;
 mod limits;
 mod message;
+mod output;
 mod principal;
 #[cfg(feature = "rmcp")]
 mod rmcp;
@@ -102,7 +103,7 @@ pub use self::{
     client_ip::ClientIp,
     error::ConfigError,
     id::{ParseSessionIdError, SessionId},
-    message::{Message, MessageKind, ParseMessageError, RequestId},
+    message::{Message, MessageKind, ParseMessageError, RequestId, WriteMessageError},
     principal::Principal,
     service::{ConnectSse, ConnectSseFuture, HandlePostMessage, HandlePostMessageFuture},
     session::{CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver},

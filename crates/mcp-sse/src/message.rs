@@ -1,18 +1,28 @@
-//! One JSON-RPC message: its bytes as they came, and of its content only the envelope (kind, id, method).
+//! One JSON-RPC message: its bytes as they came, and of its content only the envelope (kind, id, method, and
+//! where the parameters are).
 //!
 //! The transport carries bytes. It knows no MCP revision, so it serves all of them.
 //!
 //! Invariant: the bytes of a [`Message`] are UTF-8 and one JSON-RPC 2.0 message, no batch.
 
-use std::fmt;
+mod envelope;
+mod error;
+mod id;
+mod scan;
+pub(crate) mod write;
+
+use std::{fmt, io, ops::Range};
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The longest id that is accepted, in bytes of its JSON text. Ids are kept while a request is in
-/// flight, so they must be bounded; real clients use numbers and UUIDs.
-const MAX_ID_BYTES: usize = 1024;
+use self::{envelope::Envelope, error::WriteError, id::MAX_ID_BYTES, write::Buffer};
+pub use self::{
+    envelope::MessageKind,
+    error::{ParseMessageError, WriteMessageError},
+    id::RequestId,
+};
 
 /// One JSON-RPC 2.0 message: a request, a notification or a response.
 ///
@@ -30,119 +40,18 @@ const MAX_ID_BYTES: usize = 1024;
 pub struct Message {
     json: Bytes,
     kind: MessageKind,
+    params: Params,
+    /// It was found to have nothing that an event must not have.
+    is_one_line: bool,
 }
 
-/// What a [`Message`] is, with the parts of its envelope.
-///
-/// ```
-/// use mcp_sse::{Message, MessageKind, RequestId};
-///
-/// let message = Message::parse(r#"{"jsonrpc":"2.0","id":7,"result":{}}"#)?;
-/// match message.kind() {
-///     MessageKind::Request { id, method } => println!("{id} asks for {method}"),
-///     MessageKind::Notification { method } => println!("tells of {method}"),
-///     MessageKind::Response { id, is_error } => {
-///         assert_eq!((id.as_ref(), *is_error), (Some(&RequestId::from(7)), false));
-///     }
-/// }
-/// # assert!(matches!(message.kind(), MessageKind::Response { .. }));
-/// # Ok::<(), mcp_sse::ParseMessageError>(())
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MessageKind {
-    /// Wants a response that bears the same id.
-    Request {
-        /// The id that the response must bear.
-        id: RequestId,
-        /// The method, e.g. `tools/call`.
-        method: Box<str>,
-    },
-    /// Wants no response.
-    Notification {
-        /// The method, e.g. `notifications/cancelled`.
-        method: Box<str>,
-    },
-    /// Answers a request, with a result or an error.
-    Response {
-        /// The id of the request; `None` in an error about a request whose id could not be read.
-        id: Option<RequestId>,
-        /// Whether it is an error.
-        is_error: bool,
-    },
-}
-
-/// The id of a JSON-RPC request: a string or a number.
-///
-/// `Display` writes it as JSON (`7`, `"a"`).
-///
-/// ```
-/// use mcp_sse::{Message, RequestId};
-///
-/// assert_eq!(RequestId::from(7).to_string(), "7");
-/// assert_eq!(RequestId::from("7").to_string(), r#""7""#);
-/// assert_ne!(RequestId::from(7), RequestId::from("7"));
-///
-/// // The same number, written otherwise, is the same id.
-/// let message = Message::parse(r#"{"jsonrpc":"2.0","id":7.0,"method":"ping"}"#)?;
-/// assert_eq!(message.id(), Some(&RequestId::from(7)));
-/// # Ok::<(), mcp_sse::ParseMessageError>(())
-/// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RequestId(IdRepr);
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum IdRepr {
-    Integer(i64),
-    /// A number that is no `i64`, as it was written.
-    Number(Box<str>),
-    String(Box<str>),
-}
-
-/// Why some bytes are not a [`Message`].
-///
-/// ```
-/// use mcp_sse::{Message, ParseMessageError};
-///
-/// let error = |bytes: &'static [u8]| Message::parse(bytes).unwrap_err();
-/// assert!(matches!(error(b"{\xff}"), ParseMessageError::NotUtf8 { at: 1 }));
-/// assert!(matches!(error(b"[]"), ParseMessageError::NotJson(_)));
-/// assert!(matches!(error(br#"{"jsonrpc":"1.0"}"#), ParseMessageError::NotJsonRpc(_)));
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParseMessageError {
-    /// The bytes are not UTF-8.
-    #[error("expected a JSON-RPC message in UTF-8, but byte {at} is not UTF-8; encode the message as UTF-8")]
-    NotUtf8 {
-        /// Where the first wrong byte stands.
-        at: usize,
-    },
-    /// The text is not one JSON object, or one of its members has the wrong type.
-    #[error("expected one JSON-RPC message as a JSON object; batches are not part of this protocol")]
-    NotJson(#[source] Option<serde_json::Error>),
-    /// The object is no JSON-RPC 2.0 message.
-    #[error("not a JSON-RPC 2.0 message: {0}")]
-    NotJsonRpc(&'static str),
-}
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    jsonrpc: std::borrow::Cow<'a, str>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<&'a RawValue>,
-    method: Option<String>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    params: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    error: Option<&'a RawValue>,
-}
-
-/// A member that is there, be it `null`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+/// Where the parameters of a message are.
+#[derive(Clone)]
+enum Params {
+    Absent,
+    At(Range<usize>),
+    /// The message was not read, because it was written here.
+    Unread,
 }
 
 impl Message {
@@ -164,22 +73,19 @@ impl Message {
     /// type or given twice, an id that is neither string nor number (or longer than 1,024 bytes).
     pub fn parse(json: impl Into<Bytes>) -> Result<Self, ParseMessageError> {
         let json = json.into();
-        let text =
-            std::str::from_utf8(&json).map_err(|e| ParseMessageError::NotUtf8 { at: e.valid_up_to() })?;
-        // A derived struct would also read an array as its fields in order.
-        if !text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{') {
-            return Err(ParseMessageError::NotJson(None));
-        }
-        let envelope: Envelope<'_> =
-            serde_json::from_str(text).map_err(|e| ParseMessageError::NotJson(Some(e)))?;
-        let kind = envelope.kind().map_err(ParseMessageError::NotJsonRpc)?;
-        Ok(Self { json, kind })
+        let Envelope { kind, params, is_one_line } = envelope::read(&json)?;
+        let params = params.map_or(Params::Absent, Params::At);
+        Ok(Self { json, kind, params, is_one_line })
     }
 
     /// A message whose bytes and envelope are known to belong together.
     pub(crate) fn from_trusted(json: Bytes, kind: MessageKind) -> Self {
         debug_assert!(Message::parse(json.clone()).is_ok_and(|parsed| parsed.kind == kind));
-        Self { json, kind }
+        let params = match kind {
+            MessageKind::Response { .. } => Params::Absent,
+            MessageKind::Request { .. } | MessageKind::Notification { .. } => Params::Unread,
+        };
+        Self { json, kind, params, is_one_line: false }
     }
 
     /// An error response; `id` is that of the request it answers.
@@ -207,21 +113,93 @@ impl Message {
     ///
     /// let message = Message::result(&RequestId::from(7), &["a", "b"])?;
     /// assert_eq!(message.as_str(), r#"{"jsonrpc":"2.0","id":7,"result":["a","b"]}"#);
-    /// # Ok::<(), serde_json::Error>(())
+    /// # Ok::<(), mcp_sse::WriteMessageError>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// That of serde if the result cannot be written as JSON, e.g. a map whose keys are no strings.
-    pub fn result(id: &RequestId, result: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
-        use std::io::Write as _;
-        let mut json = Vec::with_capacity(128);
-        // Writing to a vector does not fail.
-        let _ = write!(json, r#"{{"jsonrpc":"2.0","id":{id},"result":"#);
-        serde_json::to_writer(&mut json, result)?;
-        json.push(b'}');
+    /// If the result cannot be written as JSON, e.g. a map whose keys are no strings.
+    pub fn result(id: &RequestId, result: &impl Serialize) -> Result<Self, WriteMessageError> {
+        let json = write::bytes(|buffer| {
+            put(buffer, format_args!(r#"{{"jsonrpc":"2.0","id":{id},"result":"#));
+            write_value(buffer, result)?;
+            buffer.put(b"}");
+            Ok::<_, WriteMessageError>(())
+        })?;
         let kind = MessageKind::Response { id: Some(id.clone()), is_error: false };
-        Ok(Self::from_trusted(json.into(), kind))
+        Ok(Self::from_trusted(json, kind))
+    }
+
+    /// A request of the app to its client. The client answers with a response that bears the same id; ids are
+    /// the app's to choose, and each may be used once in a session.
+    ///
+    /// `params` must be written as an object or an array; what is written as `null`, such as `&()`, means that
+    /// there are none, and the member is left out.
+    ///
+    /// ```
+    /// use mcp_sse::Message;
+    /// use serde::Serialize;
+    ///
+    /// #[derive(Serialize)]
+    /// #[serde(rename_all = "camelCase")]
+    /// struct Elicit<'a> {
+    ///     message: &'a str,
+    /// }
+    ///
+    /// let question = Message::request(1, "elicitation/create", &Elicit { message: "Which city?" })?;
+    /// assert_eq!(
+    ///     question.as_str(),
+    ///     r#"{"jsonrpc":"2.0","id":1,"method":"elicitation/create","params":{"message":"Which city?"}}"#,
+    /// );
+    ///
+    /// let ping = Message::request("ping-1", "ping", &())?;
+    /// assert_eq!(ping.as_str(), r#"{"jsonrpc":"2.0","id":"ping-1","method":"ping"}"#);
+    /// # Ok::<(), mcp_sse::WriteMessageError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the parameters cannot be written as JSON or are neither object nor array, or the id takes more than
+    /// 1,024 bytes as JSON.
+    pub fn request(
+        id: impl Into<RequestId>,
+        method: &str,
+        params: &impl Serialize,
+    ) -> Result<Self, WriteMessageError> {
+        let id = id.into();
+        let text = id.to_string();
+        if text.len() > MAX_ID_BYTES {
+            return Err(WriteError::LongId.into());
+        }
+        let (json, params) = write_call(Some(&text), method, params)?;
+        let kind = MessageKind::Request { id, method: method.into() };
+        Ok(Self { params, ..Self::from_trusted(json, kind) })
+    }
+
+    /// A notification of the app to its client, which is not answered.
+    ///
+    /// `params` must be written as an object or an array; what is written as `null`, such as `&()`, means that
+    /// there are none, and the member is left out.
+    ///
+    /// ```
+    /// use mcp_sse::Message;
+    ///
+    /// let params = serde_json::json!({ "progressToken": 1, "progress": 50, "total": 100 });
+    /// let progress = Message::notification("notifications/progress", &params)?;
+    /// assert!(progress.as_str().starts_with(r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"#));
+    ///
+    /// let changed = Message::notification("notifications/tools/list_changed", &())?;
+    /// assert_eq!(changed.as_str(), r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+    /// # Ok::<(), mcp_sse::WriteMessageError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the parameters cannot be written as JSON, or are neither object nor array.
+    pub fn notification(method: &str, params: &impl Serialize) -> Result<Self, WriteMessageError> {
+        let (json, params) = write_call(None, method, params)?;
+        let kind = MessageKind::Notification { method: method.into() };
+        Ok(Self { params, ..Self::from_trusted(json, kind) })
     }
 
     /// What it is, with its id and method.
@@ -292,7 +270,7 @@ impl Message {
     /// ```
     pub fn as_str(&self) -> &str {
         // Checked when the message was made; the fallback can not be reached.
-        std::str::from_utf8(&self.json).unwrap_or_default()
+        simdutf8::basic::from_utf8(&self.json).unwrap_or_default()
     }
 
     /// The bytes, without a copy.
@@ -308,6 +286,36 @@ impl Message {
         self.json
     }
 
+    /// The parameters of a request or a notification, as the JSON text of an object or an array. `None` if it has
+    /// none (or `null`), and for a response.
+    ///
+    /// The text was checked to be JSON when the message was read, and is not decoded: an app reads it with the
+    /// types it has.
+    ///
+    /// ```
+    /// use mcp_sse::Message;
+    /// use serde::Deserialize;
+    ///
+    /// #[derive(Deserialize)]
+    /// struct Call<'a> {
+    ///     name: &'a str,
+    /// }
+    ///
+    /// let json = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
+    /// let message = Message::parse(json)?;
+    /// let call: Call<'_> = serde_json::from_str(message.params().unwrap_or("{}"))?;
+    /// assert_eq!(call.name, "echo");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn params(&self) -> Option<&str> {
+        let range = match &self.params {
+            Params::Absent => return None,
+            Params::At(range) => range.clone(),
+            Params::Unread => envelope::read(&self.json).ok()?.params?,
+        };
+        simdutf8::basic::from_utf8(self.json.get(range)?).ok()
+    }
+
     /// The id of the request that a `notifications/cancelled` gives up; `None` for every other message.
     ///
     /// ```
@@ -319,140 +327,76 @@ impl Message {
     pub fn cancelled_id(&self) -> Option<RequestId> {
         #[derive(Deserialize)]
         struct Cancelled<'a> {
-            #[serde(borrow)]
-            params: CancelledParams<'a>,
-        }
-        #[derive(Deserialize)]
-        struct CancelledParams<'a> {
             #[serde(borrow, rename = "requestId")]
             request_id: &'a RawValue,
         }
         if self.method() != Some("notifications/cancelled") {
             return None;
         }
-        let cancelled: Cancelled<'_> = serde_json::from_slice(&self.json).ok()?;
-        RequestId::read(cancelled.params.request_id).ok()
+        let cancelled: Cancelled<'_> = serde_json::from_str(self.params()?).ok()?;
+        RequestId::read(cancelled.request_id.get()).ok()
     }
 
     /// Whether it carries its protocol version in `_meta`, as the stateless revisions (2026-07-28 on) do.
     pub(crate) fn names_its_protocol_version(&self) -> bool {
         #[derive(Deserialize)]
         struct Versioned<'a> {
-            #[serde(borrow)]
-            params: VersionedParams<'a>,
-        }
-        #[derive(Deserialize)]
-        struct VersionedParams<'a> {
             #[serde(borrow, rename = "_meta")]
-            meta: VersionedMeta<'a>,
+            meta: Meta<'a>,
         }
         #[derive(Deserialize)]
-        struct VersionedMeta<'a> {
+        struct Meta<'a> {
             #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
             version: &'a RawValue,
         }
-        serde_json::from_slice::<Versioned<'_>>(&self.json)
-            .is_ok_and(|message| message.params.meta.version.get().starts_with('"'))
+        self.params()
+            .and_then(|params| serde_json::from_str::<Versioned<'_>>(params).ok())
+            .is_some_and(|params| params.meta.version.get().starts_with('"'))
+    }
+
+    /// Whether it is known to have nothing that the data of an event must not have: line ends, and the characters
+    /// that some clients take for such.
+    pub(crate) fn is_one_line(&self) -> bool {
+        self.is_one_line
     }
 }
 
-impl Envelope<'_> {
-    fn kind(self) -> Result<MessageKind, &'static str> {
-        if self.jsonrpc != "2.0" {
-            return Err(r#"the member "jsonrpc" must be "2.0""#);
+/// A request or a notification, and where its parameters are.
+fn write_call(
+    id: Option<&str>,
+    method: &str,
+    params: &impl Serialize,
+) -> Result<(Bytes, Params), WriteMessageError> {
+    let mut range = Params::Absent;
+    let json = write::bytes(|buffer| {
+        buffer.put(br#"{"jsonrpc":"2.0","#);
+        if let Some(id) = id {
+            put(buffer, format_args!(r#""id":{id},"#));
         }
-        let starts_with =
-            |raw: Option<&RawValue>, chars: &[char]| raw.is_none_or(|r| r.get().starts_with(chars));
-        match (self.method, self.id, self.result, self.error) {
-            (Some(_), _, None, None) if !starts_with(self.params, &['{', '[', 'n']) => {
-                Err(r#"the member "params" must be an object or an array"#)
-            }
-            (Some(method), Some(id), None, None) => {
-                Ok(MessageKind::Request { id: RequestId::read(id)?, method: method.into() })
-            }
-            (Some(method), None, None, None) => Ok(MessageKind::Notification { method: method.into() }),
-            (None, Some(id), Some(_), None) => {
-                Ok(MessageKind::Response { id: Some(RequestId::read(id)?), is_error: false })
-            }
-            (None, id, None, Some(error)) => {
-                if !error.get().starts_with('{') {
-                    return Err(r#"the member "error" must be an object"#);
-                }
-                let id = id.filter(|id| id.get() != "null").map(RequestId::read).transpose()?;
-                Ok(MessageKind::Response { id, is_error: true })
-            }
-            (None, None, Some(_), None) => Err(r#"a response needs the member "id""#),
-            (None, _, None, None) => Err(r#"it has neither "method" nor "result" nor "error""#),
-            _ => Err(r#"only one of "method", "result" and "error" may be there"#),
+        buffer.put(br#""method":"#);
+        write_value(buffer, method)?;
+        let end = buffer.bytes().len();
+        buffer.put(br#","params":"#);
+        let start = buffer.bytes().len();
+        write_value(buffer, params)?;
+        match buffer.bytes().get(start..) {
+            Some(b"null") => buffer.truncate(end),
+            Some([b'{' | b'[', ..]) => range = Params::At(start..buffer.bytes().len()),
+            _ => return Err(WriteError::NotParams.into()),
         }
-    }
+        buffer.put(b"}");
+        Ok::<_, WriteMessageError>(())
+    })?;
+    Ok((json, range))
 }
 
-impl RequestId {
-    #[cfg(feature = "rmcp")]
-    pub(crate) fn as_integer(&self) -> Option<i64> {
-        if let IdRepr::Integer(number) = self.0 { Some(number) } else { None }
-    }
-
-    #[cfg(feature = "rmcp")]
-    pub(crate) fn as_str(&self) -> Option<&str> {
-        if let IdRepr::String(text) = &self.0 { Some(text) } else { None }
-    }
-
-    fn read(raw: &RawValue) -> Result<Self, &'static str> {
-        let text = raw.get();
-        if text.len() > MAX_ID_BYTES {
-            return Err(r#"the member "id" is longer than 1024 bytes"#);
-        }
-        match text.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<Box<str>>(text)
-                .map(|id| Self(IdRepr::String(id)))
-                .map_err(|_| r#"the member "id" is no valid string"#),
-            Some(b'-' | b'0'..=b'9') => {
-                Ok(Self(integer(text).map_or_else(|| IdRepr::Number(text.into()), IdRepr::Integer)))
-            }
-            _ => Err(r#"the member "id" must be a string or a number"#),
-        }
-    }
+fn write_value(buffer: &mut Buffer, value: &(impl Serialize + ?Sized)) -> Result<(), WriteError> {
+    serde_json::to_writer(buffer, value).map_err(WriteError::NotJson)
 }
 
-/// The integer that a number is, also where it is written as `1.0` or `1e2`: an app that reads JSON numbers
-/// answers these with the integer.
-fn integer(text: &str) -> Option<i64> {
-    /// Up to here a float is exact.
-    const EXACT: f64 = (1_u64 << 53) as f64;
-    text.parse().ok().or_else(|| {
-        let float = text.parse::<f64>().ok()?;
-        (float.fract() == 0.0 && float.abs() < EXACT).then_some(float as i64)
-    })
-}
-
-impl From<i64> for RequestId {
-    fn from(id: i64) -> Self {
-        Self(IdRepr::Integer(id))
-    }
-}
-
-impl From<&str> for RequestId {
-    fn from(id: &str) -> Self {
-        Self(IdRepr::String(id.into()))
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            IdRepr::Integer(id) => id.fmt(f),
-            IdRepr::Number(text) => f.write_str(text),
-            IdRepr::String(text) => serde_json::Value::from(&**text).fmt(f),
-        }
-    }
-}
-
-impl fmt::Debug for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+fn put(buffer: &mut Buffer, text: fmt::Arguments<'_>) {
+    // Writing to memory does not fail.
+    let _ = io::Write::write_fmt(buffer, text);
 }
 
 /// Shows the envelope, not the content.

@@ -3,9 +3,8 @@
 //! Typed messages are rmcp's; here they are read from and written to bytes. A handler finds the
 //! [`http::request::Parts`] of the POST in its context's extensions, as with rmcp's Streamable HTTP.
 
-use std::{cell::RefCell, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use http::request::Parts;
 use rmcp::{
     RoleServer,
@@ -19,7 +18,7 @@ use rmcp::{
 use serde::Deserialize;
 
 use crate::{
-    message::{Message, MessageKind, RequestId},
+    message::{Message, MessageKind, RequestId, write},
     session::{
         CloseReason, Incoming, SendError, Session,
         driver::{Driver, Sending},
@@ -27,12 +26,6 @@ use crate::{
 };
 
 const INVALID_PARAMS: i32 = -32602;
-/// A large message does not make the buffer of its thread large for ever.
-const KEPT_BUFFER: usize = 64 * 1024;
-
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = RefCell::default();
-}
 
 /// Give it to rmcp's `serve`. A handler finds the head of the POST that brought the message in its
 /// context: `context.extensions.get::<http::request::Parts>()`. A request that rmcp cannot read is answered
@@ -179,17 +172,8 @@ fn refuse(session: &Arc<Driver>, message: &Message, error: &serde_json::Error) {
 }
 
 fn write(item: &ServerJsonRpcMessage) -> Result<Message, SendError> {
-    // Written to a buffer that stays, then copied: the message takes no more than its length, for as long as
-    // it may be replayed.
-    let json = BUFFER.with_borrow_mut(|buffer| {
-        buffer.clear();
-        let written = serde_json::to_writer(&mut *buffer, item);
-        let json = Bytes::copy_from_slice(buffer);
-        if buffer.capacity() > KEPT_BUFFER {
-            *buffer = Vec::new();
-        }
-        written.map(|()| json).map_err(|error| SendError::NotJson(error.to_string()))
-    })?;
+    let json = write::bytes(|buffer| serde_json::to_writer(buffer, item))
+        .map_err(|error| SendError::NotJson(error.to_string()))?;
     let kind = match item {
         JsonRpcMessage::Response(response) => {
             MessageKind::Response { id: Some(request_id(&response.id)), is_error: false }

@@ -60,12 +60,6 @@ pub(super) async fn run(
 }
 
 #[derive(Deserialize)]
-struct Call<'a> {
-    #[serde(borrow)]
-    params: Params<'a>,
-}
-
-#[derive(Deserialize)]
 struct Params<'a> {
     #[serde(borrow)]
     arguments: Arguments<'a>,
@@ -110,14 +104,14 @@ impl App for Bare {
             let MessageKind::Request { id, method } = incoming.message.kind() else { continue };
             let answer = match &**method {
                 "tools/call" => {
-                    let call: Result<Call<'_>, _> = serde_json::from_str(incoming.message.as_str());
-                    if let Ok(Call { params: Params { arguments: Arguments { steps: Some(steps), .. } } }) =
-                        call
+                    let params = incoming.message.params().unwrap_or_default();
+                    let arguments = serde_json::from_str(params).map(|Params { arguments }| arguments);
+                    if let Ok(Arguments { steps: Some(steps), .. }) = arguments
                         && progress(&session, steps).await.is_err()
                     {
                         return;
                     }
-                    let text = call.ok().and_then(|call| call.params.arguments.message);
+                    let text = arguments.ok().and_then(|arguments| arguments.message);
                     let text = text.unwrap_or(RawValue::NULL);
                     let content = [Text { r#type: "text", text }];
                     Message::result(id, &CallToolResult { content, is_error: false })

@@ -1,3 +1,5 @@
+mod same_as_serde_json;
+
 use super::*;
 
 fn kind(json: &str) -> Result<MessageKind, String> {
@@ -93,4 +95,72 @@ fn a_stateless_message_names_its_protocol_version() {
     assert!(!named(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":7}}"#));
     assert!(!named(r#"{"_meta":{}}"#));
     assert!(!named("{}"));
+}
+
+#[test]
+fn the_parameters_are_the_bytes_between_their_neighbours() {
+    let params = |json: &str| Message::parse(json.to_owned()).unwrap().params().map(str::to_owned);
+    let spaced = "{ \"params\" :\n [1, {\"a\": \"é\"}] , \"jsonrpc\":\"2.0\",\"method\":\"m\"}";
+    assert_eq!(params(spaced).as_deref(), Some("[1, {\"a\": \"é\"}]"));
+    for none in [
+        r#"{"jsonrpc":"2.0","id":1,"method":"m"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"method":"m","params":null}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"params":{}},"params":{}}"#,
+    ] {
+        assert_eq!(params(none), None, "{none}");
+    }
+}
+
+#[test]
+fn a_message_that_was_written_is_the_one_that_is_read() {
+    let params = serde_json::json!({ "a": ["\u{2028}\n\"", 1.5, null] });
+    let empty: [u8; 0] = [];
+    let messages = [
+        Message::request(1, "m", &params),
+        Message::request("a\"b", "é\n", &()),
+        Message::notification("m", &params),
+        Message::notification("m", &empty),
+        Message::notification("m", &serde_json::Value::Null),
+        Message::result(&RequestId::from("x"), &params),
+        Ok(Message::error(&RequestId::from(1), -1, "\"text\"\n")),
+    ];
+    for message in messages {
+        let message = message.unwrap();
+        let read = Message::parse(message.as_bytes().to_vec()).unwrap();
+        assert_eq!((read.kind(), read.params()), (message.kind(), message.params()), "{message:?}");
+    }
+}
+
+#[test]
+fn what_is_no_json_or_no_parameters_is_not_written() {
+    let error = |written: Result<Message, WriteMessageError>| written.unwrap_err().to_string();
+    for value in [serde_json::json!(7), serde_json::json!("text"), serde_json::json!(true)] {
+        assert!(error(Message::notification("m", &value)).contains("object or an array"));
+        assert!(error(Message::request(1, "m", &value)).contains("object or an array"));
+    }
+    let keys = std::collections::HashMap::from([((1, 2), 3)]);
+    assert!(error(Message::result(&RequestId::from(1), &keys)).contains("key must be a string"));
+    assert!(error(Message::request("x".repeat(1100).as_str(), "m", &())).contains("1024"));
+}
+
+#[test]
+fn values_may_be_nested_as_deeply_as_a_message_has_bytes() {
+    for depth in [1, 63, 64, 65, 127, 128, 129, 1_000_000] {
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let json = format!(r#"{{"jsonrpc":"2.0","method":"m","params":{nested}}}"#);
+        assert_eq!(Message::parse(json).unwrap().params().map(str::len), Some(2 * depth));
+    }
+    // Each level ends as what it began as.
+    let wrong = format!("{}{}", "[{\"a\":".repeat(40), "]".repeat(80));
+    assert!(kind(&format!(r#"{{"jsonrpc":"2.0","method":"m","params":{wrong}}}"#)).is_err());
+}
+
+#[test]
+fn an_error_says_where_the_message_is_wrong_and_quotes_nothing_of_it() {
+    let error = |json: &str| kind(json).unwrap_err();
+    assert!(
+        error(r#"{"jsonrpc":"2.0","method":"secret",}"#).contains("at byte 35 it needs the name of a member")
+    );
+    assert!(error("[]").contains("batches are not part of this protocol"));
+    assert!(error(r#"{"jsonrpc":"2.0","secret":1"#).contains("the end of the object"));
 }

@@ -18,6 +18,7 @@
 
 mod connection;
 mod deadlines;
+mod gathered;
 mod handover;
 pub(crate) mod head;
 mod inner;

@@ -3,19 +3,18 @@
 
 use std::{
     cell::RefCell,
-    io::Write as _,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 
-use super::listener::Socket;
-use crate::session::{core::Taken, stream::EventStream};
+use super::{gathered::Gathered, listener::Socket};
+use crate::{
+    output::Output as _,
+    session::{core::Taken, stream::EventStream},
+};
 
-/// Room for the length of a chunk before it, of four digits as most that do not come alone have.
-const LENGTH_ROOM: usize = 6;
 /// So many chunks leave in one write: of a large event there are many.
 const CHUNKS: usize = 4;
 /// From here on a chunk is that of a large event, or of a client that is behind.
@@ -25,7 +24,7 @@ const KEPT_BUFFER: usize = 512 * 1024;
 
 thread_local! {
     /// What is being written. Each thread writes one thing at a time.
-    static OUT: RefCell<BytesMut> = RefCell::default();
+    static OUT: RefCell<Gathered> = RefCell::default();
 }
 
 /// Writes a session's events in chunks until the session or the client ends.
@@ -33,7 +32,7 @@ pub(super) struct Parked {
     socket: Socket,
     stream: EventStream,
     /// What the socket did not take.
-    unsent: Vec<u8>,
+    unsent: Option<Box<Unsent>>,
     /// Others ran since something waits.
     yielded: bool,
     /// All that the session had to say is in `unsent`.
@@ -42,10 +41,29 @@ pub(super) struct Parked {
     bounded: bool,
 }
 
+struct Unsent {
+    bytes: Gathered,
+    /// So many of them it has taken meanwhile.
+    written: usize,
+}
+
+impl Unsent {
+    fn new(bytes: Gathered) -> Option<Box<Self>> {
+        (bytes.len() > 0).then(|| Box::new(Self { bytes, written: 0 }))
+    }
+}
+
 impl Parked {
     /// `head` is what goes out first.
     pub(super) fn new(socket: Socket, stream: EventStream, head: Vec<u8>) -> Self {
-        Self { socket, stream, unsent: head, yielded: false, ended: false, bounded: false }
+        Self {
+            socket,
+            stream,
+            unsent: Unsent::new(head.into()),
+            yielded: false,
+            ended: false,
+            bounded: false,
+        }
     }
 
     /// Whether the client closed its side. What it sends on a stream's connection is not wanted.
@@ -61,27 +79,27 @@ impl Parked {
         }
     }
 
-    /// Ready when `unsent` is empty; `false` if the rest is not wanted any more.
+    /// Ready when nothing is unsent; `false` if the rest is not wanted any more.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let mut written = 0;
-        while written < self.unsent.len() {
-            match Pin::new(&mut self.socket).poll_write(cx, &self.unsent[written..]) {
-                Poll::Ready(Ok(length)) if length > 0 => written += length,
+        let Some(unsent) = &mut self.unsent else { return Poll::Ready(true) };
+        let before = unsent.written;
+        while unsent.written < unsent.bytes.len() {
+            match unsent.bytes.poll_write(&mut self.socket, unsent.written, cx) {
+                Poll::Ready(Ok(length)) if length > 0 => unsent.written += length,
                 Poll::Ready(_) => return Poll::Ready(false),
                 Poll::Pending => {
-                    self.unsent.drain(..written);
                     if !self.bounded {
                         self.bounded = true;
                         self.socket.bound_unsent();
                     }
-                    if self.stream.poll_over(written > 0, cx) {
+                    if self.stream.poll_over(unsent.written > before, cx) {
                         return Poll::Ready(false);
                     }
                     return Poll::Pending;
                 }
             }
         }
-        self.unsent = Vec::new();
+        self.unsent = None;
         Poll::Ready(true)
     }
 
@@ -91,15 +109,9 @@ impl Parked {
             out.clear();
             let mut chunks = 0;
             let taken = loop {
-                let start = out.len();
-                out.extend_from_slice(&[0; LENGTH_ROOM]);
+                let chunk = out.begin_chunk();
                 let taken = self.stream.poll_take(out, chunks == 0 && !self.yielded, cx);
-                if out.len() == start + LENGTH_ROOM {
-                    out.truncate(start);
-                } else {
-                    write_length(out, start);
-                    out.extend_from_slice(b"\r\n");
-                }
+                out.end_chunk(&chunk);
                 chunks += 1;
                 if taken != Taken::Chunk || chunks == CHUNKS {
                     break taken;
@@ -113,50 +125,29 @@ impl Parked {
             }
             if taken == Taken::End {
                 self.ended = true;
-                out.extend_from_slice(b"0\r\n\r\n");
+                out.put(b"0\r\n\r\n");
             }
-            let bytes = &out[..];
-            if bytes.is_empty() {
+            if out.len() == 0 {
                 return Poll::Pending;
             }
             // Before it goes to the kernel, which else would take far more than a slow client does.
-            if bytes.len() >= LARGE && !self.bounded {
+            if out.len() >= LARGE && !self.bounded {
                 self.bounded = true;
                 self.socket.bound_unsent();
             }
-            let written = match Pin::new(&mut self.socket).poll_write(cx, bytes) {
+            let written = match out.poll_write(&mut self.socket, 0, cx) {
                 Poll::Ready(Ok(written)) => written,
                 // The next write says the same.
                 Poll::Ready(Err(_)) | Poll::Pending => 0,
             };
-            self.unsent = bytes[written..].to_vec();
+            self.unsent = Unsent::new(out.take_rest(written));
             if out.capacity() > KEPT_BUFFER {
-                *out = BytesMut::new();
+                *out = Gathered::default();
             }
             let waits = matches!(taken, Taken::All | Taken::Nothing);
-            if waits && self.unsent.is_empty() { Poll::Pending } else { Poll::Ready(()) }
+            if waits && self.unsent.is_none() { Poll::Pending } else { Poll::Ready(()) }
         })
     }
-}
-
-/// Writes the length of the chunk that begins behind the room for it.
-fn write_length(out: &mut BytesMut, start: usize) {
-    let from = start + LENGTH_ROOM;
-    let length = out.len() - from;
-    const ROOM: usize = 18;
-    let mut digits = [0; ROOM];
-    let mut rest = &mut digits[..];
-    // It has room for any length.
-    let _ = write!(rest, "{length:x}\r\n");
-    let taken = ROOM - rest.len();
-    if taken > LENGTH_ROOM {
-        out.extend_from_slice(&[0; ROOM][..taken - LENGTH_ROOM]);
-    }
-    if taken != LENGTH_ROOM {
-        out.copy_within(from..from + length, start + taken);
-        out.truncate(start + taken + length);
-    }
-    out[start..start + taken].copy_from_slice(&digits[..taken]);
 }
 
 impl Future for Parked {
@@ -175,27 +166,6 @@ impl Future for Parked {
                 return Pin::new(&mut this.socket).poll_shutdown(cx).map(drop);
             }
             ready!(this.poll_events(cx));
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_of_any_length_stands_right_behind_its_length() {
-        for length in [1, 15, 16, 255, 4_095, 4_096, 65_535, 65_536, 1_048_576] {
-            let mut out = BytesMut::from(&b"before"[..]);
-            out.extend_from_slice(&[0; LENGTH_ROOM]);
-            out.extend((0..length).map(|at| at as u8));
-            write_length(&mut out, 6);
-            let expected: Vec<u8> = format!("before{length:x}\r\n")
-                .into_bytes()
-                .into_iter()
-                .chain((0..length).map(|at| at as u8))
-                .collect();
-            assert!(out == expected, "{length}");
         }
     }
 }

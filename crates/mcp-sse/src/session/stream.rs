@@ -8,6 +8,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{core::Taken, driver::Driver};
+use crate::output::Output;
 
 /// A reader of a session's log.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl EventStream {
 }
 
 impl EventStream {
-    fn take(&self, out: &mut BytesMut, start: usize, cx: &Context<'_>) -> Taken {
+    fn take(&self, out: &mut impl Output, start: usize, cx: &Context<'_>) -> Taken {
         self.session.with(|core, now| core.poll_take(self.generation, out, start, cx.waker(), now))
     }
 }
@@ -56,10 +57,10 @@ impl EventStream {
 #[cfg(feature = "server")]
 impl EventStream {
     /// Writes what waits to `out`, the first event before all else. `first`: it was not told `Soon`.
-    pub(crate) fn poll_take(&mut self, out: &mut BytesMut, first: bool, cx: &Context<'_>) -> Taken {
+    pub(crate) fn poll_take(&mut self, out: &mut impl Output, first: bool, cx: &Context<'_>) -> Taken {
         let start = out.len();
         if !self.preamble.is_empty() {
-            out.extend_from_slice(&std::mem::take(&mut self.preamble));
+            out.put(&std::mem::take(&mut self.preamble));
         } else if first {
             return self
                 .session

@@ -6,11 +6,12 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
     event,
     id::{EventId, SessionId},
+    output::Output,
 };
 
 /// How much leaves in one chunk at most; a larger event leaves in several. Small enough that a session with
@@ -72,7 +73,7 @@ impl Log {
 
     /// Writes what waits to `out`, up to a chunk's size: whole events, or the next part of one that is larger
     /// than a chunk. `named` says for which session the events bear ids, if they do.
-    pub(crate) fn take(&mut self, out: &mut BytesMut, named: Option<SessionId>, now: Instant) -> Taken {
+    pub(crate) fn take(&mut self, out: &mut impl Output, named: Option<SessionId>, now: Instant) -> Taken {
         let mut taken = Taken::default();
         let mut index = (self.cursor - self.first) as usize;
         let end = out.len() + CHUNK_BYTES;
@@ -92,12 +93,12 @@ impl Log {
                 event::message_start(out, named.map(|session| EventId { session, sequence: self.cursor }));
             }
             let part = json.len().min(self.offset + (end - out.len()).saturating_sub(event::END.len()));
-            out.extend_from_slice(&json[self.offset..part]);
+            out.put_part(json, self.offset..part);
             if part < json.len() {
                 self.offset = part;
                 break;
             }
-            out.extend_from_slice(event::END);
+            out.put(event::END);
             self.offset = 0;
             if self.cursor >= self.taken {
                 taken.items += 1;
@@ -185,6 +186,8 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     fn log(events: usize, max_replay_events: usize, max_replay_bytes: usize) -> Log {

@@ -89,7 +89,9 @@ impl Core {
             MessageKind::Response { id, .. } => id.clone(),
             _ => None,
         };
-        Ok(Some((event::single_line(message.into_bytes()), answers)))
+        let is_one_line = message.is_one_line();
+        let json = message.into_bytes();
+        Ok(Some((if is_one_line { json } else { event::single_line(json) }, answers)))
     }
 
     fn too_large(&self, json: &Bytes) -> Option<SendError> {

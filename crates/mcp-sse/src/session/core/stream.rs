@@ -2,13 +2,11 @@
 
 use std::{task::Waker, time::Instant};
 
-use bytes::BytesMut;
-
 use super::{
     Core,
     attachment::{Stream, Taken, attached},
 };
-use crate::{event, session::error::CloseReason};
+use crate::{event, output::Output, session::error::CloseReason};
 
 impl Core {
     /// A new stream continues after the event `sequence`, and the one before it, if any, ends. `None` if
@@ -48,7 +46,7 @@ impl Core {
     pub(crate) fn poll_take(
         &mut self,
         generation: u64,
-        out: &mut BytesMut,
+        out: &mut impl Output,
         start: usize,
         waker: &Waker,
         now: Instant,
@@ -73,7 +71,7 @@ impl Core {
             return Taken::End;
         };
         if *keep_alive_due && !closed && !events {
-            out.extend_from_slice(event::KEEP_ALIVE);
+            out.put(event::KEEP_ALIVE);
         }
         if out.len() == start {
             // What was taken before has left.
@@ -96,7 +94,7 @@ impl Core {
     pub(crate) fn poll_first(
         &mut self,
         generation: u64,
-        out: &mut BytesMut,
+        out: &mut impl Output,
         start: usize,
         waker: &Waker,
         now: Instant,
