@@ -145,7 +145,7 @@ fn kind(json: &[u8], members: Members) -> Result<MessageKind, ParseMessageError>
         json.get(value.start).is_some_and(|first| starts.contains(first))
     };
     let is_null = |value: &Range<usize>| starts_with(value, b"n");
-    if !jsonrpc.is_some_and(|version| string(json, version).as_deref() == Some("2.0")) {
+    if jsonrpc.is_none_or(|version| string(json, version).as_deref() != Some("2.0")) {
         return Err(not_json_rpc(r#"the member "jsonrpc" must be "2.0""#));
     }
     let method = match method.filter(|method| !is_null(method)) {

@@ -270,7 +270,7 @@ impl Open {
     const BITS: usize = u64::BITS as usize;
 
     fn push(&mut self, kind: Kind) {
-        if self.depth > 0 && self.depth % Self::BITS == 0 {
+        if self.depth > 0 && self.depth.is_multiple_of(Self::BITS) {
             self.outer.push(self.word);
         }
         self.word = self.word << 1 | u64::from(kind == Kind::Object);
@@ -285,7 +285,7 @@ impl Open {
     fn pop(&mut self) {
         self.word >>= 1;
         self.depth = self.depth.saturating_sub(1);
-        if self.depth > 0 && self.depth % Self::BITS == 0 {
+        if self.depth > 0 && self.depth.is_multiple_of(Self::BITS) {
             self.word = self.outer.pop().unwrap_or_default();
         }
     }

@@ -74,7 +74,12 @@ mod tests {
 
     #[test]
     fn what_is_written_within_what_is_written_is_whole() {
-        let inner = || bytes(|buffer| -> Result<(), ()> { Ok(buffer.put(b"inner")) });
+        let inner = || {
+            bytes(|buffer| {
+                buffer.put(b"inner");
+                Ok::<(), ()>(())
+            })
+        };
         let outer = bytes(|buffer| {
             buffer.put(b"outer ");
             buffer.put(&inner()?);
