@@ -50,7 +50,7 @@ pub(crate) fn model(report: &mut Report) {
 
 /// Without the feature, rmcp must not be in the tree; and each set of features must build.
 pub(crate) fn features(report: &mut Report) {
-    for features in [&["--features", "axum"][..], &["--features", "rmcp"]] {
+    for features in [&["--features", "axum"][..], &["--features", "rmcp-3"]] {
         let mut command = cargo();
         command.args(["check", "-p", "mcp-sse", "--no-default-features"]).args(features);
         report.part(&format!("builds with {}", features.join(" ")), run(&mut command).map(|()| "yes".into()));

@@ -2,7 +2,7 @@
 //! 2024-11-05, which many clients still speak and many can speak nothing else.
 //!
 //! ```no_run
-//! # #[cfg(all(feature = "axum", feature = "rmcp"))]
+//! # #[cfg(all(feature = "axum", feature = "rmcp-3"))]
 //! # #[allow(dead_code)]
 //! # mod example {
 //! use mcp_sse::SseServerTransport;
@@ -33,7 +33,7 @@
 //! `http` crate's types, for axum, plain hyper and any other framework. Under them are
 //! [`SseServerTransport::connect`] and [`SseServerTransport::post`], for those without a closure.
 //!
-//! A [`Session`] is a pair of bounded queues that outlives its connections. With the feature `rmcp` it is
+//! A [`Session`] is a pair of bounded queues that outlives its connections. With the feature `rmcp-3` it is
 //! rmcp's `Transport<RoleServer>`; without, a `Stream` and a `Sink`.
 //!
 //! # What it promises
@@ -63,7 +63,7 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `rmcp` | yes | a session is rmcp's `Transport<RoleServer>` |
+//! | `rmcp-3` | yes | a session is `Transport<RoleServer>` of rmcp 3; a later rmcp gets a feature of its own |
 //! | `axum` | no | the mount prefix under `Router::nest`; [`SseServerTransport`]`::router` |
 //! | `server` | no | `Server`, an HTTP server in which an open stream costs next to nothing |
 
@@ -86,7 +86,7 @@ mod limits;
 mod message;
 mod output;
 mod principal;
-#[cfg(feature = "rmcp")]
+#[cfg(feature = "rmcp-3")]
 mod rmcp;
 #[cfg(feature = "server")]
 mod server;
@@ -120,6 +120,6 @@ pub use self::server::{
 };
 
 // The README's code is compiled with the examples of the docs.
-#[cfg(all(doctest, feature = "rmcp", feature = "axum", feature = "server"))]
+#[cfg(all(doctest, feature = "rmcp-3", feature = "axum", feature = "server"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

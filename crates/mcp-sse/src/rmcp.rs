@@ -1,4 +1,4 @@
-//! The adapter to rmcp (feature `rmcp`): a [`Session`] is a `Transport<RoleServer>`.
+//! The adapter to rmcp (feature `rmcp-3`): a [`Session`] is a `Transport<RoleServer>`.
 //!
 //! Typed messages are rmcp's; here they are read from and written to bytes. A handler finds the
 //! [`http::request::Parts`] of the POST in its context's extensions, as with rmcp's Streamable HTTP.

@@ -59,7 +59,7 @@ impl Builder {
     ///
     /// A request that its client cancels is in flight no longer, though the app may still work on it. As many
     /// of those as of requests in flight, at least 16, are let be, and as many bytes of them; with more,
-    /// further requests get 503. One counts until its handler ends (feature `rmcp`) or the app answers it, without rmcp at most for 30 s.
+    /// further requests get 503. One counts until its handler ends (feature `rmcp-3`) or the app answers it, without rmcp at most for 30 s.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;

@@ -95,7 +95,11 @@ mod tests {
             Err(())
         });
         assert_eq!(failed, Err(()));
-        assert_eq!(bytes(|buffer| -> Result<(), ()> { Ok(buffer.put(b"whole")) }).unwrap(), "whole");
+        let whole = bytes(|buffer| {
+            buffer.put(b"whole");
+            Ok::<(), ()>(())
+        });
+        assert_eq!(whole.unwrap(), "whole");
     }
 
     #[test]

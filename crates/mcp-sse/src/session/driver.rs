@@ -26,7 +26,7 @@ use super::{
     registry::{AppRuns, Registry},
     timers::Due,
 };
-#[cfg(feature = "rmcp")]
+#[cfg(feature = "rmcp-3")]
 use crate::message::RequestId;
 use crate::{
     bound_headers::BoundHeaders, clock, endpoint::EndpointId, id::SessionId, limits::Limits,
@@ -248,7 +248,7 @@ impl Driver {
     }
 
     /// Says that the app works on this request for as long as it holds what is returned.
-    #[cfg(feature = "rmcp")]
+    #[cfg(feature = "rmcp-3")]
     pub(crate) fn work_on(&self, id: &RequestId) -> Arc<()> {
         self.with(|core, now| core.work_on(id, now))
     }

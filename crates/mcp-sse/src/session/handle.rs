@@ -14,7 +14,7 @@ use crate::{id::SessionId, message::Message, principal::Principal};
 
 /// One client's conversation, for the app that answers it.
 ///
-/// With the feature `rmcp` it is rmcp's `Transport<RoleServer>`: give it to `serve`. Without, it is a
+/// With the feature `rmcp-3` it is rmcp's `Transport<RoleServer>`: give it to `serve`. Without, it is a
 /// `Stream` of [`Incoming`] and a `Sink` of [`Message`], and [`split`](Session::split)s in two.
 ///
 /// Dropping it ends the session: the requests that were not answered get an error, and the stream ends.
@@ -164,7 +164,7 @@ impl Session {
         Self { receiver: SessionReceiver { session }, handle, sending: None }
     }
 
-    #[cfg(feature = "rmcp")]
+    #[cfg(feature = "rmcp-3")]
     pub(crate) fn driver(&self) -> &Arc<Driver> {
         &self.handle.session
     }

@@ -27,7 +27,7 @@ mod mount;
 mod pages;
 mod progress;
 mod resume;
-#[cfg(feature = "rmcp")]
+#[cfg(feature = "rmcp-3")]
 mod rmcp;
 #[cfg(feature = "server")]
 mod server;

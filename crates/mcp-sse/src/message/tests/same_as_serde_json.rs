@@ -1,4 +1,4 @@
-//! What is read, and what is refused, is what serde_json reads and refuses.
+//! What is read, and what is refused, is what `serde_json` reads and refuses.
 
 use std::borrow::Cow;
 
@@ -27,7 +27,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// The kind and the parameters of a message, by serde_json.
+/// The kind and the parameters of a message, by `serde_json`.
 fn typed(bytes: &[u8]) -> Option<(MessageKind, Option<&str>)> {
     let text = std::str::from_utf8(bytes).ok()?;
     // A derived struct would also read an array as its fields in order.

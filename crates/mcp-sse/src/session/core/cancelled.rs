@@ -50,7 +50,7 @@ impl Cancelled {
     }
 
     /// The app works on it, though it was cancelled.
-    #[cfg(feature = "rmcp")]
+    #[cfg(feature = "rmcp-3")]
     pub(super) fn works(&mut self, id: &RequestId, working: Working, now: Instant) {
         if let Some(entry) = self.0.iter_mut().rfind(|entry| entry.id == *id && entry.counts(now)) {
             entry.working = Some(working);

@@ -1,6 +1,6 @@
 //! From the client to the app: a POST reserves room, is admitted and accepted; the app receives.
 
-#[cfg(feature = "rmcp")]
+#[cfg(feature = "rmcp-3")]
 use std::sync::Arc;
 use std::{
     task::{Poll, Waker},
@@ -188,7 +188,7 @@ impl Core {
     }
 
     /// Says that the app works on this request for as long as it holds what is returned.
-    #[cfg(feature = "rmcp")]
+    #[cfg(feature = "rmcp-3")]
     pub(crate) fn work_on(&mut self, id: &RequestId, now: Instant) -> Arc<()> {
         let work = Arc::new(());
         let working = Arc::downgrade(&work);

@@ -483,7 +483,7 @@ impl Model {
     }
 
     /// The app begins to work on a request and will say when it does no longer.
-    #[cfg(feature = "rmcp")]
+    #[cfg(feature = "rmcp-3")]
     pub(super) fn work_on(&mut self, id: i64, work: Key, now: Instant) {
         self.works.insert(work);
         if let Some(request) = self.in_flight.get_mut(&id) {

@@ -312,13 +312,13 @@ impl World {
                 if let Some(id) = message.id().filter(|_| message.method().is_some()) {
                     let number: i64 = id.to_string().parse().unwrap();
                     self.unanswered.push(number);
-                    #[cfg(feature = "rmcp")]
+                    #[cfg(feature = "rmcp-3")]
                     if works {
                         let key = self.next();
                         self.works.push((key, self.core.work_on(id, self.now)));
                         self.model.work_on(number, key, self.now);
                     }
-                    #[cfg(not(feature = "rmcp"))]
+                    #[cfg(not(feature = "rmcp-3"))]
                     let _ = works;
                 }
             }
