@@ -37,11 +37,11 @@ use crate::{
 pub(crate) type StartApp = Arc<dyn Fn(Arc<Driver>) + Send + Sync>;
 
 /// What all sessions of a transport share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) limits: Arc<Limits>,
     pub(crate) registry: Arc<Registry<Driver>>,
-    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) observer: Box<dyn Observer>,
 }
 
 pub(crate) struct Driver {
@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     pub(crate) opened: Instant,
     /// Headers that say who its client is; set before the client knows of the session.
     pub(crate) bound: OnceLock<BoundHeaders>,
-    pub(crate) common: Common,
+    pub(crate) common: Arc<Common>,
     this: Weak<Driver>,
     core: Mutex<Core>,
     closed: Notify,
@@ -77,7 +77,7 @@ impl Driver {
         id: SessionId,
         principal: Option<Principal>,
         endpoint: EndpointId,
-        common: Common,
+        common: Arc<Common>,
         start_app: Option<StartApp>,
     ) -> Arc<Self> {
         let opened = clock::now();

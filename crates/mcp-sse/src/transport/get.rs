@@ -114,7 +114,8 @@ impl SseServerTransport {
         let id = generate_id()?;
         let owner = Owner::of(&parts.extensions);
         let start_app = opening.start_app.cloned();
-        let session = Driver::new(id, owner.principal().cloned(), *endpoint_id, common.clone(), start_app);
+        let session =
+            Driver::new(id, owner.principal().cloned(), *endpoint_id, Arc::clone(common), start_app);
         if !opening.bound.is_empty() {
             let bound = BoundHeaders::new(opening.bound.iter().cloned());
             // Nothing is bound yet, so nothing is refused.

@@ -81,7 +81,7 @@ struct Inner {
     mount: Mount,
     names: Arc<Names>,
     cors: bool,
-    common: Common,
+    common: Arc<Common>,
     ends: Arc<EndsSessions>,
 }
 
@@ -128,11 +128,11 @@ impl SseServerTransport {
         limits: Limits,
     ) -> Self {
         let registry = Registry::new();
-        let common = Common {
+        let common = Arc::new(Common {
             limits: Arc::new(limits),
             registry: Arc::clone(&registry),
-            observer: Arc::new(facts::Log::new()),
-        };
+            observer: Box::new(facts::Log::new()),
+        });
         let (endpoint_id, names) = (EndpointId::unique(), Arc::new(names));
         let ends = Arc::new(EndsSessions(registry));
         Self { inner: Arc::new(Inner { endpoint, endpoint_id, mount, names, cors, common, ends }) }
@@ -168,7 +168,7 @@ impl SseServerTransport {
             mount: mount.clone(),
             names: Arc::clone(names),
             cors: *cors,
-            common: common.clone(),
+            common: Arc::clone(common),
             ends: Arc::clone(ends),
         };
         Ok(Self { inner: Arc::new(inner) })

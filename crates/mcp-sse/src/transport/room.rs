@@ -24,7 +24,7 @@ pub(super) fn speak(session: &Driver) -> Result<(), Full> {
     if session.has_spoken() {
         return Ok(());
     }
-    let Common { limits, registry, observer } = &session.common;
+    let Common { limits, registry, observer } = &*session.common;
     make(|| registry.speak(session.id, limits))
         .inspect_err(|full| observer.no_room(*full, &Owner::default(), limits))?;
     session.set_spoken();

@@ -69,7 +69,7 @@ impl SseServerTransport {
     /// # }
     /// ```
     pub async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
-        let Common { registry, limits, .. } = &self.inner.common;
+        let Common { registry, limits, .. } = &*self.inner.common;
         registry.refuse_new();
         let start = clock::now();
         let end = clock::after(start, deadline);

@@ -260,7 +260,7 @@ fn errors_that_pass_over_the_bound_of_the_backlog_cannot_pile_up() {
 #[derive(Debug, Default)]
 struct Told(Mutex<Vec<String>>);
 
-impl Observer for Told {
+impl Observer for Arc<Told> {
     fn session(&self, _: SessionId, fact: Fact<'_>) {
         let fact = match fact {
             Fact::Closed { reason, figures, .. } => format!("closed, {reason}, {} out", figures.messages_out),
@@ -277,8 +277,8 @@ impl Observer for Told {
 fn told_driver(limits: Limits) -> (Arc<Driver>, Arc<Told>) {
     let told = Arc::new(Told::default());
     let common =
-        Common { limits: Arc::new(limits), registry: Registry::new(), observer: Arc::clone(&told) as _ };
-    (Driver::new(HEX.parse().unwrap(), None, EndpointId::unique(), common, None), told)
+        Common { limits: Arc::new(limits), registry: Registry::new(), observer: Box::new(Arc::clone(&told)) };
+    (Driver::new(HEX.parse().unwrap(), None, EndpointId::unique(), Arc::new(common), None), told)
 }
 
 fn driver(limits: Limits) -> Arc<Driver> {
