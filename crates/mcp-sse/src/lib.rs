@@ -78,6 +78,7 @@ mod clock;
 mod endpoint;
 mod error;
 mod event;
+mod future;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -102,10 +103,11 @@ pub use self::{
     builder::Builder,
     client_ip::ClientIp,
     error::ConfigError,
+    future::ResponseFuture,
     id::{ParseSessionIdError, SessionId},
     message::{Message, MessageKind, ParseMessageError, RequestId, WriteMessageError},
     principal::Principal,
-    service::{ConnectSse, ConnectSseFuture, HandlePostMessage, HandlePostMessageFuture},
+    service::{ConnectSse, HandlePostMessage},
     session::{CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver},
     transport::{
         Guard, GuardBody, GuardFuture, GuardLayer, SessionCounts, SessionPermit, ShutdownReport,
@@ -114,10 +116,7 @@ pub use self::{
 };
 
 #[cfg(feature = "server")]
-pub use self::server::{
-    Endpoints, EndpointsFuture, Listener, NotFound, NotFoundFuture, RequestBody, ResponseBody, Routes,
-    Server, Socket,
-};
+pub use self::server::{Endpoints, Listener, NotFound, RequestBody, ResponseBody, Routes, Server, Socket};
 
 // The README's code is compiled with the examples of the docs.
 #[cfg(all(doctest, feature = "rmcp-3", feature = "axum", feature = "server"))]

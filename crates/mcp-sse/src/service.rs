@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     fmt,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -13,6 +12,7 @@ use tower_service::Service;
 
 use crate::{
     body::Body,
+    future::ResponseFuture,
     session::{Session, driver::StartApp, spawn_app},
     transport::{SseServerTransport, get::Opening},
 };
@@ -270,18 +270,10 @@ impl fmt::Debug for ConnectSse {
     }
 }
 
-/// The future of [`ConnectSse`].
-pub struct ConnectSseFuture(Answering);
-
-/// The future of [`HandlePostMessage`].
-pub struct HandlePostMessageFuture(Answering);
-
-type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-
 impl<B> Service<Request<B>> for ConnectSse {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = ConnectSseFuture;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -290,7 +282,7 @@ impl<B> Service<Request<B>> for ConnectSse {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (parts, _) = request.into_parts();
         let this = self.clone();
-        ConnectSseFuture(Box::pin(async move { this.connect(parts).await }))
+        ResponseFuture::new(async move { this.connect(parts).await })
     }
 }
 
@@ -301,7 +293,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = HandlePostMessageFuture;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -309,34 +301,6 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let transport = self.transport.clone();
-        HandlePostMessageFuture(Box::pin(async move { transport.post(request).await }))
-    }
-}
-
-impl Future for ConnectSseFuture {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(Ok)
-    }
-}
-
-impl Future for HandlePostMessageFuture {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx).map(Ok)
-    }
-}
-
-impl fmt::Debug for ConnectSseFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectSseFuture").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for HandlePostMessageFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandlePostMessageFuture").finish_non_exhaustive()
+        ResponseFuture::new(async move { transport.post(request).await })
     }
 }

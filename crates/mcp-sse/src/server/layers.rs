@@ -4,7 +4,7 @@ use std::{
     any::Any,
     convert::Infallible,
     fmt,
-    future::{Ready, ready},
+    future::ready,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::routes::{Endpoint, Routes};
-use crate::{body::Body, clock, session::driver::Driver};
+use crate::{body::Body, clock, future::ResponseFuture, session::driver::Driver};
 
 /// How long nothing of a request's body may come. The transport's own endpoints have a deadline for the whole
 /// body in place of it: [`Builder::body_timeout`](crate::Builder::body_timeout).
@@ -42,7 +42,7 @@ pub struct NotFound;
 impl<B> Service<Request<B>> for NotFound {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = NotFoundFuture;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -51,19 +51,7 @@ impl<B> Service<Request<B>> for NotFound {
     fn call(&mut self, _: Request<B>) -> Self::Future {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_FOUND;
-        NotFoundFuture(ready(Ok(response)))
-    }
-}
-
-/// The future of [`NotFound`].
-#[derive(Debug)]
-pub struct NotFoundFuture(Ready<Result<Response<Body>, Infallible>>);
-
-impl Future for NotFoundFuture {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx)
+        ResponseFuture::new(ready(response))
     }
 }
 
@@ -109,7 +97,7 @@ where
 {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = EndpointsFuture;
+    type Future = ResponseFuture<ResponseBody>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // The endpoints always are, and the fallback is asked when a request is for it.
@@ -126,7 +114,7 @@ where
             // The transport has a deadline of its own for it.
             body.silence = None;
         }
-        EndpointsFuture(Box::pin(async move {
+        ResponseFuture::new(async move {
             match endpoint {
                 Some(Endpoint::Connect(service)) => {
                     let (parts, _) = request.into_parts();
@@ -134,34 +122,21 @@ where
                     if let Some(session) = response.body().session() {
                         response.extensions_mut().insert(StreamOf(session));
                     }
-                    Ok(response.map(ResponseBody::from))
+                    response.map(ResponseBody::from)
                 }
                 Some(Endpoint::Post(service)) => {
-                    Ok(service.transport().post(request).await.map(ResponseBody::from))
+                    service.transport().post(request).await.map(ResponseBody::from)
                 }
                 None => {
-                    std::future::poll_fn(|cx| fallback.poll_ready(cx)).await?;
-                    Ok(fallback.call(request).await?.map(ResponseBody::new))
+                    let ready = std::future::poll_fn(|cx| fallback.poll_ready(cx)).await;
+                    let response = match ready {
+                        Ok(()) => fallback.call(request).await,
+                        Err(never) => Err(never),
+                    };
+                    response.unwrap_or_else(|never| match never {}).map(ResponseBody::new)
                 }
             }
-        }))
-    }
-}
-
-/// The future of [`Endpoints`].
-pub struct EndpointsFuture(Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>);
-
-impl Future for EndpointsFuture {
-    type Output = Result<Response<ResponseBody>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for EndpointsFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EndpointsFuture").finish_non_exhaustive()
+        })
     }
 }
 

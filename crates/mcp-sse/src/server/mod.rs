@@ -32,7 +32,7 @@ mod proxy;
 mod routes;
 
 pub use self::{
-    layers::{Endpoints, EndpointsFuture, NotFound, NotFoundFuture, RequestBody, ResponseBody},
+    layers::{Endpoints, NotFound, RequestBody, ResponseBody},
     listener::{Listener, Socket},
     routes::Routes,
 };
