@@ -1,4 +1,4 @@
-//! Headers that say who a session's client is.
+//! Headers that identify the client of a session.
 
 use std::{
     fmt,
@@ -7,29 +7,40 @@ use std::{
 
 use http::{HeaderMap, HeaderName};
 
-/// Headers that say who the client of a session is, set by a proxy in front, say. The first request of the
-/// session that bears one decides its value; a later request with another value is another client's.
+/// Headers that identify the client of a session, such as `X-User` from a proxy in front.
 ///
-/// [`ConnectSse::bind_headers`](crate::ConnectSse::bind_headers) checks them for sessions over SSE; this is for
-/// those who serve other transports beside.
+/// The first request of the session that has one of them sets its value. A later request with another value
+/// is taken to be from another client and is refused; one without the header is given it.
+///
+/// [`ConnectSse::bind_headers`](crate::ConnectSse::bind_headers) does this for sessions over SSE; use this
+/// type for sessions over another transport on the same port.
 ///
 /// ```
-/// use http::{HeaderMap, HeaderName};
-/// use mcp_sse::BoundHeaders;
+/// use http::{HeaderName, Request};
+/// use mcp_sse::{BoundHeaders, OtherIdentity};
 ///
-/// let request = |user: Option<&str>| -> HeaderMap {
-///     user.map(|user| (HeaderName::from_static("x-user"), user.parse().unwrap())).into_iter().collect()
-/// };
-/// let bound = BoundHeaders::new([HeaderName::from_static("x-user")]);
-/// assert!(bound.check(&request(None)).is_ok());
-/// assert!(bound.check(&request(Some("alice"))).is_ok());
-/// assert!(bound.check(&request(Some("mallory"))).is_err());
+/// /// A session over another transport.
+/// struct OtherSession {
+///     bound: BoundHeaders,
+/// }
 ///
-/// // One without it is taken for alice's.
-/// let mut later = request(None);
-/// assert!(bound.check(&later).is_ok());
-/// bound.add_to(&mut later);
-/// assert_eq!(later["x-user"], "alice");
+/// impl OtherSession {
+///     fn admit<B>(&self, request: &mut Request<B>) -> Result<(), OtherIdentity> {
+///         self.bound.check(request.headers())?;
+///         self.bound.add_to(request.headers_mut());
+///         Ok(())
+///     }
+/// }
+///
+/// let session = OtherSession { bound: BoundHeaders::new([HeaderName::from_static("x-user")]) };
+/// session.admit(&mut Request::post("/mcp").header("x-user", "alice").body(())?)?;
+/// let mut later = Request::post("/mcp").body(())?;
+/// session.admit(&mut later)?;
+/// assert_eq!(later.headers()["x-user"], "alice");
+///
+/// let mut other = Request::post("/mcp").header("x-user", "mallory").body(())?;
+/// assert!(session.admit(&mut other).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Default)]
 pub struct BoundHeaders {
@@ -37,48 +48,54 @@ pub struct BoundHeaders {
     values: Mutex<HeaderMap>,
 }
 
-/// A request bears a header with another value than the session's first one that bore it.
+/// The error of [`BoundHeaders::check`]: a header has another value than the session's first request with it.
 ///
 /// ```
+/// use http::{Response, StatusCode};
 /// use mcp_sse::OtherIdentity;
 ///
-/// let refused = OtherIdentity { header: http::HeaderName::from_static("x-user") };
-/// assert_eq!(
-///     refused.to_string(),
-///     "the header x-user has another value than before in this session; open a session of your own",
-/// );
+/// fn refusal(error: &OtherIdentity) -> Response<String> {
+///     let mut response = Response::new(error.to_string());
+///     *response.status_mut() = StatusCode::FORBIDDEN;
+///     response
+/// }
+/// # let error = OtherIdentity { header: http::HeaderName::from_static("x-user") };
+/// # assert!(refusal(&error).body().starts_with("the header x-user has another value than before"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the header {header} has another value than before in this session; open a session of your own")]
 pub struct OtherIdentity {
-    /// Which header. Its values are not told.
+    /// The name of the header. Its values are left out, since they may be secret.
     pub header: HeaderName,
 }
 
 impl BoundHeaders {
-    /// Nothing is decided yet.
+    /// The headers with these names, none of which has a value yet.
     ///
     /// ```
-    /// # use mcp_sse::BoundHeaders;
-    /// assert!(BoundHeaders::new([]).check(&http::HeaderMap::new()).is_ok());
+    /// use http::HeaderName;
+    /// use mcp_sse::BoundHeaders;
+    ///
+    /// let bound = BoundHeaders::new(["x-tenant", "x-user"].map(HeaderName::from_static));
+    /// # drop(bound);
     /// ```
     pub fn new(names: impl IntoIterator<Item = HeaderName>) -> Self {
         Self { names: names.into_iter().collect(), values: Mutex::default() }
     }
 
-    /// Checks the headers of a request, and keeps those that are the first of their name. A header that comes
-    /// several times must do so each time, with the same values.
+    /// Checks the headers of a request, and stores the values of those that had none yet. A header that
+    /// appears several times in one request must appear as often, with the same values, in all of them.
     ///
     /// # Errors
     ///
-    /// [`OtherIdentity`] if one has another value than before; then none is kept.
+    /// [`OtherIdentity`] if one has another value than before; then nothing of the request is stored.
     ///
     /// ```
     /// # use mcp_sse::BoundHeaders;
     /// let bound = BoundHeaders::new([http::HeaderName::from_static("x-user")]);
-    /// let (parts, ()) = http::Request::get("/sse").header("x-user", "alice").body(())?.into_parts();
-    /// assert!(bound.check(&parts.headers).is_ok());
-    /// # Ok::<(), http::Error>(())
+    /// let first = http::Request::get("/mcp").header("x-user", "alice").body(())?;
+    /// bound.check(first.headers())?; // from now on, only alice
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn check(&self, headers: &HeaderMap) -> Result<(), OtherIdentity> {
         if self.names.is_empty() {
@@ -100,13 +117,17 @@ impl BoundHeaders {
         Ok(())
     }
 
-    /// Gives a request the headers that it lacks and another one had.
+    /// Adds to a request the headers that it lacks and an earlier request of the session had.
     ///
     /// ```
     /// # use mcp_sse::BoundHeaders;
-    /// let mut headers = http::HeaderMap::new();
-    /// BoundHeaders::new([]).add_to(&mut headers);
-    /// assert!(headers.is_empty());
+    /// # let bound = BoundHeaders::new([http::HeaderName::from_static("x-user")]);
+    /// # bound.check(http::Request::get("/mcp").header("x-user", "alice").body(())?.headers())?;
+    /// // An earlier request had `x-user: alice`.
+    /// let mut later = http::Request::post("/mcp").body("{}")?;
+    /// bound.add_to(later.headers_mut());
+    /// assert_eq!(later.headers()["x-user"], "alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn add_to(&self, headers: &mut HeaderMap) {
         if self.names.is_empty() {
@@ -122,7 +143,7 @@ impl BoundHeaders {
         }
     }
 
-    /// Whether all have their values: then no later request changes what another one lacks.
+    /// Whether every header has its value: then no later request can change what `add_to` adds.
     pub(crate) fn are_decided(&self) -> bool {
         let values = self.values();
         self.names.iter().all(|name| values.contains_key(name))
@@ -133,7 +154,7 @@ impl BoundHeaders {
     }
 }
 
-/// Without the values, which may be secret.
+/// Leaves out the values, which may be secret.
 impl fmt::Debug for BoundHeaders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BoundHeaders").field("names", &self.names).finish_non_exhaustive()

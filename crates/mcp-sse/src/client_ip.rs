@@ -1,42 +1,44 @@
-//! Where a request comes from, as an address.
+//! The address that a request comes from.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::Extensions;
 
-/// The address of the client that a request comes from.
+/// The IP address of the client that a request comes from.
 ///
-/// `Server` puts it into the extensions of each request that comes over TCP: the peer of the
-/// connection, or what a trusted proxy says about it. Under another server, a layer of your own may put it
-/// there; then the bounds per address hold there too. With the feature `axum`, axum's
-/// `ConnectInfo<SocketAddr>` is read where there is no `ClientIp`.
+/// `Server` puts it into the extensions of each request that comes over TCP: the address of the connection's
+/// peer, or the one that a trusted proxy reports. Under another server, insert it in a layer of your own, and
+/// the limits per address apply there too. With the feature `axum`, axum's `ConnectInfo<SocketAddr>` is used
+/// if there is no `ClientIp`.
 ///
 /// ```
 /// use mcp_sse::ClientIp;
 ///
-/// let mut request = http::Request::new(());
-/// request.extensions_mut().insert(ClientIp("192.0.2.7".parse()?));
-///
-/// assert_eq!(request.extensions().get(), Some(&ClientIp("192.0.2.7".parse()?)));
-/// # Ok::<(), std::net::AddrParseError>(())
+/// /// What a layer under another server does, before the transport sees the request.
+/// fn set_client<B>(request: &mut http::Request<B>, peer: std::net::SocketAddr) {
+///     request.extensions_mut().insert(ClientIp(peer.ip()));
+/// }
+/// # let mut request = http::Request::new(());
+/// # set_client(&mut request, ([192, 0, 2, 7], 8000).into());
+/// # assert!(request.extensions().get::<ClientIp>().is_some());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// Whose request has these extensions, if they say so.
+    /// The client's address according to a request's extensions.
     pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().copied().or_else(|| connected(extensions))
     }
 
-    /// Whether it is an address of this machine. Those are not bounded: a proxy may stand there.
+    /// Whether it is a loopback address. Those have no limits: a local proxy may serve many clients.
     pub(crate) fn is_loopback(self) -> bool {
         self.0.to_canonical().is_loopback()
     }
 
-    /// What counts as one address where something is bounded per address: an IPv4 address, or the /64
-    /// network of an IPv6 address, since one host has all of those. An IPv4 address that is written as an
-    /// IPv6 one (`::ffff:192.0.2.7`) is the IPv4 address.
+    /// What counts as one address for the limits per address: an IPv4 address, or the /64 network of an IPv6
+    /// address, since one host usually has a whole /64. An IPv4-mapped IPv6 address (`::ffff:192.0.2.7`)
+    /// counts as the IPv4 address.
     ///
     /// ```
     /// use mcp_sse::ClientIp;

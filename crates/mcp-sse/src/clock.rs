@@ -1,5 +1,5 @@
 //! The one place that reads the clock. Everything else takes `now`, so that the session core runs on
-//! virtual time in tests. Tokio's clock is read, so that `tokio::time::pause` governs it too.
+//! virtual time in tests. It reads tokio's clock, so that `tokio::time::pause` applies to it too.
 
 use std::{
     future::poll_fn,
@@ -13,10 +13,10 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// As far as deadlines go: sums of an instant and a longer time might not exist.
+/// The longest time until a deadline. Adding a longer one to an `Instant` might overflow.
 pub(crate) const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// `now` and this time, a year at the most.
+/// This long after `now`, a year at most.
 pub(crate) fn after(now: Instant, time: Duration) -> Instant {
     now + time.min(FAR)
 }
@@ -26,8 +26,9 @@ pub(crate) async fn sleep_until(deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
 }
 
-/// What a future gives within the time that is left; `None` if it takes longer. What it takes is taken
-/// off. A timer is made only if the future is not ready at once, which is rare where this is used.
+/// Runs a future for at most the time that is `left`, and subtracts from it the time that the future took.
+/// `None` if it takes longer. A timer is created only if the future is not ready at once, which is rare where
+/// this is used.
 pub(crate) async fn within<F: Future>(left: &mut Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let at_once = poll_fn(|cx| {

@@ -1,5 +1,5 @@
-//! Where clients post to: the endpoint path that the user gives, the prefix it is mounted under, and the
-//! URI in the `endpoint` event that is made of both.
+//! Where clients post to: the configured endpoint path, the prefix that it is mounted under, and the URI in
+//! the `endpoint` event, which consists of both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,9 +9,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::{error::ConfigError, id::SessionId};
 
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
-/// What is encoded of a path that is plain text.
+/// What is percent-encoded in a path that is given as plain text.
 const OF_TEXT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-/// What is encoded of a path that comes from a URI, beside "%": what may not stand in one.
+/// What is percent-encoded in a path that comes from a URI: what a URI must not contain. "%" is handled
+/// apart.
 const OF_URI: &AsciiSet = &OF_TEXT
     .remove(b'!')
     .remove(b'$')
@@ -27,24 +28,24 @@ const OF_URI: &AsciiSet = &OF_TEXT
     .remove(b':')
     .remove(b'@');
 
-/// Tells one endpoint from another; all that a session keeps of the one that it was opened for.
+/// Identifies an endpoint. A session keeps the id of the one that it was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EndpointId(u64);
 
 impl EndpointId {
-    /// A new one.
+    /// A new id that no other endpoint has.
     pub(crate) fn unique() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// The endpoint, a relative path, percent-encoded, with a leading slash.
+/// The path of the endpoint: relative, percent-encoded, with a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EndpointPath(String);
 
 impl EndpointPath {
-    /// A full URL, a network-path reference, a query and a fragment are refused: a client only ever posts
+    /// Refuses a full URL, a network-path reference, a query and a fragment, so that a client only ever posts
     /// to the origin that it opened the stream on, and the server can be mounted anywhere.
     pub(crate) fn parse(endpoint: &str) -> Result<Self, ConfigError> {
         let refuse = |why| ConfigError::Endpoint { endpoint: endpoint.to_owned(), why };
@@ -63,7 +64,7 @@ impl EndpointPath {
         if endpoint.chars().any(char::is_control) {
             return Err(refuse("a path with control characters"));
         }
-        // Clients resolve dot segments away and would post elsewhere.
+        // Clients resolve dot segments and would post to another path.
         if endpoint.split('/').any(|segment| segment == "." || segment == "..") {
             return Err(refuse("a path with dot segments"));
         }
@@ -75,7 +76,7 @@ impl EndpointPath {
         &self.0
     }
 
-    /// The URI to post to.
+    /// The URI that a session's client posts to.
     pub(crate) fn uri(&self, prefix: &str, session: SessionId) -> String {
         format!("{prefix}{}?session_id={}", self.0, session.expose_hex())
     }
@@ -84,7 +85,7 @@ impl EndpointPath {
 /// Where the transport is mounted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mount {
-    /// Given by the user; used instead of what the request shows.
+    /// Configured by the user; takes precedence over what the request shows.
     prefix: Option<String>,
     trust_forwarded: bool,
 }
@@ -97,8 +98,8 @@ impl Mount {
         Ok(Self { prefix: prefix.transpose()?, trust_forwarded })
     }
 
-    /// The prefix for the request that opened a stream: what a trusted proxy took off the path, then what
-    /// the user gave or the router took off it.
+    /// The prefix for the request that opens a stream: what a trusted proxy stripped from the path, followed
+    /// by the configured prefix or, without one, what the router stripped.
     pub(crate) fn prefix(&self, parts: &Parts) -> String {
         let forwarded = if self.trust_forwarded { forwarded(&parts.headers) } else { None };
         let own = self.prefix.clone().or_else(|| nested(parts));
@@ -108,16 +109,16 @@ impl Mount {
 
 fn forwarded(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(FORWARDED_PREFIX)?;
-    // Each proxy on the way may add one; the first is the outermost.
+    // Each proxy on the way may add a prefix; the first is the outermost one's.
     let first = value.to_str().ok().and_then(|value| value.split(',').next()).map(str::trim);
     let prefix = first.and_then(|first| normalize(first, true));
     if prefix.is_none() {
-        tracing::warn!("X-Forwarded-Prefix is no path and was ignored; expected one like /api");
+        tracing::warn!("X-Forwarded-Prefix is not a path and was ignored; expected one like /api");
     }
     prefix
 }
 
-/// What a router took off the path: the part of the original path before the path that is left.
+/// The prefix that a router stripped: the part of the original path before the remaining path.
 #[cfg(feature = "axum")]
 fn nested(parts: &Parts) -> Option<String> {
     let original = parts.extensions.get::<axum::extract::OriginalUri>()?.0.path();
@@ -130,8 +131,8 @@ fn nested(_: &Parts) -> Option<String> {
     None
 }
 
-/// A prefix begins with a slash and does not end with one; the empty one is no prefix. What is no path,
-/// or would make the URI a network-path reference, is `None`.
+/// Brings a prefix into its normal form: a leading slash and no trailing one, or empty for no prefix. `None`
+/// if it is not a path or would make the URI a network-path reference.
 fn normalize(prefix: &str, already_encoded: bool) -> Option<String> {
     let prefix = prefix.trim_end_matches('/');
     if prefix.is_empty() {
@@ -143,7 +144,7 @@ fn normalize(prefix: &str, already_encoded: bool) -> Option<String> {
     (is_path && clean && !dots).then(|| encode(prefix, already_encoded))
 }
 
-/// How the path of a request is compared: what a path may have encoded or not, clients encode or not.
+/// The form in which paths of requests are compared: clients differ in what they percent-encode.
 #[cfg(feature = "server")]
 pub(crate) fn canonical(path: &str) -> String {
     encode_but_escapes(path, OF_TEXT)
@@ -157,7 +158,7 @@ fn encode(path: &str, already_encoded: bool) -> String {
     }
 }
 
-/// Percent-encodes what is in the set, and keeps the escapes that are there already.
+/// Percent-encodes what is in the set, and keeps existing escapes.
 fn encode_but_escapes(path: &str, set: &'static AsciiSet) -> String {
     let mut parts = path.split('%');
     let mut out = String::with_capacity(path.len());

@@ -1,15 +1,18 @@
 //! What can be wrong with the settings of a transport.
 
-/// Why a transport could not be made.
+/// Why a transport could not be built.
 ///
 /// ```
 /// use mcp_sse::{ConfigError, SseServerTransport};
 ///
-/// let error = SseServerTransport::new("//evil.example/messages/").unwrap_err();
-/// assert!(matches!(error, ConfigError::Endpoint { why: "a network-path reference", .. }));
-///
-/// let error = SseServerTransport::builder("/messages/").max_body_bytes(0).build().unwrap_err();
-/// assert_eq!(error.to_string(), "max_body_bytes must be at least 1");
+/// # let hosts_from_the_command_line = ["mcp.example.com"];
+/// let settings = mcp_sse::TransportSecuritySettings::default()
+///     .with_allowed_hosts(hosts_from_the_command_line);
+/// match SseServerTransport::builder("/messages/").security(settings).build() {
+///     Ok(sse) => drop(sse), // mount it
+///     Err(ConfigError::AllowedHost(host)) => eprintln!("--allowed-host {host}: not a host"),
+///     Err(error) => eprintln!("cannot start: {error}"),
+/// }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -19,9 +22,9 @@ pub enum ConfigError {
         "the endpoint {endpoint:?} is {why}; expected a relative path such as \"/messages/\": clients post to the origin that they opened the stream on"
     )]
     Endpoint {
-        /// What was given.
+        /// The endpoint that was given.
         endpoint: String,
-        /// What it is.
+        /// What it is instead, such as "a full URL".
         why: &'static str,
     },
     /// The mount prefix is not a path.
@@ -40,9 +43,9 @@ pub enum ConfigError {
     /// A limit is out of its range.
     #[error("{setting} must be {expected}")]
     OutOfRange {
-        /// The setting.
+        /// The name of the setting.
         setting: &'static str,
-        /// Its range.
+        /// The range that it must be in, such as "at least 1".
         expected: &'static str,
     },
 }

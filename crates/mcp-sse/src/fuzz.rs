@@ -1,4 +1,4 @@
-//! What the fuzz targets need to reach. Only there when fuzzing.
+//! What the fuzz targets need to reach. Compiled only for fuzzing.
 
 #![allow(missing_docs, reason = "not part of the crate's interface")]
 
@@ -46,7 +46,7 @@ pub fn message_event(json: impl Into<Bytes>) -> Bytes {
     out.freeze()
 }
 
-/// What the server reads of the bytes of a connection.
+/// What the server makes of the first bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Plain {
     Partial,
@@ -67,12 +67,12 @@ pub fn plain(bytes: &[u8]) -> Plain {
         head::Read::Request(head::Plain { parts, body: Some(body), length, .. }) => {
             Plain::Request { head: describe(&parts), body, length }
         }
-        // Its body is not there whole.
+        // Its body is not complete.
         head::Read::Request(_) => Plain::Partial,
     }
 }
 
-/// What is read of `second` behind the request `first`, if its head is known from there.
+/// What the server makes of `second` after the request `first`, if both have the same head.
 pub fn plain_after(first: &[u8], second: &[u8]) -> Option<Plain> {
     let head::Read::Request(request) = head::read(first) else { return None };
     let head::Again { body, other_length, length } = request.known?.read(second)?;

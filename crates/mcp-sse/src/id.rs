@@ -1,14 +1,14 @@
-//! Ids that cannot be wrong: a session's, and an event's within it.
+//! Session ids and event ids, as types that hold only valid ones.
 //!
-//! A session id is a capability. Its `Debug` and `Display` show the first eight digits only, so that no
-//! log line can hold a whole one by accident; [`SessionId::expose_hex`] is the one way out.
+//! A session id is a capability. Its `Debug` and `Display` show the first eight digits only, so that no log
+//! line can contain a whole one by accident; only [`SessionId::expose_hex`] gives all of it.
 
 use std::{fmt, str::FromStr};
 
-/// Names one session: 128 bits from the system's CSPRNG.
+/// The id of a session: 128 bits from the system's CSPRNG.
 ///
-/// Whoever holds it can post to the session (unless a [`Principal`](crate::Principal) binds it), so
-/// `Debug` and `Display` are shortened; see [`expose_hex`](SessionId::expose_hex).
+/// Whoever has it can post to the session (unless the session is bound to a [`Principal`](crate::Principal)),
+/// so `Debug` and `Display` show only a part; see [`expose_hex`](SessionId::expose_hex).
 ///
 /// `FromStr` reads a UUID in hex: 32 digits of either case, with or without hyphens at the usual places.
 ///
@@ -23,13 +23,18 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId([u8; 16]);
 
-/// A text is not a [`SessionId`]. The message does not repeat the text, which may be most of a real id.
+/// The error of parsing a [`SessionId`]. It does not repeat the text, which may be most of a real id.
 ///
 /// ```
-/// use mcp_sse::SessionId;
+/// use mcp_sse::{ParseSessionIdError, SessionId, SseServerTransport};
 ///
-/// let error = "0123".parse::<SessionId>().unwrap_err();
-/// assert_eq!(error.to_string(), "not a session id; expected 32 hex digits, with or without the hyphens of a UUID");
+/// /// Closes the session that an administrator names.
+/// fn close(sse: &SseServerTransport, id: &str) -> Result<bool, ParseSessionIdError> {
+///     let session = sse.session(id.parse()?);
+///     Ok(session.map(|session| session.close()).is_some())
+/// }
+/// # let sse = SseServerTransport::new("/messages/").unwrap();
+/// # assert!(close(&sse, "0123").is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a session id; expected 32 hex digits, with or without the hyphens of a UUID")]
@@ -43,8 +48,7 @@ impl SessionId {
         Ok(Self(bytes))
     }
 
-    /// The whole id, 32 lower-case hex digits, as it stands in the `endpoint` event. A secret: do not
-    /// log it.
+    /// The whole id as 32 lower-case hex digits, as in the `endpoint` event. It is a secret: do not log it.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -62,15 +66,15 @@ impl SessionId {
         hex::encode(self.0)
     }
 
-    /// The 32 digits of [`expose_hex`](Self::expose_hex), for what is written often.
+    /// The 32 digits of [`expose_hex`](Self::expose_hex) without an allocation.
     pub(crate) fn expose_digits(&self) -> [u8; 32] {
         let mut digits = [0; 32];
-        // Their lengths fit.
+        // It fails only on the wrong length, and 16 bytes are 32 digits.
         let _ = hex::encode_to_slice(self.0, &mut digits);
         digits
     }
 
-    /// A number that is spread evenly over sessions, to put them into shards.
+    /// Which of so many shards the session belongs to; ids are random, so shards fill evenly.
     pub(crate) fn shard(&self, shards: usize) -> usize {
         usize::from(self.0[15]) % shards
     }
@@ -118,7 +122,7 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Names one event of one session; what a client sends back as `Last-Event-ID`.
+/// The id of one event of one session, which a client sends back as `Last-Event-ID`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EventId {
     pub(crate) session: SessionId,
@@ -127,7 +131,7 @@ pub(crate) struct EventId {
 }
 
 impl EventId {
-    /// Reads `SESSION:SEQUENCE`, digits only, no leading zeros.
+    /// Parses `SESSION:SEQUENCE`: 32 hex digits, and a decimal number without leading zeros.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (session, sequence) = text.split_once(':')?;
         if session.len() != 32 || sequence.is_empty() || sequence.len() > 20 {

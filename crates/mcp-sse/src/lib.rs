@@ -1,5 +1,5 @@
 //! Server transport for MCP (the Model Context Protocol) over HTTP+SSE, the transport of revision
-//! 2024-11-05, which many clients still speak and many can speak nothing else.
+//! 2024-11-05, which many clients still use and some cannot do without.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "axum", feature = "rmcp-3"))]
@@ -29,42 +29,44 @@
 //! # What it is made of
 //!
 //! [`SseServerTransport::connect_sse`] (GET: opens a stream) and
-//! [`SseServerTransport::handle_post_message`] (POST: takes messages) are `tower` services over the
-//! `http` crate's types, for axum, plain hyper and any other framework. Under them are
-//! [`SseServerTransport::connect`] and [`SseServerTransport::post`], for those without a closure.
+//! [`SseServerTransport::handle_post_message`] (POST: accepts messages) make `tower` services over the
+//! `http` crate's types, for axum, plain hyper and any other framework. They are built on
+//! [`SseServerTransport::connect`] and [`SseServerTransport::post`], which you can call yourself where a
+//! service or a closure does not fit.
 //!
 //! A [`Session`] is a pair of bounded queues that outlives its connections. With the feature `rmcp-3` it is
 //! rmcp's `Transport<RoleServer>`; without, a `Stream` and a `Sink`.
 //!
 //! # What it promises
 //!
-//! 1. **202 means**: the message is in its session's inbound queue, in order; the app will read it, or
-//!    the stream will end where the client sees it. No message is ever dropped alone.
+//! 1. **202 means** that the message is in its session's inbound queue, in order: the app will read it, or
+//!    the client will see its stream end. No message is ever lost while its session goes on.
 //! 2. **Every accepted request** gets its response on the stream, or the stream ends, unless its client
 //!    cancels it. When an app dies, its pending requests are answered with a JSON-RPC error first.
 //! 3. **Nothing is unbounded**; see [`Builder`] for the bounds. At a bound a POST waits a little, then gets
-//!    503 with `Retry-After`; [`SessionHandle::send`] waits, then fails; a session that its client does not
+//!    503 with `Retry-After`; [`SessionHandle::send`] waits, then fails; a session whose client does not
 //!    read ends, with the reason in the log.
-//! 4. **One client cannot hurt another**: a slow reader, a crash, a flood stays in its session. At the
-//!    [cap on sessions](Builder::max_sessions) only one whose client is away, or has said nothing for a
-//!    while, makes room for another.
-//! 5. **Leaving is clean**: a disconnect ends the session after its resume window at the latest, and the app
-//!    sees the end of its input; a [shutdown](SseServerTransport::shutdown) lets requests in flight finish.
+//! 4. **One client cannot hurt another**: a slow reader, a crash or a flood affects only its own session.
+//!    At the [cap on sessions](Builder::max_sessions) a session is evicted only if its client is away or has
+//!    sent no message for a while.
+//! 5. **Sessions end cleanly**: a disconnect ends the session after its resume window at the latest, and the
+//!    app sees the end of its input; a [shutdown](SseServerTransport::shutdown) lets requests in flight
+//!    finish.
 //!
 //! What it does not promise: that a response reached the client (SSE has no acknowledgement; a client
 //! that resumes gets what it missed), or anything about a message that a client could not post.
 //!
 //! # Security
 //!
-//! Only loopback names pass until you say which hosts are served: [`TransportSecuritySettings`]. Session
-//! ids are capabilities; with a [`Principal`] on the request a session is bound to whom it belongs to.
+//! Only loopback names are allowed until you list the hosts that you serve: [`TransportSecuritySettings`].
+//! Session ids are capabilities; with a [`Principal`] on the request, a session is bound to that principal.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `rmcp-3` | yes | a session is `Transport<RoleServer>` of rmcp 3; a later rmcp gets a feature of its own |
-//! | `axum` | no | the mount prefix under `Router::nest`; [`SseServerTransport`]`::router` |
+//! | `axum` | no | finds the mount prefix under `Router::nest`; [`SseServerTransport`]`::router` |
 //! | `server` | no | `Server`, an HTTP server in which an open stream costs next to nothing |
 
 #![doc(test(attr(deny(warnings))))]

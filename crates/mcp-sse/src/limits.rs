@@ -1,5 +1,5 @@
-//! Every bound and every time of a transport, with its default. The setters, with ranges and what they
-//! can cost, are those of [`Builder`](crate::Builder).
+//! All limits and timeouts of a transport, with their defaults. Their ranges and costs are documented at the
+//! setters of [`Builder`](crate::Builder).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) struct Limits {
     pub(crate) max_sessions_per_principal: usize,
     pub(crate) max_sessions_per_address: usize,
     pub(crate) sessions_per_second_per_address: u32,
-    /// `None`: they count with the others.
+    /// `None`: silent sessions count with the others.
     pub(crate) max_silent_sessions: Option<usize>,
     pub(crate) silent_grace: Duration,
     pub(crate) body_bytes: usize,
@@ -20,11 +20,11 @@ pub(crate) struct Limits {
     pub(crate) queue_timeout: Duration,
     pub(crate) inbound_messages: usize,
     pub(crate) inbound_bytes: usize,
-    /// How many messages a session may have waiting for its app before the next one waits its turn.
+    /// With this many messages waiting for its app, a session's next message waits for its turn.
     pub(crate) inbound_turn: usize,
     pub(crate) in_flight_requests: usize,
     pub(crate) in_flight_bytes: usize,
-    /// Requests that were cancelled and that the app may still work on.
+    /// Cancelled requests that the app may still be working on.
     pub(crate) cancelled_requests: usize,
     pub(crate) outbound_messages: usize,
     pub(crate) outbound_bytes: usize,

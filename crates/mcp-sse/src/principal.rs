@@ -1,25 +1,25 @@
-//! Whom a session belongs to.
+//! Who a session belongs to.
 
 use std::{fmt, sync::Arc};
 
-/// Whom a request comes from, as an authentication layer in front of the transport found out: a user name, the
-/// subject of a token, a tenant and a key in one text.
+/// The authenticated client that a request comes from: a user name, the subject of a token, a tenant and a
+/// user in one string.
 ///
-/// The layer puts it into the request's extensions. The session that a `GET` opens belongs to its
-/// principal for its whole life: every POST and every reconnect is checked, and to anyone else (also to a
-/// request without a principal) the session does not exist.
+/// An authentication layer in front of the transport puts it into the request's extensions. The session that
+/// a `GET` opens belongs to its principal for its whole life: every POST and every reconnect is checked, and
+/// for any other principal, and for a request without one, the session does not exist.
 ///
-/// It is text, compared byte by byte, so that any two layers that mean the same client agree. `Debug` does not
-/// show it: it may be a secret.
+/// It is text, compared byte by byte, so that two layers that name the same client agree. `Debug` does not
+/// show it, because it may be a secret.
 ///
 /// ```
 /// use mcp_sse::Principal;
 ///
-/// // What an authentication layer does.
+/// // In an authentication layer:
 /// let mut request = http::Request::new(());
 /// request.extensions_mut().insert(Principal::new("alice"));
 ///
-/// // What a tool does, with `Incoming::parts` or rmcp's `Parts`.
+/// // In a tool, with `Incoming::parts` or rmcp's `Parts`:
 /// let principal: Option<&Principal> = request.extensions().get();
 /// assert_eq!(principal.map(Principal::as_str), Some("alice"));
 /// ```
@@ -27,7 +27,7 @@ use std::{fmt, sync::Arc};
 pub struct Principal(Arc<str>);
 
 impl Principal {
-    /// The principal of this name.
+    /// The principal with this name.
     ///
     /// ```
     /// use mcp_sse::Principal;
@@ -40,7 +40,7 @@ impl Principal {
         Self(name.into())
     }
 
-    /// The text that it was made of.
+    /// The name, as it was given to [`new`](Self::new).
     ///
     /// ```
     /// # use mcp_sse::Principal;

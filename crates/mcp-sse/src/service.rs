@@ -1,4 +1,4 @@
-//! The two services, and what makes them. They are thin: what they do is in `transport`.
+//! The two tower services and their constructors: thin wrappers around `transport`.
 
 use std::{
     convert::Infallible,
@@ -18,14 +18,14 @@ use crate::{
 };
 
 impl SseServerTransport {
-    /// The service for `GET`: opens a stream and, at the client's first message, runs `app` with the
-    /// session, in a task of its own. A client that connects and says nothing costs no app.
+    /// The service for `GET`: opens a stream and, at the client's first message, runs `app` with the session
+    /// in a new task. For a client that connects and posts no message, no app is started.
     ///
-    /// The app should end when its input ends. One that goes on is dropped after
+    /// The app should return when its input ends. If it does not, it is dropped after
     /// [`Builder::app_grace`](crate::Builder::app_grace).
     ///
-    /// Mount it at a path with `route_service`, not `nest_service`: where the router is nested, the
-    /// prefix is what the router took off the path (feature `axum`).
+    /// In axum, mount it with `route_service`, not `nest_service`: the mount prefix is found by what a nested
+    /// router stripped from the path (feature `axum`).
     ///
     /// Needs a tokio runtime with time enabled.
     ///
@@ -58,7 +58,7 @@ impl SseServerTransport {
         ConnectSse::new(self.clone(), start)
     }
 
-    /// The service for `POST`: takes the clients' messages. Mount it at the endpoint.
+    /// The service for `POST`: accepts messages from clients. Mount it at the endpoint.
     ///
     /// ```
     /// # use http_body_util::BodyExt;
@@ -113,8 +113,8 @@ impl SseServerTransport {
     ///
     /// # Panics
     ///
-    /// As axum does, if `sse_path` does not begin with a slash, is no valid route, or is the endpoint
-    /// itself.
+    /// As axum does, if `sse_path` does not begin with a slash, is not a valid route, or is the same path as
+    /// the endpoint.
     #[cfg(feature = "axum")]
     pub fn router<S, A, F>(&self, sse_path: &str, app: A) -> axum::Router<S>
     where
@@ -128,10 +128,10 @@ impl SseServerTransport {
     }
 }
 
-/// The service for `GET`; made by [`SseServerTransport::connect_sse`].
+/// The service for `GET`; created by [`SseServerTransport::connect_sse`].
 ///
-/// It never fails: a refused request is a response. Generic over the request's body, which it does not
-/// read.
+/// It never fails: a refused request gets a response. It is generic over the request's body, which it does
+/// not read.
 ///
 /// ```
 /// use mcp_sse::{ConnectSse, SseServerTransport};
@@ -156,9 +156,9 @@ pub struct ConnectSse {
     bound: Arc<[HeaderName]>,
 }
 
-/// The service for `POST`; made by [`SseServerTransport::handle_post_message`].
+/// The service for `POST`; created by [`SseServerTransport::handle_post_message`].
 ///
-/// It never fails: a refused request is a response. Generic over the request's body.
+/// It never fails: a refused request gets a response. It is generic over the request's body.
 ///
 /// ```
 /// use mcp_sse::{HandlePostMessage, SseServerTransport};
@@ -169,7 +169,7 @@ pub struct ConnectSse {
 /// # let sse = SseServerTransport::new("/messages/")?;
 /// let service: HandlePostMessage = sse.handle_post_message();
 ///
-/// // It takes messages as JSON, and nothing else.
+/// // It accepts only JSON.
 /// let post = http::Request::post("http://localhost/messages/").body("hello".to_owned())?;
 /// assert_eq!(service.oneshot(post).await?.status(), 400);
 /// # Ok(())
@@ -185,8 +185,8 @@ impl ConnectSse {
         Self { transport, start_app, resume_only: false, bound: Arc::default() }
     }
 
-    /// Opens no new sessions: a client goes on in the one it has ([`Last-Event-ID`]), or gets 404. For a
-    /// server whose time is over, until its last session ends.
+    /// Opens no new sessions: a client may only resume its session ([`Last-Event-ID`]), or gets 404. For a
+    /// server that is being retired, until its last session ends.
     ///
     /// ```
     /// use tower::ServiceExt; // for `oneshot`
@@ -208,12 +208,14 @@ impl ConnectSse {
         self
     }
 
-    /// Headers that say who the client of a session is, such as `X-User` from a proxy that has asked. The
-    /// first request of a session that bears one decides its value: the `GET`, or a `POST` if the client
-    /// cannot send headers there. A later request with another value gets 403, and nothing of it is taken.
-    /// One without the header gets it: [`Incoming::parts`] has it for each message.
+    /// Binds sessions to the values of headers that identify their clients, such as `X-User` from a proxy
+    /// that authenticates.
     ///
-    /// Not for what a client renews while its session goes on, such as a token that expires.
+    /// The first request of a session that has one of the headers sets its value: the `GET`, or a `POST` if
+    /// the client cannot send headers with its `GET`. A later request with another value gets 403. To one
+    /// without the header it is added, so that [`Incoming::parts`] has it for each message.
+    ///
+    /// Do not use it for values that change during a session, such as tokens that expire.
     ///
     /// ```
     /// use http::HeaderName;

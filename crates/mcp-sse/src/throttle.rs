@@ -1,15 +1,15 @@
-//! A bound on log lines that strangers can cause.
+//! A limit on log lines that untrusted clients can cause.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// So many lines of a kind in a window; the others are only counted.
+/// How many lines of a kind are written in a window; further ones are only counted.
 const LINES: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// One kind of line. May be a `static`.
+/// Limits the lines of one kind. Can be a `static`.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     lines: u32,
@@ -28,12 +28,12 @@ impl Throttle {
         Self::of(LINES)
     }
 
-    /// For a line that says the same each time: fewer will do.
+    /// With a limit of its own, for a line that says the same each time.
     pub(crate) const fn of(lines: u32) -> Self {
         Self { lines, state: Mutex::new(State { window: None, lines: 0, left_out: 0 }) }
     }
 
-    /// Whether a line may be written now; if so, how many were left out since the last one.
+    /// If a line may be written now, how many were left out since the last one; else `None`.
     pub(crate) fn line(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.window.is_none_or(|start| now.saturating_duration_since(start) >= WINDOW) {

@@ -1,11 +1,11 @@
-//! A strict parser for what stands in `Host` and `Origin`.
+//! A strict parser for the values of `Host` and `Origin`.
 //!
-//! Names are parsed, never compared by prefix: `localhost:evil` is no authority at all, and
-//! `[::1]:8080` is one with a port.
+//! Names are parsed, never compared by prefix: `localhost:evil` is not a valid authority, and `[::1]:8080` is
+//! one with a port.
 
 use std::net::Ipv6Addr;
 
-/// A host and, if given, a port. Names are in lower case; IPv6 is compared by value.
+/// A host and, if given, a port. Names are lowercased; IPv6 addresses are compared by value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Authority {
     host: Host,
@@ -25,7 +25,7 @@ pub(crate) enum Origin {
     Tuple { scheme: String, authority: Authority },
 }
 
-/// An entry of an allow list: one port (or none), or any.
+/// An entry of an allow list: a value with exactly its port (or none), or with any port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pattern<T> {
     value: T,
@@ -36,7 +36,7 @@ impl Authority {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (address, rest) = rest.split_once(']')?;
-            // `Ipv6Addr` reads no zone, no brackets and no spaces.
+            // `Ipv6Addr` accepts no zone, no brackets and no spaces.
             let host = Host::V6(address.parse().ok()?);
             match rest {
                 "" => (host, None),

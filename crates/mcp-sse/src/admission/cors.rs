@@ -1,5 +1,5 @@
-//! CORS: what a browser has to be told before a page of another origin may use the server. Only origins
-//! that pass the check of `Origin` are told anything.
+//! CORS: the headers that a browser needs before it lets a page of another origin use the server. Only
+//! allowed origins get any.
 //!
 //! Source: the WHATWG Fetch standard, "CORS protocol".
 
@@ -7,23 +7,24 @@ use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 
 use super::security::Names;
 
-/// How long a browser may remember a preflight's answer, in seconds; what browsers take at the most.
+/// How long a browser may cache the answer to a preflight, in seconds; the longest that browsers accept.
 const MAX_AGE: &str = "7200";
 
-/// What the response to a page of another origin needs.
+/// The headers of a response to a page of another origin.
 #[derive(Clone, Debug)]
 pub(crate) struct CorsHeaders {
     origin: HeaderValue,
 }
 
 impl CorsHeaders {
-    /// Those for this request; `None` if it is not from a page, or from one that may not use the server.
+    /// The headers for this request; `None` if it is not from a page, or from a page whose origin is not
+    /// allowed.
     pub(crate) fn of(names: &Names, parts: &Parts) -> Option<Self> {
         let origin = parts.headers.get(header::ORIGIN)?;
         names.pass(&parts.uri, &parts.headers).then(|| Self { origin: origin.clone() })
     }
 
-    /// Adds them to a response, be it a refusal: a page should see its status.
+    /// Adds the headers to a response. A refusal gets them too, so that the page can read its status.
     pub(crate) fn add_to(self, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, self.origin);
         headers.append(header::VARY, HeaderValue::from_static("origin"));
@@ -32,7 +33,7 @@ impl CorsHeaders {
     }
 }
 
-/// The headers of the answer to a preflight, if this is one that may pass.
+/// The headers of the answer, if the request is a preflight from an allowed origin.
 pub(crate) fn preflight(names: &Names, parts: &Parts) -> Option<HeaderMap> {
     let asks = parts.method == Method::OPTIONS
         && parts.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
@@ -44,7 +45,7 @@ pub(crate) fn preflight(names: &Names, parts: &Parts) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     let methods = HeaderValue::from_static("GET, POST, DELETE");
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    // Whatever the page wants to send: clients have headers of their own, and the server checks those it uses.
+    // All headers that the page asks for: clients have their own, and the server checks those that it uses.
     if let Some(wanted) = parts.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }

@@ -1,15 +1,15 @@
-//! What a request must pass before it may touch a session. The order and the answers are those of the
-//! wire contract; existing clients and tests match on the texts.
+//! The checks that a request must pass before it reaches a session. Their order and the answers are fixed by
+//! the wire contract: existing clients and tests match on the texts.
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | the checks in their order → [`Admitted`] |
+//! | here | the checks, in order → [`Admitted`] |
 //! | `rejection` | why a request is refused, as data |
-//! | `security`, `authority` | `Host` and `Origin` against the lists; the parser of both |
+//! | `security`, `authority` | `Host` and `Origin` against the lists; the parser for both |
 //! | `cors` | the headers that pages of other origins need |
 //!
-//! Passing yields [`Admitted`], which owns the head that was checked. The next step takes it and nothing else: no
-//! path can skip the checks, or act on another head than the one that passed them.
+//! A request that passes becomes [`Admitted`], which owns the head that was checked. The next step takes only
+//! that, so no code path can skip the checks or act on a head that did not pass them.
 
 mod authority;
 mod cors;
@@ -28,7 +28,7 @@ pub(crate) use self::{
 };
 use crate::id::SessionId;
 
-/// The head of a request whose method, content type, host and origin were checked.
+/// The head of a request that passed the checks of its method, content type, host and origin.
 #[derive(Debug)]
 pub(crate) struct Admitted(Parts);
 
@@ -41,20 +41,20 @@ impl Admitted {
         self.0
     }
 
-    /// The `session_id` of the query.
+    /// The `session_id` in the query.
     pub(crate) fn session_id(&self) -> Result<SessionId, Rejection> {
         session_id(self.0.uri.query())
     }
 }
 
-/// Checks a request for a stream.
+/// Checks the head of a GET, which asks for a stream.
 pub(crate) fn get(parts: Parts, names: &Names) -> Result<Admitted, Rejection> {
     check_method(&parts.method, &Method::GET, "GET")?;
     names.check(&parts.uri, &parts.headers)?;
     Ok(Admitted(parts))
 }
 
-/// Checks the head of a request that brings a message.
+/// Checks the head of a POST, which brings a message.
 pub(crate) fn post(parts: Parts, names: &Names) -> Result<Admitted, Rejection> {
     check_method(&parts.method, &Method::POST, "POST")?;
     check_content_type(&parts.headers)?;
@@ -75,7 +75,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Rejection> {
     if is_json && values.next().is_none() { Ok(()) } else { Err(Rejection::InvalidContentType) }
 }
 
-/// The `session_id` of a query, still to be read as an id.
+/// The `session_id` in a query.
 pub(crate) fn session_id(query: Option<&str>) -> Result<SessionId, Rejection> {
     let mut values = query
         .unwrap_or_default()
@@ -85,7 +85,7 @@ pub(crate) fn session_id(query: Option<&str>) -> Result<SessionId, Rejection> {
         .map(|(_, value)| value);
     match (values.next(), values.next()) {
         (None | Some(""), _) => Err(Rejection::SessionIdRequired),
-        // Two would let whatever stands in front of us see another session than we do.
+        // With two of them, a proxy in front might act on a different session than the server.
         (Some(_), Some(_)) => Err(Rejection::InvalidSessionId),
         (Some(value), None) => value.parse().map_err(|_| Rejection::InvalidSessionId),
     }

@@ -1,8 +1,8 @@
-//! Why a request is refused: data. How it becomes a response is the transport's.
+//! Why a request is refused, as data. The transport turns it into a response.
 
 use http::StatusCode;
 
-/// Why a request was refused. Each is one answer.
+/// Why a request was refused. Each reason has one status and one text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
     MethodNotAllowed { allow: &'static str },

@@ -1,4 +1,4 @@
-//! DNS-rebinding protection: which names this server answers to, and which pages may talk to it.
+//! DNS-rebinding protection: which host names the server answers to, and which web pages may use it.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use super::{
 };
 use crate::{clock, error::ConfigError, throttle::Throttle};
 
-/// Which `Host` and `Origin` headers are let through.
+/// Which `Host` and `Origin` headers are allowed, as a protection against DNS rebinding.
 ///
-/// A web page that rebinds its own name to your address can reach a server that listens on loopback. So
-/// the names are checked against a list: comparing `Origin` with `Host` would not help, both are the
-/// attacker's. The default lets loopback names pass, on any port, and nothing else. (The reference
+/// A web page that rebinds its own name to your address can reach a server that listens on loopback. So both
+/// headers are checked against lists: comparing `Origin` with `Host` would not help, because the attacker
+/// controls both. By default loopback names are allowed, on any port, and nothing else. (The reference
 /// implementation is unprotected by default.)
 ///
-/// An entry matches exactly (`mcp.example.com`, `127.0.0.1:8000`), or with any port, given or not, where
-/// it ends in `:*`. An origin has a scheme: `https://app.example.com`. A request without `Origin` does
-/// not come from a page and passes; one without `Host` does not.
+/// An entry matches exactly (`mcp.example.com`, `127.0.0.1:8000`); if it ends in `:*`, it matches with any
+/// port and without one. An origin has a scheme: `https://app.example.com`. A request without `Origin` does
+/// not come from a web page and is allowed; one without `Host` is refused.
 ///
 /// ```
 /// use mcp_sse::{SseServerTransport, TransportSecuritySettings};
@@ -46,30 +46,30 @@ use crate::{clock, error::ConfigError, throttle::Throttle};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransportSecuritySettings {
-    /// Whether `Host` and `Origin` are checked at all. Default: `true`. Turn it off only where something
-    /// in front of the server checks them.
+    /// Whether `Host` and `Origin` are checked at all. Default: `true`. Turn it off only if something in
+    /// front of the server checks them.
     pub enable_dns_rebinding_protection: bool,
-    /// Default: `localhost`, `127.0.0.1` and `[::1]`, each with any port.
+    /// The allowed hosts. Default: `localhost`, `127.0.0.1` and `[::1]`, each with any port.
     pub allowed_hosts: Vec<String>,
-    /// Default: the same names with `http` and `https`, each with any port.
+    /// The allowed origins. Default: the same names with `http` and `https`, each with any port.
     pub allowed_origins: Vec<String>,
 }
 
 impl TransportSecuritySettings {
-    /// No checks at all: any web page that a user opens can use the server. Only where something in front of the
-    /// server checks `Host` and `Origin`.
+    /// No checks at all: any web page that a user opens can use the server. Use it only if something in front
+    /// of the server checks `Host` and `Origin`.
     pub fn dangerously_unprotected() -> Self {
         Self { enable_dns_rebinding_protection: false, ..Self::default() }
     }
 
-    /// These hosts in place of the loopback names.
+    /// Allows these hosts instead of the loopback names.
     #[must_use]
     pub fn with_allowed_hosts<T: Into<String>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
         self.allowed_hosts = hosts.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Pages of these origins in place of those of loopback names.
+    /// Allows pages of these origins instead of those of loopback names.
     #[must_use]
     pub fn with_allowed_origins<T: Into<String>>(mut self, origins: impl IntoIterator<Item = T>) -> Self {
         self.allowed_origins = origins.into_iter().map(Into::into).collect();
@@ -92,13 +92,13 @@ impl Default for TransportSecuritySettings {
     }
 }
 
-/// The settings, read.
+/// The settings, parsed.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     enabled: bool,
     hosts: Vec<Pattern<Authority>>,
     origins: Vec<Pattern<Origin>>,
-    /// Of refusals; shared by all endpoints.
+    /// Limits the log lines about refusals; shared by all endpoints.
     lines: Arc<Throttle>,
 }
 
@@ -138,19 +138,20 @@ impl Names {
         Ok(())
     }
 
-    /// Strangers can cause these lines: the first say what is wrong, a flood is counted.
+    /// Untrusted clients can cause these lines: the first ones are written, those of a flood only counted.
     fn log(&self, line: impl FnOnce(u64)) {
         if let Some(left_out) = self.lines.line(clock::now()) {
             line(left_out);
         }
     }
 
-    /// The same, without a word in the log.
+    /// The same checks, without logging.
     pub(super) fn pass(&self, uri: &Uri, headers: &HeaderMap) -> bool {
         self.refused_host(uri, headers).is_none() && self.refused_origin(headers).is_none()
     }
 
-    /// Over HTTP/2 the name stands in the URI. Where it stands in both, both must pass.
+    /// The host that is not allowed. HTTP/2 has it in the URI; if the URI and the header have one, both must
+    /// pass.
     fn refused_host<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
         if !self.enabled {
             return None;
@@ -182,7 +183,7 @@ impl Names {
     }
 }
 
-/// What came from outside, fit for a log line: short, and without control characters.
+/// Makes untrusted text fit for a log line: short, and without control characters.
 fn shorten(text: &str) -> String {
     let shown: String = text.chars().take(128).collect();
     let dots = if shown.len() < text.len() { "…" } else { "" };

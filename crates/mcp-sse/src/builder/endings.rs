@@ -1,16 +1,17 @@
-//! The settings of how sessions end.
+//! Settings for how sessions end.
 
 use std::time::Duration;
 
 use super::Builder;
 
 impl Builder {
-    /// How long an app may go on after its session closed, before it is dropped. Default: 30 s.
+    /// How long an app may go on after its session closed, before it is dropped. Default: 30 s; at most a
+    /// year.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use mcp_sse::SseServerTransport;
-    /// // The app has nothing to clear away.
+    /// // The app has nothing to clean up.
     /// let sse = SseServerTransport::builder("/messages/").app_grace(Duration::from_secs(5)).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -20,8 +21,8 @@ impl Builder {
         self
     }
 
-    /// Over how long a time a shutdown spreads the ends of the streams. Default: 1 s; never longer than
-    /// the shutdown's deadline.
+    /// The time over which a shutdown spreads the ends of the streams, so that clients do not all reconnect
+    /// at once. Default: 1 s; at most a year, and never longer than the shutdown's deadline.
     ///
     /// ```
     /// # use std::time::Duration;

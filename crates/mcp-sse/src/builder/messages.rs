@@ -1,15 +1,15 @@
-//! The settings of messages and of the queues that they wait in.
+//! Settings for messages from clients and the queues that they wait in.
 
 use std::time::Duration;
 
 use super::Builder;
 
 impl Builder {
-    /// The largest body of a POST, in bytes; a larger one is answered 413. Default: 4 MiB.
+    /// The largest body of a POST, in bytes; a larger one gets 413. Default: 4 MiB; at least 1.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
-    /// // No argument of a tool is larger than 64 KiB.
+    /// // No tool takes more than 64 KiB of arguments.
     /// let sse = SseServerTransport::builder("/messages/").max_body_bytes(64 * 1024).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -19,7 +19,8 @@ impl Builder {
         self
     }
 
-    /// How long the body of a POST may take to arrive; then 408. Default: 30 s.
+    /// How long the body of a POST may take to arrive before the POST gets 408. Default: 30 s; at most a
+    /// year.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -34,16 +35,17 @@ impl Builder {
         self
     }
 
-    /// How much may wait for the app to take it, in messages and bytes (with their headers, and bodies
-    /// that are being read). Default: 256 messages, 1 MiB. Beyond, a POST waits, then gets 503. A larger
-    /// message passes when nothing else waits.
+    /// How much may wait for the app, in messages and in bytes, which include headers and bodies that are
+    /// being read. Default: 256 messages, 1 MiB; at least 1 of each. At the limit a POST waits for up to
+    /// [`queue_timeout`](Self::queue_timeout), then gets 503. A larger message passes when nothing else
+    /// waits.
     ///
-    /// While 16 messages wait, the next POST waits for its turn, at most 100 ms, before it joins the queue:
-    /// a session that floods takes its turns beside the others.
+    /// While 16 messages wait, the next POST waits up to 100 ms before it joins the queue, so that a session
+    /// that floods takes turns with the others.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
-    /// // Clients of this server ask one thing at a time.
+    /// // Clients of this server send one request at a time.
     /// let sse = SseServerTransport::builder("/messages/").inbound_queue(32, 256 * 1024).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -53,13 +55,15 @@ impl Builder {
         self
     }
 
-    /// How many requests, and how many bytes of them, may be unanswered in one session. Default: 256
-    /// requests, 1 MiB. Beyond, a POST waits, then gets 503; responses and notifications still pass. A
+    /// How many requests of a session may be unanswered at a time, in number and in bytes. Default: 256
+    /// requests, 1 MiB; at least 1 of each. At the limit a POST waits for up to
+    /// [`queue_timeout`](Self::queue_timeout), then gets 503; responses and notifications still pass. A
     /// larger request passes when no other is in flight.
     ///
-    /// A request that its client cancels is in flight no longer, though the app may still work on it. As many
-    /// of those as of requests in flight, at least 16, are let be, and as many bytes of them; with more,
-    /// further requests get 503. One counts until its handler ends (feature `rmcp-3`) or the app answers it, without rmcp at most for 30 s.
+    /// A request that its client cancels is no longer in flight, though the app may still be working on it.
+    /// Such requests have the same limits, but a number of at least 16; beyond, further requests get 503.
+    /// Each counts until its handler ends (feature `rmcp-3`) or the app answers it; without rmcp, for at most
+    /// 30 s.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -74,12 +78,14 @@ impl Builder {
         self
     }
 
-    /// How long a POST waits at one of these bounds before it gets 503 with `Retry-After`. Default: 1 s.
+    /// How long a POST waits at [`inbound_queue`](Self::inbound_queue) and
+    /// [`requests_in_flight`](Self::requests_in_flight) together before it gets 503 with `Retry-After`.
+    /// Default: 1 s; at most a year.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use mcp_sse::SseServerTransport;
-    /// // A client that retries by itself is better told at once.
+    /// // These clients retry by themselves, so they should hear of it soon.
     /// let sse = SseServerTransport::builder("/messages/").queue_timeout(Duration::from_millis(200)).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -89,8 +95,8 @@ impl Builder {
         self
     }
 
-    /// Whether a session whose client begins without `initialize` gets one from the transport. Default:
-    /// yes. Today's TypeScript clients reconnect that way.
+    /// Whether the transport sends the app an `initialize` of its own if the client starts without one.
+    /// Default: yes, because today's TypeScript clients reconnect that way.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -102,7 +108,7 @@ impl Builder {
     /// # let (_stream, Some(mut session)) = sse.connect(&get).await else { panic!("refused") };
     /// # let uri = format!("http://localhost/messages/?session_id={}", session.handle().id().expose_hex());
     /// # let post = http::Request::post(uri).header("content-type", "application/json");
-    /// // A client that begins with `tools/list`; by default the app would get an `initialize` first.
+    /// // The client starts with `tools/list`; by default the app would get an `initialize` first.
     /// let json = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
     /// assert_eq!(session.recv().await.unwrap().message.method(), Some("tools/list"));

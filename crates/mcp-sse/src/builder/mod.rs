@@ -1,4 +1,4 @@
-//! The settings of a transport, each with its unit, range, default and what it can cost.
+//! The settings of a transport, each with its unit, range, default and cost.
 
 mod endings;
 mod messages;
@@ -36,11 +36,11 @@ impl SseServerTransport {
         Self::builder(endpoint).build()
     }
 
-    /// A transport with settings of your own.
+    /// A builder for a transport with other settings; `endpoint` is as in [`new`](Self::new).
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
-    /// // What is wrong with a setting shows when the transport is built.
+    /// // A setting that is out of its range is an error of `build`.
     /// let sse = SseServerTransport::builder("/messages/").max_sessions(500).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -50,7 +50,7 @@ impl SseServerTransport {
     }
 }
 
-/// Settings of a [`SseServerTransport`]; made by [`SseServerTransport::builder`].
+/// The settings of an [`SseServerTransport`]; created by [`SseServerTransport::builder`].
 ///
 /// With the defaults, the messages of one session take at most 18.75 MiB, as long as none is larger than the
 /// bound that it counts against:
@@ -58,16 +58,17 @@ impl SseServerTransport {
 /// | what | bytes | setting |
 /// |---|---|---|
 /// | waiting for the app | 1 MiB | [`inbound_queue`](Self::inbound_queue) |
-/// | requests in flight, which the app holds | 1 MiB | [`requests_in_flight`](Self::requests_in_flight) |
+/// | requests in flight, held by the app | 1 MiB | [`requests_in_flight`](Self::requests_in_flight) |
 /// | waiting for the client | 0.5 MiB | [`outbound_queue`](Self::outbound_queue) |
-/// | sent, and waiting for room there | 16 MiB | [`outbound_backlog`](Self::outbound_backlog) |
+/// | sent, and waiting for room in that queue | 16 MiB | [`outbound_backlog`](Self::outbound_backlog) |
 /// | kept for a client that resumes | 0.25 MiB | [`replay_buffer`](Self::replay_buffer) |
 ///
-/// A message that is larger than a bound passes alone and takes its own size instead: at most 4 MiB from the
-/// client, 16 MiB from the app; so the sum can become 40.25 MiB. An app that waits for each message that it
-/// sends has one in the backlog, not 16 MiB of them. Not in these figures: what the app keeps otherwise, for one
-/// the requests that it still works on though their client has cancelled them, which have a bound like that of
-/// the requests in flight.
+/// A message that is larger than a bound passes when it is the only one there, and takes its own size
+/// instead: at most 4 MiB from the client, 16 MiB from the app. So the sum can reach 40.25 MiB. An app that
+/// waits for each `send` has one message in the backlog, not 16 MiB of them.
+///
+/// These figures leave out what the app itself keeps, such as cancelled requests that it still works on;
+/// those have the same bound as the requests in flight.
 ///
 /// ```
 /// use std::time::Duration;
@@ -103,7 +104,8 @@ impl Builder {
         }
     }
 
-    /// DNS-rebinding protection. Default: on, for loopback names only.
+    /// Which `Host` and `Origin` headers are allowed (DNS-rebinding protection). Default: loopback names
+    /// only.
     ///
     /// ```
     /// use mcp_sse::{SseServerTransport, TransportSecuritySettings};
@@ -118,13 +120,13 @@ impl Builder {
         self
     }
 
-    /// The path that the transport is mounted under, e.g. `/api`; the `endpoint` event puts it before the
-    /// endpoint. Default: what a nested axum router took off the path (feature `axum`), else none. The
-    /// empty string means none, whatever the router says.
+    /// The path that the transport is mounted under, such as `/api`; the `endpoint` event puts it before the
+    /// endpoint. Default: the prefix that a nested axum router stripped (feature `axum`), else none. The
+    /// empty string means none, also in a nested router.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
-    /// // Behind a proxy that takes `/api` off the path: clients post to /api/messages/.
+    /// // Behind a proxy that strips `/api` from the path: clients post to /api/messages/.
     /// let sse = SseServerTransport::builder("/messages/").mount_prefix("/api").build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -134,9 +136,9 @@ impl Builder {
         self
     }
 
-    /// Whether the header `X-Forwarded-Prefix` is put before the mount prefix. Default: no. Only turn it
-    /// on behind a proxy that sets the header or takes it away: whoever can set it decides where a client
-    /// posts to on this origin.
+    /// Whether the value of `X-Forwarded-Prefix` is put before the mount prefix. Default: no. Turn it on only
+    /// behind a proxy that sets or removes the header: whoever can set it decides where on this origin a
+    /// client posts to.
     ///
     /// ```
     /// # use http_body_util::BodyExt;
@@ -160,8 +162,9 @@ impl Builder {
         self
     }
 
-    /// Whether pages of other origins get CORS headers, preflights included; default: no. Only origins that
-    /// [`security`](Self::security) lets pass get any. Source: the WHATWG Fetch standard, "CORS protocol".
+    /// Whether pages of other origins get CORS headers, and answers to their preflights. Default: no. Only
+    /// origins that [`security`](Self::security) allows get any. Source: the WHATWG Fetch standard, "CORS
+    /// protocol".
     ///
     /// ```
     /// use mcp_sse::SseServerTransport;
@@ -180,7 +183,7 @@ impl Builder {
         self
     }
 
-    /// Makes the transport.
+    /// Builds the transport.
     ///
     /// ```
     /// use mcp_sse::SseServerTransport;
@@ -188,14 +191,14 @@ impl Builder {
     /// # let from_the_command_line = 500;
     /// match SseServerTransport::builder("/messages/").max_sessions(from_the_command_line).build() {
     ///     Ok(sse) => drop(sse), // mount it
-    ///     // "max_sessions must be at least 1", say
+    ///     // for example "max_sessions must be at least 1"
     ///     Err(error) => eprintln!("cannot start: {error}"),
     /// }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] says which setting is wrong, what came and what is expected.
+    /// [`ConfigError`]: a setting is out of its range; it says which one, what was given and what is expected.
     pub fn build(self) -> Result<SseServerTransport, ConfigError> {
         let positive = [
             ("max_sessions", self.limits.max_sessions),

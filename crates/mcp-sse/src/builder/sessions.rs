@@ -1,27 +1,27 @@
-//! The settings of who may have how many sessions.
+//! Settings for how many sessions there may be, and whose.
 
 use std::time::Duration;
 
 use super::Builder;
 
 impl Builder {
-    /// How many sessions there may be. Default: 10,000; at least 1.
+    /// The maximum number of sessions. Default: 10,000; at least 1.
     ///
-    /// Beyond, another session makes room ([`CloseReason::Evicted`](crate::CloseReason)), in this order; if
-    /// none can, the new one gets 503 with `Retry-After`:
+    /// When it is reached, a new session evicts another one
+    /// ([`CloseReason::Evicted`](crate::CloseReason::Evicted)), the first that there is of:
     ///
-    /// 1. one whose client has never said anything (no POST brought a message) and has left;
-    /// 2. one whose client has never said anything for longer than [`silent_grace`](Self::silent_grace): of
-    ///    the address with most of those, the oldest;
-    /// 3. one whose client is away, the longest away first; a [`SessionPermit`](crate::SessionPermit) counts as
-    ///    that when it was out of use for a [`resume_window`](Self::resume_window).
+    /// 1. one whose client has never posted a message and has left;
+    /// 2. one whose client is connected but has not posted a message within
+    ///    [`silent_grace`](Self::silent_grace): the oldest of the address that has most of these;
+    /// 3. one whose client is away, the longest away first; a [`SessionPermit`](crate::SessionPermit) counts
+    ///    as away after it was out of use for a [`resume_window`](Self::resume_window).
     ///
-    /// A client that has said something and is there never makes room. At the bounds per principal and per
-    /// address, sessions of the same principal or address make room in the same order, without regard to
-    /// which address has most.
+    /// If there is none, the new one gets 503 with `Retry-After`: a session whose client has posted a message
+    /// and is connected is never evicted. At the limits per principal and per address, only sessions of that
+    /// principal or address are evicted, in the same order, but regardless of which address has most.
     ///
-    /// As many apps of sessions that are closed may still be at their end (see
-    /// [`app_grace`](Self::app_grace)); beyond, a GET gets 503 too.
+    /// As many apps may still be running after their sessions closed (see [`app_grace`](Self::app_grace));
+    /// with more, a GET gets 503 too.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -42,7 +42,8 @@ impl Builder {
         self
     }
 
-    /// The same for the sessions of one [`Principal`](crate::Principal). Default: 1,000.
+    /// The maximum number of sessions of one [`Principal`](crate::Principal); beyond, one of its own is
+    /// evicted, as at [`max_sessions`](Self::max_sessions). Default: 1,000; at least 1.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -56,13 +57,13 @@ impl Builder {
         self
     }
 
-    /// How many sessions one address may have ([`ClientIp`](crate::ClientIp); of IPv6 a /64 network); beyond, one
-    /// of its own makes room, as at [`max_sessions`](Self::max_sessions). Default: 1,000; at least 1. Loopback addresses are not bounded, nor are
-    /// requests of which the address is not known.
+    /// The maximum number of sessions of one address (for IPv6, a /64 network; see
+    /// [`ClientIp`](crate::ClientIp)); beyond, one of its own is evicted, as at
+    /// [`max_sessions`](Self::max_sessions). Default: 1,000; at least 1. Loopback addresses have no limit,
+    /// nor have requests whose address is not known.
     ///
-    /// The default lets 200 people behind one address have five servers open each. Behind a proxy, have
-    /// `Server::trust_forwarded_for` or `Server::proxy_protocol` say who the clients are, or all of them
-    /// count as one.
+    /// The default lets 200 people behind one address have five servers open each. Behind a proxy, use
+    /// `Server::trust_forwarded_for` or `Server::proxy_protocol`; otherwise all clients count as one address.
     ///
     /// ```
     /// # use mcp_sse::{ClientIp, SseServerTransport};
@@ -87,16 +88,16 @@ impl Builder {
         self
     }
 
-    /// How many sessions one address may open a second, on average; what it has not used comes back, up to
-    /// five seconds' worth. Default: 50, so 250 at once; at least 1. Beyond: 503 with `Retry-After`. As with
-    /// [`max_sessions_per_address`](Self::max_sessions_per_address), loopback addresses are not bounded.
+    /// How many sessions one address may open per second, on average, with bursts of up to five seconds'
+    /// worth. Default: 50, so 250 at once; at least 1. Beyond, a GET gets 503 with `Retry-After`. As with
+    /// [`max_sessions_per_address`](Self::max_sessions_per_address), loopback addresses have no limit.
     ///
-    /// The default lets the clients of 200 people behind one address come back at once after a restart. Up
-    /// to 16,384 addresses are remembered, each for as long as it has not all its turns again.
+    /// The default lets the clients of 200 people behind one address reconnect at once after a restart. Up to
+    /// 16,384 addresses are remembered, each until its whole burst is available again.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
-    /// // For a server that only a few people use.
+    /// // This server has only a few users.
     /// let sse = SseServerTransport::builder("/messages/").sessions_per_second_per_address(5).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -106,13 +107,14 @@ impl Builder {
         self
     }
 
-    /// A bound of their own for sessions in which nothing was said yet, which then do not count against
-    /// [`max_sessions`](Self::max_sessions). Default: none, they count with the others; at least 1.
+    /// A limit of their own for silent sessions, whose clients have not posted a message yet; they then do
+    /// not count against [`max_sessions`](Self::max_sessions). Default: none, so they count with the others;
+    /// at least 1.
     ///
-    /// For apps that cost much, as programs do: a client that only listens costs no app. With it, a session
-    /// counts against `max_sessions` from its first message on. If there is no room then and no other
-    /// session makes any, that POST gets 503 with `Retry-After`; a GET gets it too for as long as that would
-    /// be so.
+    /// Use it if apps are expensive, such as child processes: the app is started at the first message, so a
+    /// silent session has none. With this limit, a session counts against `max_sessions` from its first
+    /// message on. If that limit is reached and no other session can be evicted, the POST with the first
+    /// message gets 503 with `Retry-After`, and so does every GET in the meantime.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -135,8 +137,8 @@ impl Builder {
         self
     }
 
-    /// How long a session in which nothing was said yet is left alone before it makes room at a cap. Default:
-    /// 5 s; at most a year. Clients say something as soon as they have their stream.
+    /// How long a connected client has to post its first message before its session may be evicted. Default:
+    /// 5 s; at most a year. Clients usually post as soon as their stream is open.
     ///
     /// ```
     /// # use std::time::Duration;

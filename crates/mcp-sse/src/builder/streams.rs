@@ -1,17 +1,18 @@
-//! The settings of streams: keep-alive, resuming, clients that do not read.
+//! Settings for streams: keep-alive, resuming, clients that do not read.
 
 use std::time::Duration;
 
 use super::Builder;
 
 impl Builder {
-    /// A stream that was silent for this long gets a comment line, so that proxies do not cut it.
-    /// Default: 15 s. Zero turns it off. Proxies cut silent streams at 60 s and more.
+    /// How long a stream may be idle before a comment line is sent on it, so that proxies keep it open.
+    /// Default: 15 s; at most a year; zero turns it off. Common proxies close idle streams after 60 s or
+    /// more.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use mcp_sse::SseServerTransport;
-    /// // For a proxy that cuts streams after 12 s of silence.
+    /// // The proxy closes streams that are idle for 12 s.
     /// let sse = SseServerTransport::builder("/messages/").keep_alive(Duration::from_secs(10)).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -21,7 +22,7 @@ impl Builder {
         self
     }
 
-    /// How long clients are told to wait before they reconnect (`retry:`, in whole milliseconds).
+    /// How long clients are told to wait before they reconnect (the `retry` field, in whole milliseconds).
     /// Default: 1 s; at most a year.
     ///
     /// ```
@@ -46,9 +47,10 @@ impl Builder {
         self
     }
 
-    /// How long a session waits for its client to come back with `Last-Event-ID`. Default: 30 s. Zero
-    /// turns it off: a session ends with its stream, and events bear no ids. A session that waits keeps
-    /// its app and its place under the cap, but makes room when the cap is reached.
+    /// How long a session waits for its client to come back with `Last-Event-ID`. Default: 30 s; at most a
+    /// year. Zero turns it off: a session ends with its stream, and events have no ids. A session that waits
+    /// keeps its app and counts against [`max_sessions`](Self::max_sessions), but may be evicted when that is
+    /// reached.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -63,10 +65,10 @@ impl Builder {
         self
     }
 
-    /// How many events, and how many bytes of them, stay in memory after they were sent, for a client
-    /// that resumes. Default: 1,024 events, 256 KiB. They are forgotten when nothing was sent for a
-    /// resume window. A client that missed more is answered 404 and starts anew. Zero will do: then only
-    /// a client that missed nothing of what was sent can resume.
+    /// How many events, in number and in bytes, stay in memory after they were sent, for a client that
+    /// resumes. Default: 1,024 events, 256 KiB. They are dropped when nothing was sent for a
+    /// [`resume_window`](Self::resume_window). A client that missed more gets 404 and starts a new session.
+    /// With zero, only a client that missed nothing can resume.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -80,18 +82,18 @@ impl Builder {
         self
     }
 
-    /// How long a client may leave unread what waits for it, before its session ends. Default: 30 s.
-    /// Progress is seen in steps of what the server buffers for a connection (up to some 100 KiB).
+    /// How long a client may read nothing of what waits for it before its session ends.
+    /// Default: 30 s; more than zero, at most a year. Progress is seen only in steps of what the HTTP server
+    /// buffers for a connection (up to about 100 KiB).
     ///
-    /// The connection itself, with what the HTTP server buffers for it, is the server's: a full one is not
-    /// polled any more and cannot be ended from here. Set `TCP_USER_TIMEOUT` on accepted sockets, to a
-    /// little more than this, so that the kernel ends it.
-    /// More than zero, at most a year.
+    /// This ends the session, not the connection: an HTTP server does not poll the body of a response while
+    /// the connection's buffers are full. Set `TCP_USER_TIMEOUT` on accepted sockets to a little more than
+    /// this, so that the kernel ends such a connection. (`Server` does: see `Server::tcp_user_timeout`.)
     ///
     /// ```
     /// # use std::time::Duration;
     /// # use mcp_sse::SseServerTransport;
-    /// // A client that does not read for 10 s is not worth its memory.
+    /// // Free the memory of clients that do not read for 10 s.
     /// let sse = SseServerTransport::builder("/messages/").stall_timeout(Duration::from_secs(10)).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -101,13 +103,13 @@ impl Builder {
         self
     }
 
-    /// How much may wait for a client to read it, in messages and bytes; what is sent beyond goes to the
-    /// [backlog](Self::outbound_backlog). Default: 1,024 messages, 512 KiB. A larger message passes when
-    /// nothing else waits.
+    /// How much may wait for a client to read it, in messages and in bytes; what is sent beyond goes to the
+    /// [backlog](Self::outbound_backlog). Default: 1,024 messages, 512 KiB; at least 1 of each. A larger
+    /// message passes when nothing else waits.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
-    /// // Results are small here, and sessions are many.
+    /// // There are many sessions, and results are small.
     /// let sse = SseServerTransport::builder("/messages/").outbound_queue(200, 256 * 1024).build()?;
     /// # drop(sse);
     /// # Ok::<(), mcp_sse::ConfigError>(())
@@ -117,13 +119,13 @@ impl Builder {
         self
     }
 
-    /// How much of what was sent may wait for room in the [queue](Self::outbound_queue), in messages and
-    /// bytes: these are the messages whose `send` has not ended yet. Beyond, `send` fails with
-    /// [`SendError::Full`](crate::SendError), and a response is replaced by a JSON-RPC error; and no further
-    /// requests are taken from the client (503). Default: 1,024 messages, 16 MiB. A larger message may wait
-    /// alone.
+    /// How much may wait for room in the [queue](Self::outbound_queue), in messages and in bytes: the
+    /// messages whose `send` has not completed yet. Default: 1,024 messages, 16 MiB; at least 1 of each. A
+    /// larger message may wait alone.
     ///
-    /// An app that sends one message after the other, and waits for each, never meets this bound.
+    /// At the limit, `send` fails with [`SendError::Full`](crate::SendError::Full), a response is replaced by
+    /// a JSON-RPC error, and further requests of the client get 503. An app that waits for each `send` never
+    /// reaches it.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -137,8 +139,9 @@ impl Builder {
         self
     }
 
-    /// The largest message that the app may send, in bytes. Default: 16 MiB. A larger response is
-    /// replaced by a JSON-RPC error, and the app's `send` fails.
+    /// The largest message that the app may send, in bytes. Default: 16 MiB; at least 1. For a larger one
+    /// `send` fails with [`SendError::TooLarge`](crate::SendError::TooLarge); a response is replaced by a
+    /// JSON-RPC error.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;

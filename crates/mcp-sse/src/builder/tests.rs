@@ -1,4 +1,4 @@
-//! What every setting refuses, and what it says then.
+//! The values that each setting refuses, and the errors.
 
 use std::time::Duration;
 

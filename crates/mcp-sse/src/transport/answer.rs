@@ -1,5 +1,5 @@
-//! How a rejection, and a message that was taken, become responses: the one place where refusals are told, in the
-//! log for now.
+//! How rejections and accepted messages become responses: the one place where refusals are reported, for now
+//! in the log.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
@@ -9,7 +9,7 @@ use crate::{
     session::{core::Refusal, driver::Driver, facts::Fact, registry::Full},
 };
 
-/// What was refused.
+/// What kind of request was refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refused {
     Stream,
@@ -18,7 +18,7 @@ pub(crate) enum Refused {
     Other,
 }
 
-/// The answer to a request that was refused.
+/// The response to a request that was refused.
 pub(crate) fn refusal(what: Refused, rejection: Rejection) -> Response<Body> {
     let (status, reason) = (rejection.status(), rejection.text());
     match what {
@@ -37,7 +37,7 @@ pub(crate) fn refusal(what: Refused, rejection: Rejection) -> Response<Body> {
     response
 }
 
-/// The answer to a POST.
+/// The response to a POST.
 pub(crate) fn posted(posted: Result<(), Rejection>) -> Response<Body> {
     match posted {
         Ok(()) => text(StatusCode::ACCEPTED, "Accepted"),
@@ -45,7 +45,7 @@ pub(crate) fn posted(posted: Result<(), Rejection>) -> Response<Body> {
     }
 }
 
-/// The answer to a preflight that may pass.
+/// The response to a preflight from an allowed origin.
 pub(super) fn preflight(headers: HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -53,7 +53,7 @@ pub(super) fn preflight(headers: HeaderMap) -> Response<Body> {
     response
 }
 
-/// A short answer in plain text.
+/// A short response in plain text.
 pub(crate) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
     let mut response = Response::new(Body::text(text));
     *response.status_mut() = status;
@@ -74,7 +74,7 @@ impl From<Full> for Rejection {
     }
 }
 
-/// Why a session did not take a message, as an answer.
+/// Why a session did not accept a message, as a rejection.
 pub(super) fn rejection(session: &Driver, refusal: Refusal) -> Rejection {
     match refusal {
         Refusal::Closed => Rejection::SessionNotFound,
@@ -84,7 +84,7 @@ pub(super) fn rejection(session: &Driver, refusal: Refusal) -> Rejection {
             let (queued, in_flight, before) =
                 session.with(|core, _| (core.queued(), core.requests_in_flight(), core.count_refusal()));
             let (inbound, outbound) = queued;
-            // Once a session: a flood must not fill the log. The closing line has the count.
+            // Once per session, so that a flood does not fill the log. The line of its end has the count.
             if before == 0 {
                 session.tell(Fact::Busy { inbound, in_flight, outbound });
             }

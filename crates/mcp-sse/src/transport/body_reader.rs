@@ -1,4 +1,4 @@
-//! Reading a request's body, bounded in size and time while it streams.
+//! Reads the body of a request, with limits on its size and on the time that it takes to arrive.
 
 use std::{future::poll_fn, pin::Pin, time::Duration};
 
@@ -7,21 +7,21 @@ use http_body::Body;
 
 use crate::{admission::Rejection, clock};
 
-/// Of the memory for a body, as much is taken before it is there.
+/// At most this much memory is allocated for a body before it has arrived.
 const MOST_RESERVED: usize = 16 * 1024 * 1024;
 
-/// A body on its way in.
+/// A body that is being read.
 pub(crate) struct BodyReader<'a, B> {
     body: Pin<&'a mut B>,
     bytes: BytesMut,
     read: usize,
     limit: usize,
-    /// How much longer it may be waited for.
+    /// How much longer it may take to arrive.
     patience: Duration,
 }
 
 impl<'a, B: Body> BodyReader<'a, B> {
-    /// An error if what is declared is over the limit.
+    /// Fails if the declared length is over the limit.
     pub(crate) fn new(body: Pin<&'a mut B>, limit: usize, patience: Duration) -> Result<Self, Rejection> {
         if body.size_hint().lower() > limit as u64 {
             return Err(Rejection::BodyTooLarge);
@@ -34,17 +34,17 @@ impl<'a, B: Body> BodyReader<'a, B> {
         self.body.size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX))
     }
 
-    /// How much is there.
+    /// How much has arrived, in bytes.
     pub(crate) fn length(&self) -> usize {
         self.read
     }
 
-    /// Reads until the body ends (`true`) or this much is there.
+    /// Reads until the body ends (`true`) or this many bytes have arrived (`false`).
     pub(crate) async fn read_up_to(&mut self, length: usize) -> Result<bool, Rejection> {
         while self.read < length {
             let Some(mut data) = self.next().await? else { return Ok(true) };
-            // Most bodies come as one frame: this reserves its size once, exactly. The bytes are copied
-            // so that a small message does not keep the connection's read buffer alive in a queue.
+            // Most bodies come in one frame, for which this allocates exactly once. The bytes are copied so
+            // that a small message in a queue does not keep the connection's whole read buffer alive.
             self.bytes.reserve(data.remaining());
             while data.has_remaining() {
                 let part = data.chunk();
@@ -56,18 +56,18 @@ impl<'a, B: Body> BodyReader<'a, B> {
         Ok(false)
     }
 
-    /// Reads the rest, and returns it all.
+    /// Reads the rest, and returns the whole body.
     pub(crate) async fn read(mut self) -> Result<Bytes, Rejection> {
-        // There is room for all of it: growing as it comes would take up to twice as much. But what is declared
-        // need not come.
+        // Room for all of it: a buffer that grows could take up to twice as much. Up to a limit, since a
+        // client need not send what it declares.
         let rest = self.declared().unwrap_or(0).min(self.limit).saturating_sub(self.read);
         self.bytes.reserve(rest.min(MOST_RESERVED));
         self.read_up_to(usize::MAX).await?;
         Ok(self.bytes.freeze())
     }
 
-    /// Reads the rest and keeps nothing: the connection stays usable, and a body over the limit is told
-    /// apart.
+    /// Reads the rest and drops it, so that the connection stays usable and a body over the limit is still
+    /// refused as such.
     pub(crate) async fn discard(mut self) -> Result<(), Rejection> {
         while self.next().await?.is_some() {}
         Ok(())
@@ -84,7 +84,7 @@ impl<'a, B: Body> BodyReader<'a, B> {
                 Some(Some(Err(()))) => return Err(Rejection::BodyUnreadable),
                 Some(Some(Ok(frame))) => frame,
             };
-            // Trailers say nothing that is needed.
+            // Trailers are ignored.
             let Ok(data) = frame.into_data() else { continue };
             self.read = self.read.saturating_add(data.remaining());
             if self.read > self.limit {

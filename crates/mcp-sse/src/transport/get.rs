@@ -1,4 +1,4 @@
-//! GET: opens a session's stream, or goes on in a session.
+//! GET: opens a session with its stream, or resumes a session.
 
 use std::sync::Arc;
 
@@ -21,25 +21,25 @@ use crate::{
     },
 };
 
-/// What a request for a stream may do.
+/// What the service that a GET came through allows and adds.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Opening<'a> {
-    /// It may only go on in the session that it names.
+    /// The request may only resume a session.
     pub(crate) resume_only: bool,
-    /// Starts the app of the session that it opens.
+    /// Starts the app of a new session.
     pub(crate) start_app: Option<&'a StartApp>,
-    /// Headers that say who the client of the session is.
+    /// Headers that identify the client of a session.
     pub(crate) bound: &'a [HeaderName],
 }
 
 impl SseServerTransport {
-    /// What [`connect_sse`](Self::connect_sse) is made of, for those without a closure: answers a request
-    /// for a stream and, if it opened a session, gives the session to run. (A request that resumes gives
-    /// none: its session runs already.)
+    /// Answers a GET and, if it opened a session, returns the session for you to run. It is what
+    /// [`connect_sse`](Self::connect_sse) is built on. (For a request that resumes, there is `None`: its
+    /// session is running already.)
     ///
     /// Dropping the session ends it. Needs a tokio runtime with time enabled.
     ///
-    /// Cancel safe: a request given up before its answer has opened no session.
+    /// Cancel safe: if the future is dropped before it completes, no session stays open.
     ///
     /// ```
     /// # use mcp_sse::SseServerTransport;
@@ -68,7 +68,7 @@ impl SseServerTransport {
         }
     }
 
-    /// Answers a request for a stream; what it opened is returned too.
+    /// Answers a GET; also returns the session, if it opened one.
     pub(crate) async fn open_stream(
         &self,
         parts: Parts,
@@ -118,7 +118,7 @@ impl SseServerTransport {
             Driver::new(id, owner.principal().cloned(), *endpoint_id, Arc::clone(common), start_app);
         if !opening.bound.is_empty() {
             let bound = BoundHeaders::new(opening.bound.iter().cloned());
-            // Nothing is bound yet, so nothing is refused.
+            // It cannot fail: no header has a value yet.
             let _ = bound.check(&parts.headers);
             let _ = session.bound.set(bound);
         }
@@ -131,7 +131,7 @@ impl SseServerTransport {
         Ok((self.stream(parts, &session, event_id, 0), session))
     }
 
-    /// Goes on in the session that the client names, exactly where it was.
+    /// Resumes the session that the client names, after the last event that the client has.
     fn resume(&self, admitted: &Admitted, id: &HeaderValue) -> Result<Response<Body>, Rejection> {
         let id = id.to_str().ok().and_then(EventId::parse).ok_or(Rejection::SessionNotFound)?;
         let session = match self.locate(admitted, id.session)? {
@@ -141,7 +141,7 @@ impl SseServerTransport {
         let generation =
             session.with(|core, now| core.resume(id.sequence, now)).ok_or(Rejection::SessionNotFound)?;
         session.tell(Fact::Resumed { after: id.sequence });
-        // Without an id: the client's position stays what it was.
+        // The `endpoint` event has no id here, so that the client's position stays what it was.
         Ok(self.stream(admitted.parts(), &session, None, generation))
     }
 
@@ -166,7 +166,7 @@ impl SseServerTransport {
     }
 }
 
-/// A new session's id.
+/// An id for a new session.
 pub(super) fn generate_id() -> Result<SessionId, Rejection> {
     SessionId::generate().map_err(|error| {
         tracing::error!(%error, "the system gave no random bytes for a session id");

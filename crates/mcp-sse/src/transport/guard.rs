@@ -22,18 +22,19 @@ use crate::{
     body::Body,
 };
 
-/// Checks `Host` and `Origin` of requests for another service on the same port, Streamable HTTP say, as for the
-/// transport's own; made by [`SseServerTransport::guard`].
+/// A layer that puts the transport's checks of `Host` and `Origin` in front of another service; created by
+/// [`SseServerTransport::guard`].
 #[derive(Clone, Debug)]
 pub struct GuardLayer {
     names: Arc<Names>,
     cors: bool,
 }
 
-/// A service behind the checks of a transport; made by [`GuardLayer`].
+/// A service behind a transport's checks of `Host` and `Origin`; created by [`GuardLayer`].
 ///
-/// A request that does not pass is answered with 421 or 403 and does not reach the service behind it. With
-/// [`Builder::cors`](crate::Builder::cors), preflights are answered (204), and responses to pages get CORS headers.
+/// A request that does not pass gets 421 or 403 and does not reach the inner service. With
+/// [`Builder::cors`](crate::Builder::cors), preflights are answered with 204, and responses to pages of other
+/// origins get CORS headers.
 #[derive(Clone, Debug)]
 pub struct Guard<S> {
     service: S,
@@ -41,8 +42,8 @@ pub struct Guard<S> {
 }
 
 impl SseServerTransport {
-    /// A tower layer that checks `Host` and `Origin` of requests for another service on the same port, Streamable
-    /// HTTP say, as for the transport's own, and that does for pages of other origins what [`cors`] says.
+    /// A tower layer that checks `Host` and `Origin` as the transport does, for another service on the same
+    /// port, such as Streamable HTTP. It answers preflights and adds CORS headers if [`cors`] is on.
     ///
     /// ```
     /// use tower::{Layer, ServiceExt}; // for `oneshot`
@@ -140,7 +141,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProjected::Refused { response } => {
-                // A future that is polled after its end may do as it likes, but not panic here.
+                // Only empty if the future is polled after it completed, where this one must not panic
+                // either.
                 let response = response.take().unwrap_or_else(|| Response::new(Body::empty()));
                 Poll::Ready(Ok(response.map(GuardBody::refusal)))
             }
@@ -156,7 +158,7 @@ where
 }
 
 pin_project! {
-    /// The body of a response of a [`Guard`]: that of the service behind it, or a refusal.
+    /// The body of a response of a [`Guard`]: that of the inner service, or a refusal.
     #[derive(Debug)]
     pub struct GuardBody<B> {
         #[pin]

@@ -1,16 +1,16 @@
-//! `SseServerTransport`: the two requests (GET opens a stream, POST brings a message), the sessions from
-//! outside, and the way down.
+//! `SseServerTransport`: the two requests (GET opens a stream, POST brings a message), access to the sessions
+//! from outside, and the shutdown.
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | the transport, its sessions from outside, where a request's session is |
+//! | here | the transport, access to its sessions from outside, finding a request's session |
 //! | `get`, `post` | what the two requests do |
 //! | `answer` | rejections as responses |
-//! | `body_reader` | a request's body, bounded in size and time |
-//! | `room` | sessions that are closed to make room for others |
+//! | `body_reader` | reading a request's body, bounded in size and time |
+//! | `room` | closing sessions to make room for others |
 //! | `permit` | places for sessions of other kinds |
 //! | `guard` | the checks for other services on the same port |
-//! | `shutdown` | the way down |
+//! | `shutdown` | ending all sessions |
 
 pub(crate) mod answer;
 mod body_reader;
@@ -49,10 +49,10 @@ use crate::{
     },
 };
 
-/// Serves MCP clients over HTTP+SSE: `GET` opens a stream, `POST` takes the client's messages.
+/// Serves MCP clients over HTTP+SSE: `GET` opens a stream, `POST` accepts the client's messages.
 ///
-/// Cheap to clone; clones are the same transport. When the last one and the last service made from it
-/// are dropped, its sessions end.
+/// Cheap to clone; all clones are the same transport. Its sessions end when the last clone and the last
+/// service that was created from it are dropped.
 ///
 /// See the [crate's documentation](crate) for an example.
 ///
@@ -85,15 +85,15 @@ struct Inner {
     ends: Arc<EndsSessions>,
 }
 
-/// Ends the sessions of a transport, and of those made of it by
-/// [`with_endpoint`](SseServerTransport::with_endpoint), when the last of them is dropped.
+/// Ends all sessions when the last of the transports that share it is dropped: a transport, and those created
+/// from it by [`with_endpoint`](SseServerTransport::with_endpoint).
 #[derive(Debug)]
 struct EndsSessions(Arc<Registry<Driver>>);
 
-/// Where the session is that a request names.
+/// Where a request's session is.
 enum Located {
     Here(Arc<Driver>),
-    /// There is none, or it is not this client's.
+    /// There is none with this id, or it belongs to another client.
     Nowhere,
 }
 
@@ -113,9 +113,9 @@ enum Located {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionCounts {
-    /// Those that are open, the silent ones among them.
+    /// Open sessions, including the silent ones.
     pub open: usize,
-    /// Those in which nothing was said: no POST has brought a message yet.
+    /// Silent sessions: open ones whose clients have not posted a message yet.
     pub silent: usize,
 }
 
@@ -138,9 +138,10 @@ impl SseServerTransport {
         Self { inner: Arc::new(Inner { endpoint, endpoint_id, mount, names, cors, common, ends }) }
     }
 
-    /// A transport at another endpoint that shares this one's settings, bounds and sessions: several MCP
-    /// servers in one process, whose sessions count together and shut down together. A session belongs to
-    /// the endpoint that it was opened for; at another it does not exist.
+    /// A transport with another endpoint that shares the settings, limits and sessions of this one.
+    ///
+    /// It is for several MCP servers in one process: their sessions count together and are shut down
+    /// together. A session belongs to the endpoint that it was opened for; at another one it does not exist.
     ///
     /// ```
     /// use mcp_sse::SseServerTransport;
@@ -179,25 +180,25 @@ impl SseServerTransport {
         self.inner.endpoint.as_str()
     }
 
-    /// Whether the answer has headers that other answers do not have.
+    /// Whether the response to this request may need CORS headers.
     #[cfg(feature = "server")]
     pub(crate) fn wants_cors(&self, parts: &Parts) -> bool {
         self.inner.cors && parts.headers.contains_key(http::header::ORIGIN)
     }
 
-    /// The answer to a browser that asks whether a page may use the server.
+    /// The response, if the request is a preflight that CORS allows.
     fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
         let Inner { names, cors, .. } = &*self.inner;
         cors.then(|| admission::preflight(names, parts)).flatten().map(answer::preflight)
     }
 
-    /// What the answer to a page of another origin needs.
+    /// The headers that the response needs if the request is from a page of an allowed origin.
     fn cors_headers(&self, parts: &Parts) -> Option<CorsHeaders> {
         let Inner { names, cors, .. } = &*self.inner;
         cors.then(|| CorsHeaders::of(names, parts)).flatten()
     }
 
-    /// The open sessions.
+    /// All open sessions, in no particular order.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -216,7 +217,7 @@ impl SseServerTransport {
         self.inner.common.registry.all().into_iter().map(SessionHandle::new).collect()
     }
 
-    /// The open sessions of this endpoint, without those of the others that share its bounds (see
+    /// The open sessions of this endpoint only, without those of transports that share its sessions (see
     /// [`with_endpoint`](Self::with_endpoint)).
     ///
     /// ```
@@ -237,13 +238,14 @@ impl SseServerTransport {
         own.map(SessionHandle::new).collect()
     }
 
-    /// How many sessions there are. Cheaper than counting [`sessions`](Self::sessions).
+    /// How many sessions are open, and how many of them are silent. Cheaper than counting
+    /// [`sessions`](Self::sessions).
     pub fn session_counts(&self) -> SessionCounts {
         let (open, silent) = self.inner.common.registry.counts();
         SessionCounts { open, silent }
     }
 
-    /// The open session with this id; `None` if there is none, or it is closed.
+    /// The open session with this id; `None` if there is none, or it has closed.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -262,11 +264,11 @@ impl SseServerTransport {
         self.inner.common.registry.get(id).map(SessionHandle::new)
     }
 
-    /// Sends a message to all sessions that are open now, as [`SessionHandle::send`] does: it is handed over
-    /// when this returns, also if nobody polls the future. No session waits for another.
+    /// Sends a message to all sessions that are open now, as [`SessionHandle::send`] does: the message is
+    /// sent even if the future is never polled. No session waits for another.
     ///
-    /// The future ends when the message is in every session's queue, and says for which sessions that failed.
-    /// Those whose queue is full are waited for, at most until they are closed as stalled.
+    /// The future completes when the message is in every session's queue, and returns the sessions for which
+    /// that failed. It waits for those whose queue is full, at most until they are closed as stalled.
     ///
     /// ```
     /// # use http_body_util::BodyExt;
@@ -310,9 +312,9 @@ impl SseServerTransport {
         }
     }
 
-    /// Where the session is that a request is for, if it is this request's principal's, and its client's by the
-    /// headers that say so. Asked before anything of a body is read. (With several replicas there will be a third
-    /// answer, "elsewhere".)
+    /// Finds the session that a request is for, if it belongs to the request's principal. An error if the
+    /// bound headers identify another client. Called before anything of a body is read. (With several
+    /// replicas there will be a third answer, "elsewhere".)
     fn locate(&self, admitted: &Admitted, id: SessionId) -> Result<Located, Rejection> {
         let Inner { common, endpoint_id, .. } = &*self.inner;
         let parts = admitted.parts();

@@ -1,4 +1,4 @@
-//! Places among the sessions for sessions of other kinds.
+//! Places under the caps for sessions of other kinds.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,12 +14,11 @@ use crate::{
     },
 };
 
-/// A place among a transport's sessions, held for a session of another kind until it is dropped; made by
+/// Counts a session of another kind among a transport's sessions until it is dropped; created by
 /// [`SseServerTransport::reserve_session`](crate::SseServerTransport::reserve_session).
 ///
-/// It is in use at first, and stays so unless it is told otherwise: whoever holds it says with
-/// [`set_in_use`](Self::set_in_use) when its session has no request open, and ends its session when
-/// [`evicted`](Self::evicted) resolves.
+/// It starts in use. Call [`set_in_use`](Self::set_in_use) when the session has no open request and when it
+/// has one again, and end the session when [`evicted`](Self::evicted) resolves.
 ///
 /// ```
 /// use mcp_sse::SessionPermit;
@@ -32,7 +31,7 @@ use crate::{
 /// let permit: SessionPermit = sse.reserve_session(get.extensions()).expect("nobody is there");
 ///
 /// permit.set_in_use(false);
-/// let (_stream, _session) = sse.connect(&get).await; // needs the place
+/// let (_stream, _session) = sse.connect(&get).await; // evicts it
 /// permit.evicted().await;
 /// assert!(!permit.set_in_use(true));
 /// # Ok(())
@@ -41,18 +40,21 @@ use crate::{
 pub struct SessionPermit {
     registry: Arc<Registry<Driver>>,
     id: SessionId,
-    /// How long it may be out of use before its client counts as away.
+    /// How long it may be out of use before its client is considered away.
     patience: Duration,
     given_away: watch::Sender<bool>,
 }
 
 impl SseServerTransport {
-    /// Reserves a place among [`max_sessions`](crate::Builder::max_sessions) for a session of another kind, over
-    /// Streamable HTTP say, of the client whose request has these extensions: its
-    /// [`ClientIp`](crate::ClientIp) and its [`Principal`](crate::Principal) say whose session it is, for the
-    /// bounds per address and per principal. `None`: there is no room, or the transport is shut down.
+    /// Counts a session of another kind, such as one over Streamable HTTP, against
+    /// [`max_sessions`](crate::Builder::max_sessions). `None` if there is no room, or the transport is shut
+    /// down.
     ///
-    /// Others make room for it as for a new session of ours; see [`SessionPermit`] for how it makes room itself.
+    /// `client` are the extensions of the client's request. Its [`ClientIp`](crate::ClientIp) and
+    /// [`Principal`](crate::Principal) are used for the limits per address and per principal.
+    ///
+    /// At a limit it evicts another session, as a new session over SSE does; it may be evicted itself after
+    /// it was out of use (see [`SessionPermit::set_in_use`]).
     ///
     /// ```
     /// # use mcp_sse::{ClientIp, SseServerTransport};
@@ -79,9 +81,11 @@ impl SseServerTransport {
         Some(SessionPermit { registry: Arc::clone(&common.registry), id, patience, given_away })
     }
 
-    /// Whether a new session of the client whose request has these extensions would be taken now: the transport is
-    /// not shut down, and at no cap, or another session would make room. Empty extensions ask for a client of whom
-    /// nothing is known.
+    /// Whether a new session of this client would be accepted now: the transport is not shut down, and no
+    /// limit is reached or another session can be evicted.
+    ///
+    /// `client` are the extensions of the client's request, as in [`reserve_session`](Self::reserve_session).
+    /// With empty extensions, only the limits that do not depend on the client are checked.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -102,18 +106,18 @@ impl SseServerTransport {
 }
 
 impl SessionPermit {
-    /// Says whether the session has a request open. One that had none for as long as sessions wait for their
-    /// clients ([`Builder::resume_window`](crate::Builder::resume_window)) gives way when another session
-    /// needs the place: from then on its client counts as away.
+    /// Sets whether the session has an open request. If it has none for
+    /// [`Builder::resume_window`](crate::Builder::resume_window), its client is considered away, and the
+    /// session may be evicted.
     ///
-    /// `false`: the place was given away already, and the session is to end.
+    /// Returns `false` if it was evicted already; then end the session.
     pub fn set_in_use(&self, in_use: bool) -> bool {
         self.registry.set_away(self.id, (!in_use).then(|| clock::now() + self.patience));
         !*self.given_away.borrow()
     }
 
-    /// Resolves when the place was given to another session. Cancel safe; does not borrow the permit, and
-    /// stays pending if the permit is dropped first.
+    /// Resolves when the session is evicted because another one needs its place. Cancel safe. The future does
+    /// not borrow the permit, and stays pending if the permit is dropped first.
     pub fn evicted(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let mut given_away = self.given_away.subscribe();
         async move {
@@ -132,7 +136,7 @@ impl fmt::Debug for SessionPermit {
 
 impl Drop for SessionPermit {
     fn drop(&mut self) {
-        // Nothing, if it was given away.
+        // Does nothing if it was evicted.
         self.registry.remove(self.id);
     }
 }

@@ -1,9 +1,10 @@
-//! POST: takes a message into its session's queue.
+//! POST: puts a message into its session's queue.
 //!
-//! One way with two speeds. The head is checked once ([`CheckedPost`]). A message that is there whole, and for which
-//! its session has room now, is taken at once ([`CheckedPost::try_now`]); everything else waits: for room before a
-//! body is read ([`CheckedPost::reserve`]), for its place among the requests in flight after it was
-//! ([`Room::take`], [`Parsed::wait`]). Nothing is checked or parsed twice.
+//! There is a fast path and a slow one, and the slow one continues where the fast one stopped. The head is
+//! checked once ([`CheckedPost`]). A message that has arrived whole, and for which its session has room, is
+//! accepted at once ([`CheckedPost::try_now`]). Any other waits: for room before its body is read
+//! ([`CheckedPost::reserve`]), and for its place among the requests in flight afterwards ([`Room::take`],
+//! [`Waiting::wait`]). Nothing is checked or parsed twice.
 
 use std::{
     pin::pin,
@@ -27,17 +28,18 @@ use crate::{
     },
 };
 
-/// What an inbound message counts beside its bytes and its headers.
+/// What an inbound message counts in addition to its bytes and its headers.
 const MESSAGE_OVERHEAD: usize = 512;
-/// How much of a body of undeclared length is read before it has room in its session's queue. About what
-/// the server buffers for a connection anyway.
+/// How much of a body of undeclared length is read before it has room in its session's queue. An HTTP server
+/// buffers about that much for a connection anyway.
 const UNDECLARED_BYTES: usize = 64 * 1024;
 
 impl SseServerTransport {
-    /// What [`handle_post_message`](Self::handle_post_message) is made of: answers a request that brings
-    /// a message.
+    /// Answers a POST, which brings a message. It is what
+    /// [`handle_post_message`](Self::handle_post_message) is built on.
     ///
-    /// Cancel safe: a request given up before its answer has either been queued or had no effect.
+    /// Cancel safe: if the future is dropped before it completes, the message has either been queued or had
+    /// no effect.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -80,14 +82,14 @@ impl SseServerTransport {
         let checked = match self.check_admitted(admitted) {
             Ok(checked) => checked,
             Err(rejection) => {
-                // A body over the limit comes before a wrong session in the order of the checks.
+                // In the order of the checks, the size of the body comes before the session.
                 body.discard().await?;
                 return Err(rejection);
             }
         };
         let length = match body.declared() {
             Some(length) => length,
-            // Most undeclared bodies are short: then their length is known before there is room for them.
+            // Most bodies of undeclared length are short, and are read before anything is reserved for them.
             None if body.read_up_to(UNDECLARED_BYTES).await? => body.length(),
             None => limits.body_bytes,
         };
@@ -112,9 +114,9 @@ impl SseServerTransport {
         };
         let mut parts = admitted.into_parts();
         let mut is_final = true;
-        // The app sees who the client is on each of its messages.
+        // The app gets the bound headers with every message.
         if let Some(bound) = session.bound.get() {
-            // Asked before they are added: what is decided meanwhile is there for the next message.
+            // Before they are added: another request may set the last value in between.
             is_final = BoundHeaders::are_decided(bound);
             bound.add_to(&mut parts.headers);
         }
@@ -126,11 +128,12 @@ impl SseServerTransport {
 
 /// The head of a POST that passed all checks, and the session that it is for.
 pub(crate) struct CheckedPost {
-    /// The registry forgets a session when it closes, and a closed session takes nothing.
+    /// Weak, so that this does not keep a closed session alive.
     session: Weak<Driver>,
-    /// Another message may have the same head: other requests will not change what is added to it.
+    /// Whether this result is also valid for later messages with the same head: no other request can change
+    /// the headers that are added.
     pub(crate) is_final: bool,
-    /// What the head counts in its session's queue.
+    /// What the head counts in its session's queue, in bytes.
     cost: usize,
     limits: Arc<Limits>,
     pub(crate) head: Head,
@@ -146,8 +149,8 @@ impl CheckedPost {
         self.limits.body_timeout
     }
 
-    /// Takes a message whose body is there whole, if nothing has to be waited for. `head` is the checked one, but
-    /// for its length.
+    /// Accepts a message whose body has arrived whole, if it does not have to wait. `head` is the checked one
+    /// except for its length.
     pub(crate) fn try_now(&self, head: Head, json: Bytes) -> Tried {
         let parsed = self.session().and_then(|session| {
             if json.len() > self.limits.body_bytes {
@@ -162,7 +165,7 @@ impl CheckedPost {
         }
     }
 
-    /// Waits for room for a body of this length.
+    /// Waits for room in the session's queue for a body of this length.
     pub(crate) async fn reserve(&self, length: usize) -> Result<Room, Rejection> {
         let session = self.session()?;
         let mut wait = self.limits.queue_timeout;
@@ -172,7 +175,7 @@ impl CheckedPost {
     }
 }
 
-/// Room in a session's queue, for a message that is still to come.
+/// Room in a session's queue, for a message that has not arrived yet.
 pub(crate) struct Room {
     session: Arc<Driver>,
     reservation: Reservation,
@@ -182,7 +185,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Takes the message; waits for its place among the requests in flight.
+    /// Accepts the message; waits for its place among the requests in flight.
     pub(crate) async fn take(self, head: Head, json: Bytes) -> Result<(), Rejection> {
         let Self { session, reservation, head_cost, mut wait } = self;
         let cost = head_cost + json.len();
@@ -192,7 +195,7 @@ impl Room {
     }
 }
 
-/// A message that was read, of a client that may speak.
+/// A parsed message, whose session counts as one that is not silent.
 struct Parsed {
     session: Arc<Driver>,
     message: Message,
@@ -200,7 +203,7 @@ struct Parsed {
     cost: usize,
 }
 
-/// What became of a message that was tried.
+/// The result of trying to accept a message without waiting.
 pub(crate) enum Tried {
     Done(Result<(), Rejection>),
     /// It has to wait.
@@ -217,7 +220,7 @@ impl Parsed {
             tracing::debug!(session = %session.id, %error, "message refused");
             Rejection::InvalidMessage
         })?;
-        // A session whose turn in the spread of a shutdown has not come takes no new requests either.
+        // During a shutdown, sessions that are not draining yet accept no new requests either.
         if matches!(message.kind(), MessageKind::Request { .. }) && session.common.registry.is_draining() {
             return Err(Rejection::ShuttingDown);
         }
@@ -231,7 +234,7 @@ impl Parsed {
         let accepted = session.accept_at_once(&mut content, cost);
         match (accepted, content) {
             (None, Some((message, head))) => Tried::Waits(Waiting(Self { session, message, head, cost })),
-            // It is always one of the two.
+            // Cannot happen: a message that was not accepted is still there.
             (None, None) => Tried::Done(Err(Rejection::SessionBusy)),
             (Some(accepted), _) => {
                 Tried::Done(accepted.map_err(|refusal| answer::rejection(&session, refusal)))
@@ -253,7 +256,7 @@ impl Waiting {
     }
 }
 
-/// What the head of a request keeps in memory while its message waits, roughly.
+/// Roughly how much memory the head of a request takes while its message waits.
 fn head_bytes(parts: &Parts) -> usize {
     let headers: usize =
         HeaderMap::iter(&parts.headers).map(|(name, value)| name.as_str().len() + value.len() + 64).sum();

@@ -1,11 +1,11 @@
-//! Room for sessions: the bounds of the registry, and the sessions that are closed to make some.
+//! Room for sessions: asks the registry for it, and closes sessions to make it.
 
 use crate::session::{
     driver::{Common, Driver},
     registry::{Blocked, Full, Holder, Owner, Standing},
 };
 
-/// Takes a place for what opens, and a turn of its owner's.
+/// Takes a place for a new session, and counts it in its owner's rate.
 pub(super) fn open(
     common: &Common,
     holder: &Holder<Driver>,
@@ -19,7 +19,8 @@ pub(super) fn open(
         .inspect_err(|full| observer.no_room(*full, owner, limits))
 }
 
-/// The client of a session says something, before it is taken. The first time, that takes room.
+/// Makes a session count as one that is not silent any more, before its first message is accepted. That needs
+/// room.
 pub(super) fn speak(session: &Driver) -> Result<(), Full> {
     if session.has_spoken() {
         return Ok(());
@@ -31,10 +32,10 @@ pub(super) fn speak(session: &Driver) -> Result<(), Full> {
     Ok(())
 }
 
-/// Tries it, and makes room by closing sessions that give way.
+/// Repeats the attempt until it succeeds, closing in each round the session that is to make room.
 fn make(attempt: impl Fn() -> Result<(), Blocked<Driver>>) -> Result<(), Full> {
-    // Every round but the last closes one session that gave way; a few rounds are enough unless
-    // others take the room at the same time.
+    // Usually one round closes a session and the next one succeeds. It takes more only if other requests take
+    // the room at the same time.
     for _ in 0..8 {
         match attempt() {
             Ok(()) => return Ok(()),

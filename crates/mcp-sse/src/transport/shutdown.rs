@@ -1,4 +1,4 @@
-//! The way down: no new sessions, then the end of each.
+//! The shutdown: no new sessions, then the end of each session.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     session::{CloseReason, core::Core, driver::Common},
 };
 
-/// How a [`shutdown`](SseServerTransport::shutdown) went.
+/// The result of a [`shutdown`](SseServerTransport::shutdown): how many sessions ended in which way.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::{
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
 /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
-/// // One session, whose app owes no answer.
+/// // There is one session, without a request in flight.
 /// let report = sse.shutdown(Duration::from_secs(5)).await;
 /// assert_eq!((report.drained, report.cut), (1, 0));
 /// # drop(session);
@@ -29,22 +29,22 @@ use crate::{
 pub struct ShutdownReport {
     /// Sessions that ended with all their requests answered.
     pub drained: usize,
-    /// Sessions with requests that were answered with an error: at the deadline, or because their app ended
-    /// or their client went away before.
+    /// Sessions with requests that got an error instead of an answer: at the deadline, or because the app
+    /// ended or the client went away before it.
     pub cut: usize,
 }
 
 impl SseServerTransport {
-    /// Ends the transport: opens no more sessions and takes no new requests (503), lets the requests in
-    /// flight finish, and ends the streams, spread over
-    /// [`Builder::shutdown_spread`](crate::Builder::shutdown_spread) so that the clients do not all come back
-    /// at once. At the deadline, what is left is answered with an error and ended.
+    /// Shuts the transport down: refuses new sessions and new requests with 503, lets the requests in flight
+    /// finish, and ends the streams. The ends are spread over
+    /// [`Builder::shutdown_spread`](crate::Builder::shutdown_spread), so that clients do not all reconnect at
+    /// once. Requests that are still in flight after `deadline` get an error, and their sessions are closed.
     ///
-    /// A `deadline` of more than a year is taken as a year. Resolves when all sessions are closed. After that, a
-    /// server that waits for its connections to end has no stream left to wait for: run this before, or beside, its
-    /// graceful shutdown.
+    /// A `deadline` of more than a year is taken as a year. Resolves when all sessions are closed. The
+    /// graceful shutdown of an HTTP server waits for its open streams, so run this before it or at the same
+    /// time.
     ///
-    /// Cancel safe in that what was begun stays: no new sessions, no new requests.
+    /// If the future is dropped, new sessions and new requests are still refused.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -57,7 +57,7 @@ impl SseServerTransport {
     /// # let post = http::Request::post(uri).header("content-type", "application/json");
     /// # let post = post.body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_owned())?;
     /// # assert_eq!(sse.post(post).await.status(), 202);
-    /// // The client waits for an answer that the app does not give in time.
+    /// // The app does not answer the client's request in time.
     /// let report = sse.shutdown(Duration::from_millis(10)).await;
     /// assert_eq!((report.drained, report.cut), (0, 1));
     ///
@@ -76,7 +76,7 @@ impl SseServerTransport {
         let sessions = registry.all();
         let spread = limits.shutdown_spread.min(deadline);
         tracing::info!(sessions = sessions.len(), ?deadline, "shutting down");
-        // Only who is there can come back all at once.
+        // Only connected clients need the spread: only they would reconnect all at once.
         let (connected, away): (Vec<_>, Vec<_>) =
             sessions.iter().partition(|session| session.with(|core, _| core.is_attached()));
         for session in away {
@@ -96,7 +96,7 @@ impl SseServerTransport {
                     () = clock::sleep_until(end) => {}
                 }
             }
-            // Some may have closed in another way meanwhile: their apps may have crashed.
+            // A session may have closed for another reason meanwhile, a crash of its app for example.
             let cut = session.with(|core, now| {
                 core.close(CloseReason::Shutdown, now);
                 core.figures.cut
@@ -107,7 +107,7 @@ impl SseServerTransport {
                 report.cut += 1;
             }
         }
-        // A session that was being opened at the start.
+        // Sessions that were being opened when the shutdown began.
         for session in registry.all() {
             session.close(CloseReason::Shutdown);
         }
