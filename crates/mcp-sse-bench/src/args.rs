@@ -37,6 +37,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 5_000)]
         idle: usize,
     },
+    /// POSTs by several threads at once, each to a session of its own, in this process and without sockets: a
+    /// second, first of notifications, then of requests with their answers; a number a line
+    Posts {
+        /// Threads; as many as there are cores if it is not given
+        #[arg(long)]
+        threads: Option<usize>,
+        /// Measured seconds of each, after a tenth of them to warm up
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
     /// Round trips of `echo` against one server
     RoundTrips {
         /// Where the server listens, as in 127.0.0.1:8000

@@ -7,6 +7,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod args;
 mod load;
+mod posts;
 mod process;
 mod report;
 mod run;
@@ -28,6 +29,16 @@ fn rmcp_alone(seconds: f64, steps: u32, idle: usize) -> std::io::Result<()> {
     })
 }
 
+fn threads_post(threads: Option<usize>, time: Duration) -> std::io::Result<()> {
+    use posts::{Post, posts};
+    let threads = threads.map_or_else(std::thread::available_parallelism, |threads| {
+        std::num::NonZero::new(threads).ok_or_else(|| std::io::Error::other("expected one thread or more"))
+    })?;
+    println!("{:.0}", posts(threads.get(), Post::Notification, time)?);
+    println!("{:.0}", posts(threads.get(), Post::Request, time)?);
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Serve { server: Server::Bare, port, resume_window } => {
@@ -40,6 +51,7 @@ fn main() -> ExitCode {
             .and_then(|mut command| command.status())
             .map(drop),
         Command::RmcpAlone { seconds, steps, idle } => rmcp_alone(seconds, steps, idle),
+        Command::Posts { threads, seconds } => threads_post(threads, Duration::from_secs_f64(seconds)),
         Command::Run(options) => run::run(&options),
         Command::RoundTrips { address, sessions, in_flight, bytes, seconds } => {
             let load = load::Load { sessions, in_flight, bytes, flood: 0 };
