@@ -59,11 +59,15 @@ pub struct BoundHeaders {
 ///     *response.status_mut() = StatusCode::FORBIDDEN;
 ///     response
 /// }
-/// # let error = OtherIdentity { header: http::HeaderName::from_static("x-user") };
+/// # let bound = mcp_sse::BoundHeaders::new([http::HeaderName::from_static("x-user")]);
+/// # let user = |name: &str| http::Request::get("/").header("x-user", name).body(()).unwrap().into_parts().0.headers;
+/// # bound.check(&user("alice")).unwrap();
+/// # let error = bound.check(&user("mallory")).unwrap_err();
 /// # assert!(refusal(&error).body().starts_with("the header x-user has another value than before"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the header {header} has another value than before in this session; open a session of your own")]
+#[non_exhaustive]
 pub struct OtherIdentity {
     /// The name of the header. Its values are left out, since they may be secret.
     pub header: HeaderName,
