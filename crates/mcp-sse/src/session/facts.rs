@@ -109,7 +109,7 @@ impl Observer for Log {
                 tracing::warn!(
                     limit = limits.max_silent_sessions,
                     left_out,
-                    "session refused: too many sessions in which nothing was said; raise max_silent_sessions if this is expected"
+                    "session refused: too many silent sessions, whose clients have posted no message; raise max_silent_sessions if this is expected"
                 );
             }
             Full::SessionsOfPrincipal => {

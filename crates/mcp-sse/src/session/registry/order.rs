@@ -1,4 +1,5 @@
-//! Which session makes room: groups of sessions that count together, and the order in which they give way.
+//! Which session makes room: groups of sessions that count together, and the order in which they give way,
+//! that is, are evicted.
 
 use std::{
     collections::BTreeSet,
