@@ -24,7 +24,7 @@ pub(crate) enum Fact<'a> {
     Resumed {
         after: u64,
     },
-    /// A message was refused because the session is at a bound.
+    /// A message was refused because the session is at a limit.
     Busy {
         inbound: usize,
         in_flight: usize,

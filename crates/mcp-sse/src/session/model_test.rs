@@ -42,7 +42,7 @@ const HEX: &str = "0123456789abcdef0123456789abcdef";
 /// A chunk is this large at most (see `log`).
 const CHUNK_BYTES: usize = 64 * 1024;
 
-// ---- who waits --------------------------------------------------------------------------------------
+// ---- tasks that wait --------------------------------------------------------------------------------
 
 #[derive(Debug, Default)]
 struct Flag(AtomicBool);
@@ -140,7 +140,7 @@ struct World {
     client: Client,
     /// Ids of requests that the app has received and not answered.
     unanswered: Vec<i64>,
-    /// What the app works on.
+    /// The work that the app does.
     works: Vec<(Key, Arc<()>)>,
     next: u64,
     /// What the driver was told.

@@ -1,4 +1,4 @@
-//! A session as a `Stream` and a `Sink`, for apps without rmcp.
+//! A session as a `Stream` and a `Sink`, for apps that do not use rmcp.
 
 use std::{
     pin::Pin,
