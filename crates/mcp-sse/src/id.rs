@@ -26,7 +26,7 @@ pub struct SessionId([u8; 16]);
 /// The error of parsing a [`SessionId`]. It does not repeat the text, which may be most of a real id.
 ///
 /// ```
-/// use mcp_sse::{ParseSessionIdError, SessionId, SseServerTransport};
+/// use mcp_sse::{ParseSessionIdError, SseServerTransport};
 ///
 /// /// Closes the session that an administrator names.
 /// fn close(sse: &SseServerTransport, id: &str) -> Result<bool, ParseSessionIdError> {

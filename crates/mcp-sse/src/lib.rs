@@ -34,8 +34,8 @@
 //! [`SseServerTransport::connect`] and [`SseServerTransport::post`], which you can call yourself where a
 //! service or a closure does not fit.
 //!
-//! A [`Session`] is a pair of bounded queues that outlives its connections. With the feature `rmcp-3` it is
-//! rmcp's `Transport<RoleServer>`; without, a `Stream` and a `Sink`.
+//! A [`Session`] is a pair of bounded queues that outlives its connections. It is a `Stream` and a `Sink`,
+//! and with the feature `rmcp-3` also rmcp's `Transport<RoleServer>`.
 //!
 //! # What it promises
 //!

@@ -122,5 +122,5 @@ fn one_address_does_not_take_all_connections() {
     let mut stream = TcpStream::connect(&gateway.address).unwrap();
     stream.write_all(get).unwrap();
     assert!(!answered(&stream));
-    gateway.log.until_says("what came is no PROXY header");
+    gateway.log.until_says("what came is not a PROXY header");
 }

@@ -55,7 +55,7 @@ fn a_mount_prefix_that_is_no_path_is_refused_with_what_came() {
     assert!(refused(|b| b.mount_prefix("//evil")).contains("\"//evil\" is not a path"));
     let error = Builder::new("//evil.example/messages/").build().unwrap_err();
     assert!(matches!(error, ConfigError::Endpoint { why: "a network-path reference", .. }));
-    // No replay, and no resuming at all, are fine.
+    // Zero is allowed where it turns something off.
     let nothing =
         Builder::new("/").replay_buffer(0, 0).resume_window(Duration::ZERO).keep_alive(Duration::ZERO);
     assert!(nothing.build().is_ok());

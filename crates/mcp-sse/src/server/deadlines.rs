@@ -1,9 +1,9 @@
-//! What a connection that hyper serves may wait for, and how long.
+//! The deadlines of connections that hyper serves.
 //!
-//! hyper has no timer for most of what a client can leave undone: it waits for ever for a connection's next
-//! request, for a window to open, for the rest of an answer to be taken. So the connection is watched from
-//! around it: the socket says when bytes came, the service when a request began, the body of the response when
-//! more of it is asked for.
+//! hyper has no timer for most of what a client can fail to do: it waits without a limit for the next request
+//! of a connection, for a flow-control window to open, for the rest of a response to be read. So a connection
+//! is watched from the outside: the socket reports when bytes arrive, the service when a request begins, the
+//! body of the response when more of it is asked for.
 
 use std::{
     pin::Pin,
@@ -19,32 +19,32 @@ use tokio::time::{Sleep, sleep_until};
 use super::layers::StreamOf;
 use crate::clock;
 
-/// What is handed to hyper at once of a response. The next piece is asked for when there is room for it, which
-/// is how progress shows.
+/// The largest piece of a response that hyper is given at once. It asks for the next one when it has room,
+/// which shows progress.
 const PIECE: usize = 16 * 1024;
 
-/// What a connection is doing; shared by its parts.
+/// What a connection is doing; shared by its socket, its service and its response bodies.
 pub(super) struct Activity {
     state: Mutex<State>,
-    /// How long it may have no request open.
+    /// How long it may have no open request.
     idle_timeout: Duration,
 }
 
 struct State {
-    /// Requests that are not answered whole.
+    /// The number of requests whose responses are not complete.
     open: usize,
     /// Since when there is none.
     quiet_since: Instant,
-    /// Since when the head of a request is awaited.
+    /// Since when the rest of a request's head is awaited.
     head_since: Option<Instant>,
-    /// Whether bytes that come while no request is open begin a head. On HTTP/2 most do not.
+    /// Whether bytes that arrive while no request is open begin a head. On HTTP/2 most do not.
     bytes_are_heads: bool,
-    /// The last request's response, for who sees to its deadline.
+    /// The response to the last request, until someone asks for it to enforce its deadline.
     last: Option<Arc<Taking>>,
 }
 
 impl Activity {
-    /// Of a connection on which part of a head has come by `head_since`.
+    /// For a connection on which the first part of a head arrived at `head_since`.
     pub(super) fn new(head_since: Instant, bytes_are_heads: bool, idle_timeout: Duration) -> Arc<Self> {
         let state = Mutex::new(State {
             open: 0,
@@ -60,7 +60,7 @@ impl Activity {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes have come.
+    /// Bytes have arrived.
     pub(super) fn read(&self) {
         let mut state = self.state();
         if state.bytes_are_heads && state.open == 0 && state.head_since.is_none() {
@@ -68,7 +68,7 @@ impl Activity {
         }
     }
 
-    /// A request's head is there.
+    /// The head of a request is complete.
     pub(super) fn begin(self: &Arc<Self>) -> Open {
         let taking = Arc::<Taking>::default();
         let mut state = self.state();
@@ -78,12 +78,12 @@ impl Activity {
         Open { activity: Arc::clone(self), taking }
     }
 
-    /// The response of the request that began last, once.
+    /// Takes the response of the request that began last.
     pub(super) fn last(&self) -> Option<Arc<Taking>> {
         self.state().last.take()
     }
 
-    /// When the connection is over if nothing more happens; `None` while a request is open.
+    /// When the connection is to end if nothing more happens; `None` while a request is open.
     fn due(&self, header_timeout: Duration) -> Option<Instant> {
         let state = self.state();
         if state.open > 0 {
@@ -96,7 +96,7 @@ impl Activity {
     }
 }
 
-/// A request that is being answered, until it is dropped.
+/// Counts a request as open until it is dropped.
 pub(super) struct Open {
     activity: Arc<Activity>,
     taking: Arc<Taking>,
@@ -131,11 +131,11 @@ impl Watch {
         self.activity.state().open == 0
     }
 
-    /// Ready when the connection is over. It is to be polled after what it watches.
+    /// Ready when the connection is to end. Must be polled after the connection that it watches.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let due = self.activity.due(self.header_timeout);
-            // Later is found when the timer fires: nobody pays for it with each request.
+            // A later deadline is only noticed when the timer fires, which saves a reset for each request.
             if let Some(due) = due
                 && self.timer.deadline().into_std() > due
             {
@@ -154,15 +154,15 @@ impl Watch {
     }
 }
 
-/// How a response is being taken.
+/// How far a response is taken by its client.
 #[derive(Default)]
 pub(super) struct Taking(Mutex<Held>);
 
 #[derive(Default)]
 struct Held {
-    /// Since when a piece is with hyper and no other was asked for.
+    /// Since when hyper has a piece and has not asked for another one.
     since: Option<Instant>,
-    /// The session of a stream.
+    /// The session, if the response is a stream.
     session: Option<StreamOf>,
 }
 
@@ -176,12 +176,12 @@ impl Taking {
     }
 }
 
-/// Ends a response that is not taken: no piece of it for `stall`, or not all of it that long after its session
-/// was found closed.
+/// Ends a response whose client does not read it: no piece for `stall`, or not all of it that long after its
+/// session was found closed.
 pub(super) struct Deadline {
     taking: Arc<Taking>,
     stall: Duration,
-    /// Only there while something is not taken.
+    /// Only while a piece waits to be taken.
     timer: Option<Pin<Box<Sleep>>>,
     closed_since: Option<Instant>,
 }
@@ -191,7 +191,7 @@ impl Deadline {
         Self { taking, stall, timer: None, closed_since: None }
     }
 
-    /// Ready when the response is over. It is to be polled after what asks for the pieces.
+    /// Ready when the response is to end. Must be polled after what asks for the pieces.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let (since, session) = {
@@ -199,7 +199,7 @@ impl Deadline {
                 (held.since, held.session.clone())
             };
             let Some(since) = since else {
-                // It is asked for more than there is.
+                // All of its pieces are taken; hyper waits for more.
                 self.timer = None;
                 return Poll::Pending;
             };
@@ -228,7 +228,7 @@ impl Deadline {
 /// A response's body, in pieces.
 pub(super) struct Pieces<B> {
     body: Pin<Box<B>>,
-    /// What is left of the body's last frame.
+    /// The rest of the body's last frame.
     rest: Bytes,
     open: Open,
 }

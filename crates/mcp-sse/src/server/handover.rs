@@ -1,7 +1,7 @@
-//! Connections that hyper serves: HTTP/2, requests that are not plain or not the transport's, and all requests
-//! if a layer stands in front.
+//! Connections that hyper serves: HTTP/2, requests that are not plain or not for the transport, and all
+//! requests if there is a layer.
 //!
-//! What hyper bounds itself is set here; what it does not, `deadlines` does.
+//! hyper's own limits are set here; `deadlines` has those that hyper lacks.
 
 use std::{
     convert::Infallible,
@@ -36,42 +36,43 @@ use super::{
 };
 use crate::clock;
 
-/// What HTTP/1.1 buffers of a request's body, and of a response that the client does not take.
+/// How much HTTP/1.1 buffers of a request's body, and of a response that the client does not read.
 const BUFFER: usize = 64 * 1024;
 
-/// Streams that a client may have open at once: the least that RFC 9113 (6.5.2) recommends. A proxy that
-/// needs more opens another connection.
+/// The streams that a client may have open at once: the minimum that RFC 9113 (6.5.2) recommends. A proxy
+/// that needs more opens another connection.
 const MAX_STREAMS: u32 = 100;
-/// What may wait of one request's body, as the protocol has it without being told.
+/// How much of one request's body may wait: the default of the protocol.
 const STREAM_WINDOW: u32 = 65_535;
-/// What may wait of all bodies of a connection together.
+/// How much may wait of all bodies of a connection together.
 const CONNECTION_WINDOW: u32 = 256 * 1024;
-/// What may wait of one response inside of hyper.
+/// How much of one response may wait in hyper.
 const SEND_BUFFER: usize = 32 * 1024;
-/// Streams that the client opened and reset before we saw them (CVE-2023-44487, "rapid reset"): h2 ends the
-/// connection with `ENHANCE_YOUR_CALM`. It is h2's own default. Those that we saw cost what requests cost.
+/// Streams that the client opened and reset before hyper saw them (CVE-2023-44487, "rapid reset"). With more,
+/// h2 ends the connection with `ENHANCE_YOUR_CALM`. This is h2's default. Streams that hyper saw cost no more
+/// than requests.
 const MAX_RESETS_UNSEEN: usize = 20;
-/// Streams that we had to reset for a mistake of the client's (CVE-2025-8671, "made you reset").
+/// Streams that the server had to reset because of an error of the client (CVE-2025-8671, "made you reset").
 const MAX_RESETS_FOR_ERRORS: usize = 64;
-/// A connection of which nothing was heard for this long is asked whether it is still there …
+/// A PING is sent on a connection on which nothing arrived for this long …
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// … and has this long to answer. Whoever leaves a frame half sent cannot answer: so that ends too, and a
-/// header block that never does.
+/// … and must be answered within this time. A client that leaves a frame half sent, or never ends a header
+/// block, cannot answer, so this ends those connections too.
 const PONG_WITHIN: Duration = Duration::from_secs(20);
-/// What the client gets to take what is on its way once it was told that the connection ends.
+/// How long a client may take to read what is on its way after it was told that the connection ends.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// How a connection is handed over.
+/// A connection as it is handed over to hyper.
 pub(super) struct Begun {
     pub(super) socket: Socket,
-    /// What was read of it already.
+    /// The bytes that were read already.
     pub(super) pending: Vec<u8>,
-    /// Since when part of a head is there.
+    /// When the first part of a head arrived.
     pub(super) since: Instant,
     pub(super) http2: bool,
 }
 
-/// Serves such a connection to its end.
+/// Serves a connection with hyper until it ends.
 pub(super) async fn run<S, B>(begun: Begun, inner: Arc<Inner<S>>)
 where
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -94,7 +95,7 @@ where
             let mut extensions = std::mem::take(request.extensions_mut());
             peer.name(request.headers(), &mut extensions);
             *request.extensions_mut() = extensions;
-            // Here and not in the future: who runs it asks for the last request that began.
+            // Here and not in the future: `Tasks::execute` asks for the request that began last.
             let open = activity.begin();
             let mut service = inner.service.clone();
             async move {
@@ -109,9 +110,9 @@ where
     let watch = Watch::new(Arc::clone(&activity), header_timeout);
     if http2 {
         let tasks = Tasks { activity, stall };
-        // Nothing that the client sends makes h2 queue answers: it reads no further until the answer to a PING
-        // or to SETTINGS is written. A header block may take 5 CONTINUATION frames. Empty DATA frames, and such
-        // with next to nothing in them, have a budget.
+        // h2 itself limits the rest: it does not queue answers to PING and SETTINGS, but reads no further
+        // until the answer is written; a header block may have 5 CONTINUATION frames; there is a budget for
+        // DATA frames that are empty or nearly so.
         let connection = http2::Builder::new(tasks)
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
@@ -134,7 +135,7 @@ where
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            // `watch` has it, and tells a head that does not come from one that nobody owes.
+            // `watch` has one, which distinguishes an incomplete head from an idle connection.
             .header_read_timeout(None)
             .max_header_size(MAX_HEAD)
             .max_buf_size(BUFFER)
@@ -145,15 +146,15 @@ where
     }
 }
 
-/// What ends a connection from this side.
+/// What makes the server end a connection.
 struct Ends {
     watch: Watch,
     hurry: Arc<AtomicBool>,
-    /// On HTTP/1.1, where there is one response at a time, its deadline is the connection's.
+    /// On HTTP/1.1, which has one response at a time, its deadline is that of the connection.
     response: Option<(Arc<Activity>, Duration)>,
 }
 
-/// Runs a connection to its end.
+/// Runs a connection until it ends.
 async fn drive<C, S>(connection: C, shut_down: impl Fn(Pin<&mut C>), ends: Ends, inner: &Inner<S>)
 where
     C: Future<Output = hyper::Result<()>>,
@@ -186,7 +187,7 @@ where
                     deadline = Some(Deadline::new(taking, *stall));
                 }
                 if deadline.as_mut().is_some_and(|deadline| deadline.poll(cx).is_ready()) {
-                    tracing::debug!("a connection was cut: its client does not take the answer");
+                    tracing::debug!("a connection was cut off: its client does not read the response");
                     return Poll::Ready(None);
                 }
             }
@@ -207,7 +208,8 @@ where
             if response.is_some() {
                 return Poll::Ready(None);
             }
-            // On HTTP/2 the client is told, and a request that crosses with that is answered.
+            // On HTTP/2 the client is told (GOAWAY), and a request that it sent in the meantime is still
+            // answered.
             goodbye = Some(Box::pin(sleep_until(goodbye_until())));
             shut_down(connection.as_mut());
         }
@@ -217,8 +219,8 @@ where
     }
 }
 
-/// Runs the answers of an HTTP/2 connection, each in a task of its own, as long as they are taken. Only such a
-/// task can end one that is not: hyper asks nobody else while it waits for a window.
+/// Runs the responses of an HTTP/2 connection, each in a task of its own with a deadline. Only that task can
+/// end a response that is not read: while hyper waits for a window, it polls nothing else.
 #[derive(Clone)]
 struct Tasks {
     activity: Arc<Activity>,
@@ -249,8 +251,8 @@ impl<F: Future<Output = ()>> Future for Answer<F> {
         }
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         ready!(deadline.poll(cx));
-        // Its drop resets the stream, and h2 forgets what waits in it.
-        tracing::debug!("a stream was reset: its client does not take it");
+        // The drop resets the stream, and h2 discards what waits in it.
+        tracing::debug!("an HTTP/2 stream was reset: its client does not read the response");
         Poll::Ready(())
     }
 }

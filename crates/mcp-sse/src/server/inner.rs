@@ -15,15 +15,15 @@ pub(super) struct Inner<S> {
     pub(super) routes: Routes,
     /// What hyper serves: the layers, the endpoints and the fallback.
     pub(super) service: S,
-    /// All requests go that way.
+    /// Whether there are layers, so that hyper serves all requests.
     pub(super) layered: bool,
     pub(super) header_timeout: Duration,
     pub(super) tcp_user_timeout: Duration,
-    /// The head and the text of the answer to a POST that was taken; it is the same each time.
+    /// The head and the body of the response to an accepted POST, which is always the same.
     pub(super) accepted: (Vec<u8>, &'static str),
     pub(super) idle_timeout: Duration,
     pub(super) peers: Peers,
-    /// No more requests on connections that are open; set before `drained` is notified.
+    /// Open connections take no more requests; set before `drained` is notified.
     pub(super) draining: AtomicBool,
     pub(super) drained: Notify,
 }
@@ -35,7 +35,7 @@ impl<S> fmt::Debug for Inner<S> {
 }
 
 impl<F> Inner<F> {
-    /// Whose connection it is, where a proxy says so first; `None`: it is to be closed.
+    /// Reads the PROXY header of a connection, which says where it comes from; `None` if it is to be closed.
     pub(super) async fn meet(&self, mut socket: Socket) -> Option<Socket> {
         let drained = self.drained.notified();
         if self.draining.load(Ordering::Acquire) {

@@ -1,4 +1,4 @@
-//! The endpoints and the fallback as one service, for layers to stand in front of, and its two bodies.
+//! The endpoints and the fallback as one service that layers wrap, and its two body types.
 
 use std::{
     any::Any,
@@ -22,13 +22,13 @@ use tower_service::Service;
 use super::routes::{Endpoint, Routes};
 use crate::{body::Body, clock, future::ResponseFuture, session::driver::Driver};
 
-/// How long nothing of a request's body may come. The transport's own endpoints have a deadline for the whole
-/// body in place of it: [`Builder::body_timeout`](crate::Builder::body_timeout).
+/// How long the client may pause in the body of a request. The transport's endpoints have a deadline for the
+/// whole body instead: [`Builder::body_timeout`](crate::Builder::body_timeout).
 const SILENCE: Duration = Duration::from_secs(60);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The fallback of a [`Server`](super::Server) that has no other: everything is 404.
+/// The default fallback of a [`Server`](super::Server): answers every request with 404.
 ///
 /// ```
 /// use mcp_sse::{NotFound, Server};
@@ -55,19 +55,21 @@ impl<B> Service<Request<B>> for NotFound {
     }
 }
 
-/// All that a [`Server`](super::Server) serves, its endpoints and its fallback, as one service: what
-/// [`Server::layer`](super::Server::layer) puts layers in front of.
+/// The endpoints and the fallback of a [`Server`](super::Server) as one tower service, which the layers of
+/// [`Server::layer`](super::Server::layer) wrap.
 ///
 /// ```
+/// use http::{HeaderValue, header::X_CONTENT_TYPE_OPTIONS};
 /// use mcp_sse::{Endpoints, Server};
-/// use tower::{Layer, layer::layer_fn};
+/// use tower::Layer;
+/// use tower_http::set_header::{SetResponseHeader, SetResponseHeaderLayer};
 ///
-/// // A layer is anything that makes a service of this one.
-/// fn nothing() -> impl Layer<Endpoints, Service = Endpoints> {
-///     layer_fn(|endpoints: Endpoints| endpoints)
+/// /// A layer of your own names `Endpoints` where it says what it wraps.
+/// fn no_sniff() -> impl Layer<Endpoints, Service = SetResponseHeader<Endpoints, HeaderValue>> {
+///     SetResponseHeaderLayer::overriding(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))
 /// }
 ///
-/// let server = Server::new().layer(nothing());
+/// let server = Server::new().layer(no_sniff());
 /// # drop(server);
 /// ```
 #[derive(Clone, Debug)]
@@ -82,7 +84,7 @@ impl<F> Endpoints<F> {
     }
 }
 
-/// The session of a response that is its stream; in the extensions of the response.
+/// The session whose stream a response is; in the extensions of the response.
 #[derive(Clone)]
 pub(super) struct StreamOf(pub(super) Arc<Driver>);
 
@@ -100,7 +102,7 @@ where
     type Future = ResponseFuture<ResponseBody>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The endpoints always are, and the fallback is asked when a request is for it.
+        // The endpoints are always ready, and the fallback is polled when a request is for it.
         Poll::Ready(Ok(()))
     }
 
@@ -111,7 +113,7 @@ where
         if let Some(Endpoint::Post(_)) = &endpoint
             && let Some(body) = (request.body_mut() as &mut dyn Any).downcast_mut::<RequestBody>()
         {
-            // The transport has a deadline of its own for it.
+            // The transport has its own deadline for the body.
             body.silence = None;
         }
         ResponseFuture::new(async move {
@@ -140,10 +142,10 @@ where
     }
 }
 
-/// The body of a request that comes through [`Server`](super::Server)'s layers and to its fallback.
+/// The body of a request in the layers and the fallback of a [`Server`](super::Server).
 ///
-/// It ends with an error when the client sends nothing of it for 60 s while it is waited for. (Not so at the
-/// transport's endpoints: [`Builder::body_timeout`](crate::Builder::body_timeout) is theirs.)
+/// While it is being read, it ends with an error if nothing arrives for 60 s. (The transport's endpoints have
+/// [`Builder::body_timeout`](crate::Builder::body_timeout) instead.)
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -165,7 +167,7 @@ pub struct RequestBody {
     silence: Option<Silence>,
 }
 
-/// Waits for the client.
+/// The timer that runs while nothing arrives.
 #[derive(Default)]
 struct Silence(Option<Pin<Box<Sleep>>>);
 
@@ -213,10 +215,10 @@ impl http_body::Body for RequestBody {
     }
 }
 
-/// The body of a response on its way out through [`Server`](super::Server)'s layers: of any type, boxed.
+/// The body of a response in the layers of a [`Server`](super::Server): any body, boxed.
 ///
-/// A layer that answers itself makes one of a text, of bytes or of [another body](Self::new); the default is
-/// empty.
+/// A layer that answers a request itself creates one from a string, from bytes or from [another
+/// body](Self::new). The default is empty.
 ///
 /// ```
 /// use http::Response;
@@ -240,11 +242,18 @@ impl Default for Kind {
 }
 
 impl ResponseBody {
-    /// Of a body of any type.
+    /// Boxes a body of any type.
     ///
     /// ```
-    /// let body = mcp_sse::ResponseBody::new(http_body_util::Full::<bytes::Bytes>::from("text"));
-    /// # drop(body);
+    /// use http::Response;
+    /// use http_body_util::Full;
+    /// use mcp_sse::ResponseBody;
+    ///
+    /// /// A page from another service, for a layer that answers with it.
+    /// fn page(page: Response<Full<bytes::Bytes>>) -> Response<ResponseBody> {
+    ///     page.map(ResponseBody::new)
+    /// }
+    /// # drop(page(Response::default()));
     /// ```
     pub fn new<B>(body: B) -> Self
     where

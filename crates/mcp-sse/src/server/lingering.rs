@@ -1,8 +1,9 @@
 //! A socket that is closed in stages (RFC 9112, section 9.6).
 //!
-//! A request may be answered before its body was read whole: one over the limit, say. Closed at once, the
-//! kernel would answer the rest of it with a reset, which many clients take for the whole answer. So what
-//! still comes is read and dropped, for a while, until the client closes too.
+//! A request may be answered before its whole body was read, for example if it is over the limit. If the
+//! socket were closed at once, the kernel would answer the rest of the body with a reset, and many clients
+//! would then not see the response. So what still arrives is read and dropped for a while, until the client
+//! closes its side too.
 
 use std::{
     io::{self, Cursor, IoSlice, Read as _},
@@ -23,28 +24,28 @@ use tokio::{
 use super::{deadlines::Activity, listener::Socket};
 use crate::clock;
 
-/// How long the client may be silent.
+/// How long the client may send nothing before the socket is closed.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long it may go on sending.
+/// How long it may go on sending before the socket is closed.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// A socket of which something was read already. A write that waits for longer than `stall` fails.
+/// A socket of which some bytes were read already. A write that waits for longer than `stall` fails.
 pub(super) struct Lingering {
     socket: Socket,
     pending: Cursor<Vec<u8>>,
-    /// The server ends: connections on which nothing happens are closed at once.
+    /// The server is shutting down: sockets are closed at once.
     hurry: Arc<AtomicBool>,
     /// The client has closed its side.
     client_closed: bool,
     lingers: Option<Lingers>,
-    /// Who is told that bytes came.
+    /// What is told when bytes arrive.
     activity: Option<Arc<Activity>>,
     stall: Duration,
-    /// Since the socket takes nothing.
+    /// The timer that runs while the socket accepts nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-/// Nothing is written any more.
+/// The state after the write side was closed.
 struct Lingers {
     end: Instant,
     silence: Pin<Box<Sleep>>,
@@ -69,12 +70,12 @@ impl Lingering {
         self
     }
 
-    /// Closes it.
+    /// Closes the socket in stages.
     pub(super) async fn close(mut self) {
         let _ = std::future::poll_fn(|cx| Pin::new(&mut self).poll_shutdown(cx)).await;
     }
 
-    /// What a write gave, or that it has waited for too long.
+    /// The result of a write, or an error if it has waited for too long.
     fn or_stalled<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
@@ -100,7 +101,7 @@ impl AsyncRead for Lingering {
                 buffer.advance(read);
                 return Poll::Ready(Ok(()));
             }
-            // It is kept for the connection's whole life.
+            // All bytes are read: free the buffer, because this lives as long as the connection.
             self.pending = Cursor::default();
         }
         let before = buffer.filled().len();

@@ -1,4 +1,4 @@
-//! Where connections come from: TCP, Unix sockets, or whatever a user's listener accepts.
+//! Where connections come from: TCP, Unix sockets, or a listener of the user's.
 
 use std::{
     fmt,
@@ -17,8 +17,8 @@ use tokio::{
 
 use super::places::Place;
 
-/// What a [`Server`](crate::Server) takes its connections from: a [`TcpListener`], on Unix a
-/// [`UnixListener`](tokio::net::UnixListener), or one of your own.
+/// What a [`Server`](crate::Server) accepts connections from: a [`TcpListener`], on Unix a
+/// [`UnixListener`](tokio::net::UnixListener), or an implementation of your own.
 ///
 /// ```
 /// use std::io;
@@ -48,9 +48,9 @@ use super::places::Place;
 /// # }
 /// ```
 pub trait Listener: Send {
-    /// The next connection. Must be cancel safe: the future is dropped when a connection ends.
+    /// Accepts the next connection. Must be cancel safe: the future is dropped whenever a connection ends.
     ///
-    /// After an error the server waits a little and asks again.
+    /// After an error the server waits for 50 ms and calls it again.
     fn accept(&mut self) -> impl Future<Output = io::Result<Socket>> + Send;
 }
 
@@ -67,11 +67,11 @@ impl Listener for UnixListener {
     }
 }
 
-/// What may wait in the kernel without having been sent; see [`Socket::bound_unsent`].
+/// How much unsent data may wait in the kernel, in bytes; see [`Socket::bound_unsent`].
 #[cfg(target_os = "linux")]
 const NOT_SENT: u32 = 128 * 1024;
 
-/// An accepted connection; made of what the listeners of tokio give.
+/// An accepted connection; created from what tokio's listeners return.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -86,9 +86,9 @@ const NOT_SENT: u32 = 128 * 1024;
 /// ```
 pub struct Socket {
     stream: Stream,
-    /// `None`: it has no address.
+    /// `None`: the peer has no address, or it is not known.
     peer: Option<IpAddr>,
-    /// Among the connections of that address, if those are bounded.
+    /// Counts it among the connections of its address, if those have a limit.
     place: Option<Box<Place>>,
 }
 
@@ -112,17 +112,17 @@ impl From<UnixStream> for Socket {
 }
 
 impl Socket {
-    /// The address at its other end, as far as it is known.
+    /// The address of the peer, if it is known.
     pub(super) fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 
-    /// A proxy says where the connection comes from.
+    /// Sets the address that a proxy reports.
     pub(super) fn set_peer(&mut self, peer: Option<IpAddr>) {
         self.peer = peer;
     }
 
-    /// Keeps a place until the connection is closed.
+    /// Holds a place until the connection is closed.
     pub(super) fn keep(&mut self, place: Place) {
         self.place = Some(Box::new(place));
     }
@@ -135,10 +135,10 @@ impl Socket {
         }
     }
 
-    /// Has the kernel keep no more than [`NOT_SENT`] without having sent it, where it can be told to. So what a
-    /// slow client has not taken is the session's to count, and its progress shows; what is on its way is
-    /// bounded by the kernel's own window. It costs several percent of the requests a second where many small
-    /// messages go through, so it is for connections that are not of that kind.
+    /// Limits the unsent data in the kernel to [`NOT_SENT`], on Linux. So what a slow client has not read
+    /// stays in the session, which counts it and sees the client's progress; what is in flight is limited by
+    /// the kernel's own window. With many small messages this costs several percent of the requests per
+    /// second, so it is not used for such connections.
     pub(super) fn bound_unsent(&self) {
         #[cfg(target_os = "linux")]
         if let Some(stream) = self.tcp()
@@ -163,7 +163,7 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// Does the same on either kind.
+/// Does the same operation on either kind of stream.
 macro_rules! on_stream {
     ($socket:expr, $stream:ident => $operation:expr) => {
         match &mut $socket.get_mut().stream {

@@ -1,20 +1,20 @@
-//! An HTTP server of our own (feature `server`): what other servers cannot do lives here.
+//! An HTTP server of our own (feature `server`), for what other servers cannot do.
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | `Server`: what users see; accepting, the bounds, the end |
+//! | here | `Server`, as users see it: settings, accepting connections, the end |
 //! | `routes` | which path is which endpoint |
-//! | `layers` | endpoints and fallback as one service, for layers to stand in front of |
+//! | `layers` | endpoints and fallback as one service, which layers wrap |
 //! | `inner` | what all connections share |
 //! | `connection` | one connection: plain HTTP/1.1 requests to the transport's endpoints |
-//! | `head` | such a request as bytes, and a response |
+//! | `head` | the bytes of such a request, and of a response |
 //! | `parked` | an open stream on its socket |
-//! | `handover` | everything else, by hyper |
-//! | `deadlines` | what hyper does not end itself |
-//! | `lingering` | the socket that hyper gets, which it may close without a loss |
+//! | `handover` | all other requests, by hyper |
+//! | `deadlines` | the deadlines that hyper lacks |
+//! | `lingering` | the socket that hyper gets, which is closed in stages |
 //! | `listener` | where connections come from: TCP, Unix sockets |
-//! | `peer`, `proxy` | whose connection it is; PROXY protocol |
-//! | `places` | how many connections one address has |
+//! | `peer`, `proxy` | the client's address; PROXY protocol |
+//! | `places` | how many connections an address has |
 
 mod connection;
 mod deadlines;
@@ -68,58 +68,58 @@ use crate::{
     transport::{SseServerTransport, answer},
 };
 
-/// Over the stall timeout's default, so that the session ends first.
+/// Longer than the default of the stall timeout, so that the session ends first.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(35);
 const MAX_CONNECTIONS: usize = 16_384;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A connection on which no request was answered for this long (twice that at most) is closed.
+/// A connection on which no request was answered for this long (at most twice as long) is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// The least and the most of a time that is set: what the kernel takes, in milliseconds of 31 bits.
+/// The shortest and the longest timeout: the kernel takes milliseconds of 31 bits.
 const TIMES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(i32::MAX as u64));
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 
-/// An HTTP server for the transport, for those who have no other: an open stream costs no more than its
-/// socket and its session, and a message no more than it must.
+/// An HTTP server for the transport, if you have no other: an open stream needs no more than its socket and
+/// its session, and messages take a short path.
 ///
-/// It serves HTTP/1.1 and HTTP/2 (with prior knowledge), without TLS. What goes to neither of the
-/// transport's endpoints goes to the fallback, any tower service, served by hyper.
+/// It serves HTTP/1.1 and HTTP/2 (with prior knowledge), without TLS. Requests to other paths than the
+/// transport's endpoints go to the fallback, which can be any tower service and is served by hyper.
 ///
 /// | setting | default | |
 /// |---|---|---|
-/// | [`max_connections`](Self::max_connections) | 16,384 | over it, clients wait in the kernel's queue |
-/// | [`max_connections_per_address`](Self::max_connections_per_address) | 4,096 | over it, a connection is closed at once |
-/// | [`header_timeout`](Self::header_timeout) | 30 s | a request's head that is not there whole by then ends the connection |
-/// | [`tcp_user_timeout`](Self::tcp_user_timeout) | 35 s | a client that takes nothing for longer is cut off |
-/// | [`idle_timeout`](Self::idle_timeout) | 60 s | a connection without a request for longer (twice that at most) is closed, streams aside |
+/// | [`max_connections`](Self::max_connections) | 16,384 | when it is reached, clients wait in the kernel's queue |
+/// | [`max_connections_per_address`](Self::max_connections_per_address) | 4,096 | beyond, a connection is closed at once |
+/// | [`header_timeout`](Self::header_timeout) | 30 s | if the head of a request is not complete by then, the connection is closed |
+/// | [`tcp_user_timeout`](Self::tcp_user_timeout) | 35 s | a client that reads nothing for longer is cut off |
+/// | [`idle_timeout`](Self::idle_timeout) | 60 s | a connection without a request for longer (at most twice as long) is closed, except streams |
 ///
 /// # Deadlines
 ///
-/// Nobody can hold a connection by doing nothing, or half of something:
+/// A client cannot hold a connection by doing nothing, or by stopping halfway:
 ///
 /// | what a client does | what ends it |
 /// |---|---|
-/// | it says nothing, or no more | 60 s after the last answer (120 s at most); on HTTP/2 also if it answers pings |
-/// | half a head, or half of HTTP/2's preface | [`header_timeout`](Self::header_timeout) after its first byte; 408 where HTTP/1.1 was spoken |
-/// | half a body, to a transport's endpoint | [`Builder::body_timeout`](crate::Builder::body_timeout), with 408 |
-/// | half a body, elsewhere | 60 s without any of it: the [`RequestBody`] ends with an error |
-/// | it takes nothing of an answer or a stream | [`tcp_user_timeout`](Self::tcp_user_timeout). On HTTP/2, less than 16 KiB of what waits counts as nothing, whether the window is open or not. What is left of a closed session's stream has twice that time |
+/// | it sends no request | [`idle_timeout`](Self::idle_timeout) after the last response (at most twice that); on HTTP/2 also if it answers pings |
+/// | it sends a part of a head, or of HTTP/2's preface | [`header_timeout`](Self::header_timeout) after the first byte, with 408 on HTTP/1.1 |
+/// | it sends a part of a body to a transport's endpoint | [`Builder::body_timeout`](crate::Builder::body_timeout), with 408 |
+/// | it sends a part of a body elsewhere | 60 s in which nothing arrives: the [`RequestBody`] ends with an error |
+/// | it does not read a response or a stream | [`tcp_user_timeout`](Self::tcp_user_timeout). On HTTP/2, reading less than 16 KiB of what waits counts as nothing, whether the window is open or not. For the rest of a closed session's stream it is twice that time |
 /// | it does not answer HTTP/2's pings (every 30 s), or leaves a frame half sent | 20 s after the ping |
 ///
-/// # What one connection can hold
+/// # Memory of one connection
 ///
-/// Beside what its sessions hold (see [`Builder`](crate::Builder)), and what a fallback or a layer keeps, a
-/// connection can make the server hold, at the most:
+/// In addition to what its sessions hold (see [`Builder`](crate::Builder)) and what a fallback or a layer
+/// keeps, a connection takes at most:
 ///
-/// | connection | bytes | of which |
+/// | connection | memory | for |
 /// |---|---|---|
-/// | HTTP/1.1, here | 150 KiB | a head of 16 KiB and a message of 64 KiB in all, and what came behind it |
-/// | HTTP/1.1, a stream here | 256 KiB | of its session's events, on their way |
-/// | HTTP/1.1, by hyper | 350 KiB | the same, and 64 KiB each way, in buffers that grow to twice that |
-/// | HTTP/2 | 1 MiB | 256 KiB of bodies, 16 KiB of head, buffers; and for each of 100 streams some 5 KiB |
-/// | an HTTP/2 stream that is not taken | 112 KiB | a chunk of 64 KiB, and 48 KiB of it on its way |
+/// | HTTP/1.1, not by hyper | 150 KiB | a head of 16 KiB and a message of 64 KiB in total, and what came behind it |
+/// | HTTP/1.1, a stream, not by hyper | 256 KiB | events of its session that are being written |
+/// | HTTP/1.1, by hyper | 350 KiB | the first of these, and 64 KiB each way, in buffers that grow to twice that |
+/// | HTTP/2 | 1 MiB | 256 KiB of bodies, 16 KiB of head, buffers; and about 5 KiB for each of 100 streams |
+/// | an HTTP/2 stream that is not read | 112 KiB | a chunk of 64 KiB, and 48 KiB of it that are being written |
 ///
-/// In the kernel, what is not sent yet is bounded by 128 KiB (`TCP_NOTSENT_LOWAT`, Linux): from the start where
-/// hyper serves, and for a stream served here from its first large event on, or since its client was slow.
+/// On Linux, unsent data in the kernel is limited to 128 KiB (`TCP_NOTSENT_LOWAT`): with hyper from the
+/// start, and for a stream without hyper from its first large event on or once its client was slow.
 ///
 /// # Layers
 ///
@@ -141,7 +141,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 ///
 /// let end = async {
-///     // Until a signal comes, say; then the sessions end.
+///     // Wait for a signal here, for example; then end the sessions.
 ///     sse.shutdown(std::time::Duration::from_secs(5)).await;
 /// };
 /// server.serve(listener, end, std::time::Duration::from_secs(2)).await;
@@ -153,7 +153,7 @@ pub struct Server<F = NotFound, L = Identity> {
     routes: Routes,
     fallback: F,
     layers: L,
-    /// `layers` are not none.
+    /// Whether there are any layers.
     layered: bool,
     settings: Settings,
 }
@@ -190,11 +190,15 @@ impl Default for Server {
 }
 
 impl Server {
-    /// A server without endpoints.
+    /// A server without endpoints: add them with [`mount`](Self::mount).
     ///
     /// ```
-    /// let server = mcp_sse::Server::new().max_connections(1_000);
+    /// # use mcp_sse::{Server, Session, SseServerTransport};
+    /// # async fn app(_: Session) {}
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let server = Server::new().mount("/sse", &sse, app);
     /// # drop(server);
+    /// # Ok::<(), mcp_sse::ConfigError>(())
     /// ```
     pub fn new() -> Self {
         Self {
@@ -208,9 +212,11 @@ impl Server {
 }
 
 impl<F, L> Server<F, L> {
-    /// Both endpoints of a transport: the stream at `sse_path`, messages at its endpoint. Several transports can have
-    /// several paths. [`routes`](Self::routes) has each endpoint by itself, for a transport whose messages come in
-    /// behind a mount prefix, or with a service that is made otherwise.
+    /// Serves both endpoints of a transport: the stream at `sse_path`, messages at the transport's endpoint.
+    /// Can be called for several transports with different paths.
+    ///
+    /// Use [`routes`](Self::routes) to set each endpoint by itself, for a transport with a mount prefix or
+    /// for a service with options, such as [`ConnectSse::bind_headers`](crate::ConnectSse::bind_headers).
     ///
     /// ```
     /// # use mcp_sse::{Server, Session, SseServerTransport};
@@ -233,7 +239,7 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// The table of its endpoints: for one that [`mount`](Self::mount) does not fit, and to change while it serves.
+    /// The table of the endpoints: to set one by itself, and to change them while the server runs.
     ///
     /// ```
     /// # use mcp_sse::{Server, Session, SseServerTransport};
@@ -249,7 +255,8 @@ impl<F, L> Server<F, L> {
         self.routes.clone()
     }
 
-    /// What answers at all other paths: an axum `Router`, say.
+    /// Sets the service that answers requests to all other paths, such as an axum `Router`. Default:
+    /// [`NotFound`].
     ///
     /// ```
     /// let router: axum::Router =
@@ -263,16 +270,17 @@ impl<F, L> Server<F, L> {
         Server { routes, fallback, layers, layered, settings }
     }
 
-    /// Puts a tower layer in front of all endpoints and the fallback: authentication, say. One that is added
-    /// later stands outside of those before. Its service must not fail (`Infallible`), as with axum: a refusal
-    /// is a response.
+    /// Wraps all endpoints and the fallback in a tower layer, for authentication for example. A layer that is
+    /// added later is outside of the earlier ones. Its service must not fail (`Infallible`), as with axum: a
+    /// refusal is a response.
     ///
-    /// It gets a `Request<RequestBody>` (see [`RequestBody`]) and answers with a response of any body;
-    /// behind it stand the [`Endpoints`], which take any body and answer with a [`ResponseBody`]. What it puts
-    /// into the request's extensions, a [`Principal`](crate::Principal) above all, is what the transport sees.
+    /// The service gets a `Request<RequestBody>` (see [`RequestBody`]) and may answer with any body. The
+    /// innermost service is the [`Endpoints`], which accept any body and answer with a [`ResponseBody`]. The
+    /// transport sees what a layer puts into the request's extensions, such as a
+    /// [`Principal`](crate::Principal).
     ///
-    /// It costs: with a layer every request goes through hyper and is checked anew, which is some 40 % fewer
-    /// requests a second, and an open stream holds a few KiB more.
+    /// A layer has a cost: every request then goes through hyper and all checks, which is about 40 % fewer
+    /// requests per second, and an open stream takes a few KiB more.
     ///
     /// ```
     /// use http::{Request, Response, StatusCode, header::AUTHORIZATION};
@@ -313,8 +321,8 @@ impl<F, L> Server<F, L> {
         Server { routes, fallback, layers, layered, settings }
     }
 
-    /// Bound on open connections, 1 to 2^29 - 1 (what is outside is taken as the nearest); default 16,384.
-    /// Over it, clients wait in the kernel's queue, and the log says so.
+    /// The maximum number of open connections. Default: 16,384; clamped to 1 to 2^29 - 1. When it is reached,
+    /// new clients wait in the kernel's queue, and a warning is logged.
     ///
     /// ```
     /// let server = mcp_sse::Server::new().max_connections(500);
@@ -326,8 +334,8 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// How long the head of a request may take from its first byte, and on HTTP/2 the first request from the
-    /// connection's first byte; 1 s to 24 days (what is outside is taken as the nearest); default 30 s.
+    /// How long the head of a request may take to arrive, from its first byte; on HTTP/2 the first request,
+    /// from the connection's first byte. Default: 30 s; clamped to 1 s to 24 days.
     ///
     /// ```
     /// let server = mcp_sse::Server::new().header_timeout(std::time::Duration::from_secs(10));
@@ -339,8 +347,8 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// How long a connection may be open without a request being answered on it, streams aside; it is closed
-    /// then, after twice that at most. Default: 60 s; from 1 s to a year.
+    /// How long a connection may have no open request before it is closed; at most twice as long. An open
+    /// stream is an open request. Default: 60 s; clamped to 1 s to a year.
     ///
     /// ```
     /// let server = mcp_sse::Server::new().idle_timeout(std::time::Duration::from_secs(10));
@@ -352,13 +360,13 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// Bound on the open connections of one address (of IPv6, a /64 network), at least 1; default 4,096. Over
-    /// it, a connection is closed at once, before anything is read. Loopback addresses and Unix sockets have
-    /// no such bound.
+    /// The maximum number of open connections of one address (for IPv6, a /64 network). Default: 4,096; at
+    /// least 1. Beyond, a connection is closed at once, before anything is read. Loopback addresses and Unix
+    /// sockets have no limit.
     ///
-    /// The default lets 200 people behind one address have twenty connections each, and no address take more
-    /// than a fourth of them all. With [`trust_forwarded_for`](Self::trust_forwarded_for) it is off, since all
-    /// connections are the proxy's; sessions still count to their clients.
+    /// The default lets 200 people behind one address have twenty connections each, and an address take no
+    /// more than a quarter of all connections. With [`trust_forwarded_for`](Self::trust_forwarded_for) it is
+    /// off, since all connections are the proxy's; sessions still count for their clients' addresses.
     ///
     /// ```
     /// let server = mcp_sse::Server::new().max_connections_per_address(100);
@@ -370,13 +378,13 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// How many proxies stand in front that each add the address they were asked from to `X-Forwarded-For`;
-    /// default 0. With N, the client of a request is entry N from the right, in all such lines together; what
-    /// stands further left may be the client's own invention.
+    /// How many proxies are in front that each append the address of their peer to `X-Forwarded-For`.
+    /// Default: 0. With N, the client's address is entry N from the right, in all such header lines together;
+    /// entries further left may be forged by the client.
     ///
-    /// Where that entry is missing or no address, the client is the peer of the connection, the proxy: its
-    /// bounds are then shared by all such requests, and the log says so. `Forwarded` (RFC 7239) is not read: a
-    /// proxy that writes one of the two passes the other on as the client sent it.
+    /// If that entry is missing or is not an address, the proxy that is the connection's peer counts as the
+    /// client, so all such requests share its limits, and a warning is logged. `Forwarded` (RFC 7239) is not
+    /// read: a proxy that writes one of the two headers passes the other on as the client sent it.
     ///
     /// ```
     /// // Behind one reverse proxy.
@@ -389,12 +397,12 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// Whether each connection begins with a header of the PROXY protocol, version 2 (binary), that says where
-    /// it comes from; default no. Version 1 (text) is refused.
+    /// Whether each connection begins with a header of the PROXY protocol, version 2 (binary), which gives
+    /// the client's address. Default: no. Version 1 (text) is refused.
     ///
-    /// A connection without such a header within 5 s is closed, so that nobody can leave it out; whoever can
-    /// connect can say any address, so let only the proxy connect. The proxy's own health checks (`LOCAL`)
-    /// come from its address, and do not count in
+    /// A connection on which no such header arrives within 5 s is closed, so a client cannot leave it out.
+    /// But whoever can connect can claim any address, so let only the proxy connect. The proxy's own health
+    /// checks (`LOCAL`) come from its address and do not count against
     /// [`max_connections_per_address`](Self::max_connections_per_address).
     ///
     /// ```
@@ -407,11 +415,11 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// How long a client may take nothing of what was sent to it before it is cut off; 1 s to 24 days (what
-    /// is outside is taken as the nearest); default 35 s. Should be longer than the stall timeout.
+    /// How long a client may read nothing of what was sent to it before it is cut off. Default: 35 s; clamped
+    /// to 1 s to 24 days. It should be longer than [`Builder::stall_timeout`](crate::Builder::stall_timeout).
     ///
-    /// Where a stream is served without hyper (HTTP/1.1, no layer) the kernel does it, on Linux only; elsewhere
-    /// the system's own timeout ends such a connection.
+    /// For a stream that is served without hyper (HTTP/1.1, no layer) the kernel enforces it, on Linux only
+    /// (`TCP_USER_TIMEOUT`); on other systems their own timeout ends such a connection.
     ///
     /// ```
     /// let server = mcp_sse::Server::new().tcp_user_timeout(std::time::Duration::from_secs(65));
@@ -423,12 +431,13 @@ impl<F, L> Server<F, L> {
         self
     }
 
-    /// Serves until `end`, then accepts no more, lets the requests that run and the streams that are open
-    /// finish, at most `patience` (of any length), and cuts off what is left. Requests are served while `end` runs, so
-    /// that is the place for [`SseServerTransport::shutdown`](crate::SseServerTransport::shutdown), which
-    /// ends the streams.
+    /// Serves connections until `end` completes. Then it accepts no more, waits for at most `patience` (of
+    /// any length) until the open requests and streams have finished, and cuts off what is left.
     ///
-    /// Dropping the future cuts all connections off.
+    /// Requests are still served while `end` runs, so call
+    /// [`SseServerTransport::shutdown`](crate::SseServerTransport::shutdown) in it, which ends the streams.
+    ///
+    /// If the future is dropped, all connections are cut off.
     ///
     /// ```
     /// # use mcp_sse::Server;
@@ -471,7 +480,7 @@ impl<F, L> Server<F, L> {
         let full = Throttle::of(1);
         loop {
             let accepted = async {
-                // Before the accept: over the bound, clients wait in the kernel's queue.
+                // Before the accept, so that at the limit clients wait in the kernel's queue.
                 let permit = if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
                     Ok(permit)
                 } else {
@@ -497,7 +506,7 @@ impl<F, L> Server<F, L> {
                     if let Err(error) = prepare(&socket, tcp_user_timeout) {
                         tracing::debug!(%error, "socket options were not set");
                     }
-                    // Over the bound, it is closed by not being kept.
+                    // Over the limit of its address: the drop closes it.
                     if !inner.peers.admit(&mut socket) {
                         continue;
                     }
@@ -509,12 +518,12 @@ impl<F, L> Server<F, L> {
                 }
                 Err(error) => {
                     failures += 1;
-                    // The first, and then ever fewer: it may go on for long.
+                    // The 1st, 2nd, 4th, 8th and so on, because there may be many.
                     if failures.is_power_of_two() {
-                        tracing::warn!(%error, failures, "connections cannot be accepted; of files, the limit on open ones may be too low");
+                        tracing::warn!(%error, failures, "connections cannot be accepted; the limit on open files may be too low");
                     }
-                    // Out of files, most likely: what is open has to end first. A short pause keeps the
-                    // loop from spinning meanwhile.
+                    // Most likely there are no file descriptors left until a connection ends. The pause keeps
+                    // the loop from spinning until then.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -524,7 +533,7 @@ impl<F, L> Server<F, L> {
         inner.drained.notify_waiters();
         let all = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(patience, all).await.is_err() {
-            tracing::warn!("some connections did not end in time and were cut");
+            tracing::warn!("some connections did not end in time and were cut off");
         }
     }
 }
@@ -536,8 +545,8 @@ fn accepted() -> (Vec<u8>, &'static str) {
     (head, body.into_stream().err().unwrap_or_default())
 }
 
-/// Answers leave at once, and a client that does not read is cut off by the kernel: once a stream's
-/// buffers are full, nobody else would notice that it is over.
+/// Responses are sent at once, and the kernel cuts off a client that does not read: while the socket's
+/// buffers are full, nothing in the server would notice that the client is gone.
 fn prepare(socket: &Socket, tcp_user_timeout: Duration) -> io::Result<()> {
     let Some(socket) = socket.tcp() else { return Ok(()) };
     socket.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection: its peer, or whom the proxies in front name.
+//! The client's address: that of the connection's peer, or the one that the proxies in front report.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,12 +13,12 @@ use crate::{client_ip::ClientIp, clock, throttle::Throttle};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// What is believed about a connection.
+/// What is trusted about a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trust {
-    /// So many proxies in front write X-Forwarded-For.
+    /// How many proxies in front append to X-Forwarded-For.
     pub(super) forwarded_for: usize,
-    /// The one before us begins each connection with a header.
+    /// Whether each connection begins with a PROXY header.
     pub(super) proxy_protocol: bool,
     pub(super) max_connections_per_address: usize,
 }
@@ -36,19 +36,19 @@ impl Peers {
         Self { trust, places: Places::new(trust.max_connections_per_address), proxy_lines: Throttle::new() }
     }
 
-    /// Counts a connection that was just accepted; `false`: its address has too many.
+    /// Counts a connection that was just accepted; `false` if its address has too many.
     pub(super) fn admit(&self, socket: &mut Socket) -> bool {
-        // Of a proxy's connections each may be somebody else's.
+        // The connections of a proxy may belong to many clients.
         let is_proxy = self.trust.forwarded_for > 0 || self.trust.proxy_protocol;
         is_proxy || self.count(socket)
     }
 
-    /// Whether connections begin with who they are.
+    /// Whether connections begin with a PROXY header.
     pub(super) fn say_who_they_are(&self) -> bool {
         self.trust.proxy_protocol
     }
 
-    /// Reads whose connection it is; `false`: it is to be closed.
+    /// Reads the PROXY header, and counts the connection; `false` if it is to be closed.
     pub(super) async fn meet(&self, socket: &mut Socket) -> bool {
         match proxy::read(socket).await {
             Ok(Source::Local) => true,
@@ -74,7 +74,7 @@ impl Peers {
         place.map(|place| socket.keep(place)).is_some()
     }
 
-    /// Who sends the requests on a connection.
+    /// The other end of a connection, for the address of its requests.
     pub(super) fn peer(&self, socket: &Socket) -> Peer {
         Peer { address: socket.peer(), proxies: self.trust.forwarded_for }
     }
@@ -88,7 +88,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Puts the client's address on a request: a function of the connection and the head.
+    /// Adds the client's address to a request's extensions: a function of the connection and the head.
     pub(super) fn name(self, headers: &HeaderMap, extensions: &mut Extensions) {
         let client = if self.proxies == 0 { None } else { self.forwarded(headers) };
         if let Some(address) = client.or(self.address) {
@@ -96,10 +96,10 @@ impl Peer {
         }
     }
 
-    /// What the outermost trusted proxy wrote; `None`, and a line in the log, if nobody can have written that.
+    /// The address that the outermost trusted proxy appended; `None`, with a warning, if there is none.
     fn forwarded(self, headers: &HeaderMap) -> Option<IpAddr> {
         static LINES: Throttle = Throttle::new();
-        // Each proxy adds whom it was asked by, at the end.
+        // Each proxy appends the address of its peer.
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
         let mut entries = values.flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
         let entry = entries.nth(self.proxies - 1);
@@ -108,7 +108,7 @@ impl Peer {
             && let Some(left_out) = LINES.line(clock::now())
         {
             let proxy = self.address.map(tracing::field::display);
-            let came = if entry.is_some() { "is no address" } else { "is not there" };
+            let came = if entry.is_some() { "is not an address" } else { "is missing" };
             tracing::warn!(
                 proxy,
                 left_out,

@@ -1,6 +1,7 @@
-//! How many connections one address has.
+//! How many connections an address has.
 //!
-//! Invariant: the table has an entry only for addresses with a connection, and those are bounded.
+//! Invariant: the table has entries only for addresses with an open connection, and the number of these is
+//! limited.
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,7 @@ pub(super) struct Places {
     full_lines: Throttle,
 }
 
-/// One of the connections of an address, until it is dropped.
+/// Counts a connection of an address until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     open: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -30,7 +31,7 @@ impl Places {
         Self { limit, open: Arc::default(), full_lines: Throttle::new() }
     }
 
-    /// `None`, and a line in the log: it has too many.
+    /// Counts a connection of an address; `None`, with a warning, if the address has too many.
     pub(super) fn take(&self, network: IpAddr) -> Option<Place> {
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +56,7 @@ impl Drop for Place {
         *connections -= 1;
         if *connections == 0 {
             open.remove(&self.network);
-            // A wave of addresses that is over gives its memory back.
+            // After a peak of addresses, the memory is freed.
             if open.capacity() > 64 && open.len() < open.capacity() / 8 {
                 let half = open.capacity() / 2;
                 open.shrink_to(half);

@@ -1,4 +1,4 @@
-//! The header that a proxy puts before a connection: PROXY protocol, version 2 (binary).
+//! The header with which a proxy begins a connection: PROXY protocol, version 2 (binary).
 //! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.2.
 
 use std::{
@@ -14,21 +14,21 @@ use tokio::{
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = 16;
-/// The longest header behind its fixed part. Proxies put certificates into it; few have more than this.
+/// The longest header without its fixed part. Proxies may put certificates into it; few are longer than this.
 const MAX_LENGTH: usize = 4 * 1024;
-/// A proxy has it ready when it connects.
+/// A proxy sends the header as soon as it connects.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whose connection it is.
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The proxy's own: it looks whether we are there.
+    /// The proxy itself, for a health check.
     Local,
-    /// A client's; its address, if it has one.
+    /// A client; with its address, if it has one.
     Client(Option<IpAddr>),
 }
 
-/// Why there is no header.
+/// Why a header is refused.
 #[derive(Debug)]
 pub(super) enum Refusal {
     Late,
@@ -49,7 +49,7 @@ impl fmt::Display for Refusal {
             Self::Version1 => {
                 f.write_str("a header of version 1 (text) came; have the proxy send version 2 (binary)")
             }
-            Self::NoHeader => f.write_str("what came is no PROXY header; does the proxy send one?"),
+            Self::NoHeader => f.write_str("what came is not a PROXY header; does the proxy send one?"),
             Self::Version(version) => write!(f, "a header of version {version} came; expected version 2"),
             Self::Command(command) => {
                 write!(f, "the header has command {command}; expected 0 (LOCAL) or 1 (PROXY)")
@@ -64,7 +64,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Reads the header, and nothing of what stands behind it.
+/// Reads the header, and nothing of what follows it.
 pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Result<Source, Refusal> {
     timeout(TIMEOUT, read_all(socket)).await.unwrap_or(Err(Refusal::Late))
 }
@@ -78,7 +78,7 @@ async fn read_all(socket: &mut (impl AsyncRead + Unpin)) -> Result<Source, Refus
             return Err(Refusal::NoHeader);
         }
         have += read;
-        // What is none is known at its first byte, and may be shorter than one.
+        // Checked after every read: what is not a header may be shorter than one.
         let begun = &fixed[..have.min(SIGNATURE.len())];
         if !SIGNATURE.starts_with(begun) {
             let is_text = fixed[..have].starts_with(b"PROXY ");
@@ -104,7 +104,7 @@ async fn read_all(socket: &mut (impl AsyncRead + Unpin)) -> Result<Source, Refus
     source(fixed[13], &rest)
 }
 
-/// Where the client is; `family` has the kind of address in its upper half.
+/// Parses the client's address; `family` has the kind of address in its upper four bits.
 fn source(family: u8, addresses: &[u8]) -> Result<Source, Refusal> {
     let short = || Refusal::TooShort(addresses.len());
     match family >> 4 {

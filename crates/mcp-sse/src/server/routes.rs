@@ -1,4 +1,4 @@
-//! Which path is which endpoint, changed while the server runs.
+//! Which path is which endpoint. Can be changed while the server runs.
 
 use std::{
     collections::HashMap,
@@ -13,21 +13,24 @@ use crate::{
     service::{ConnectSse, HandlePostMessage},
 };
 
-/// Which path is which endpoint of a [`Server`](crate::Server); can be changed while it serves. Clones are the same table.
+/// Which path is which endpoint of a [`Server`](crate::Server). Can be changed while the server runs; clones
+/// are the same table.
 ///
-/// What is taken out is gone for new requests; open streams stay. `/@a` and `/%40a` are the same path here,
-/// since clients write either; a path may also be given as plain text, `/my server/sse` say.
+/// Changes apply to new requests; open streams stay open. Paths that differ only in their percent-encoding,
+/// such as `/@a` and `/%40a`, are the same path. A path may also be given as plain text, such as `/my
+/// server/sse`.
 ///
 /// ```
 /// use mcp_sse::{Server, SseServerTransport};
 ///
 /// let server = Server::new();
 /// let routes = server.routes();
-/// // Later, while it serves:
+/// // Later, while it runs: add a transport …
 /// let sse = SseServerTransport::new("/messages/")?;
 /// routes.sse("/sse", sse.connect_sse(|_session| async {}));
 /// routes.messages("/messages/", sse.handle_post_message());
-/// assert!(routes.remove("/sse") && !routes.remove("/sse"));
+/// // … and open no more streams of it. Its open ones go on.
+/// assert!(routes.remove("/sse"));
 /// # Ok::<(), mcp_sse::ConfigError>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -47,7 +50,7 @@ pub(super) enum Endpoint {
 }
 
 impl Routes {
-    /// Opens streams at `path`, exactly this one.
+    /// Opens streams at exactly this path. Replaces an endpoint that is there.
     ///
     /// ```
     /// # use mcp_sse::{Server, SseServerTransport};
@@ -59,7 +62,7 @@ impl Routes {
         self.insert(path, Endpoint::Connect(service));
     }
 
-    /// Takes messages at `path`, exactly this one.
+    /// Accepts messages at exactly this path. Replaces an endpoint that is there.
     ///
     /// ```
     /// # use mcp_sse::{Server, SseServerTransport};
@@ -71,10 +74,15 @@ impl Routes {
         self.insert(path, Endpoint::Post(service));
     }
 
-    /// Takes a path out; whether it was there.
+    /// Removes a path; returns whether it was there.
     ///
     /// ```
-    /// assert!(!mcp_sse::Server::new().routes().remove("/sse"));
+    /// # use mcp_sse::{Server, SseServerTransport};
+    /// # let sse = SseServerTransport::new("/messages/")?;
+    /// # let server = Server::new().mount("/sse", &sse, |_session| async {});
+    /// // Open no more streams; messages are still accepted.
+    /// assert!(server.routes().remove("/sse"));
+    /// # Ok::<(), mcp_sse::ConfigError>(())
     /// ```
     #[must_use = "it says whether the path was there"]
     pub fn remove(&self, path: &str) -> bool {
@@ -88,20 +96,21 @@ impl Routes {
     fn change<R>(&self, change: impl FnOnce(&mut HashMap<Box<str>, Endpoint>) -> R) -> R {
         let mut paths = self.0.paths.write().unwrap_or_else(PoisonError::into_inner);
         let result = change(&mut paths);
-        // Before the lock is given back: who finds a change finds its number too.
+        // Before the lock is released, so that whoever sees the change sees its number too.
         self.0.generation.fetch_add(1, Ordering::Release);
         result
     }
 
-    /// Another number after each change. What was found after the number was read is as new as the number,
-    /// or newer.
+    /// A number that differs after each change. What is found after reading the number is at least as new as
+    /// it.
     pub(super) fn generation(&self) -> u64 {
         self.0.generation.load(Ordering::Acquire)
     }
 
     pub(super) fn find(&self, path: &str) -> Option<Endpoint> {
         let paths = self.0.paths.read().unwrap_or_else(PoisonError::into_inner);
-        // Most paths are the same in either way, and those that are not ours may cost a little.
+        // Most paths are canonical already; only the others, and those that are not endpoints, cost the
+        // conversion.
         paths.get(path).or_else(|| paths.get(&*canonical(path))).cloned()
     }
 }

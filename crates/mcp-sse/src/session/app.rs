@@ -1,4 +1,4 @@
-//! Running the app of a session.
+//! Runs the app of a session.
 
 use std::sync::Arc;
 
@@ -7,21 +7,20 @@ use tracing::Instrument as _;
 use super::{driver::Driver, handle::Session};
 use crate::clock;
 
-/// Runs the app of a session in a task of its own, and ends it if it outlives its session by more than the
-/// grace.
+/// Runs the app of a session in a new task, and drops it if it outlives its session by more than the grace.
 pub(crate) fn spawn_app<A, F>(driver: Arc<Driver>, app: Arc<A>)
 where
     A: Fn(Session) -> F + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    // What the app logs shows whose session it is.
+    // The app's log lines show which session they belong to.
     let span = tracing::info_span!("session", id = %driver.id);
     let runs = driver.app_runs();
     let session = Session::new(Arc::clone(&driver));
     let run = async move {
-        // Dropped last: until then the app is there.
+        // Dropped last, because the app counts as running until then.
         let _runs = runs;
-        // Called here, so that a panic is the app's and not that of the POST that started it.
+        // Called here, so that a panic in it does not unwind into the POST that started it.
         let app = app(session);
         let overdue = async {
             driver.closed().await;

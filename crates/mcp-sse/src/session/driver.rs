@@ -1,5 +1,5 @@
-//! The driver of one session: the core behind a lock, and what the core cannot do itself (wake, set
-//! timers, keep the registry in step, tell the observer, start the app).
+//! The driver of one session: the core behind a lock, and what the core cannot do itself (wake tasks, set
+//! timers, keep the registry up to date, tell the observer, start the app).
 //!
 //! The lock is synchronous, held for short sections, and never across an await. Lock order: session,
 //! then timers or registry; those never take a session's lock.
@@ -33,10 +33,10 @@ use crate::{
     message::Message, principal::Principal,
 };
 
-/// Starts the app of a session; called once, at the session's first message.
+/// Starts the app of a session; called once, at its first message.
 pub(crate) type StartApp = Arc<dyn Fn(Arc<Driver>) + Send + Sync>;
 
-/// What all sessions of a transport share.
+/// What the sessions of a transport share.
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) limits: Arc<Limits>,
@@ -47,19 +47,19 @@ pub(crate) struct Common {
 pub(crate) struct Driver {
     pub(crate) id: SessionId,
     pub(crate) principal: Option<Principal>,
-    /// Where its messages come in.
+    /// The endpoint that it was opened for.
     pub(crate) endpoint: EndpointId,
     pub(crate) opened: Instant,
-    /// Headers that say who its client is; set before the client knows of the session.
+    /// Headers that identify its client; set before the client learns of the session.
     pub(crate) bound: OnceLock<BoundHeaders>,
     pub(crate) common: Arc<Common>,
     this: Weak<Driver>,
     core: Mutex<Core>,
     closed: Notify,
     start_app: Mutex<Option<StartApp>>,
-    /// Whether `start_app` may still hold something; spares a lock for each message.
+    /// Whether `start_app` may still hold something; saves taking its lock for each message.
     app_is_due: AtomicBool,
-    /// Whether its client has said something; spares the registry's lock for each message.
+    /// Whether its client has posted a message; saves taking the registry's lock for each message.
     spoken: AtomicBool,
 }
 
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Driver {
     }
 }
 
-/// How long a message waits for its session's turn before it joins the queue anyway.
+/// How long a message waits for its turn before it joins the session's queue anyway.
 const TURN_WAIT: Duration = Duration::from_millis(100);
 
 impl Driver {
@@ -97,13 +97,13 @@ impl Driver {
         })
     }
 
-    /// Runs one operation on the core, then does what it asks for.
+    /// Runs one operation on the core, then carries out its actions.
     pub(crate) fn with<R>(&self, operation: impl FnOnce(&mut Core, Instant) -> R) -> R {
         let now = clock::now();
         self.run(|core| operation(core, now))
     }
 
-    /// The same for an operation that does not ask for the time; reading the clock is not for free.
+    /// The same for an operation that does not need the time, since reading the clock has a cost.
     fn run<R>(&self, operation: impl FnOnce(&mut Core) -> R) -> R {
         let (result, actions, closed) = {
             let mut core = self.lock();
@@ -129,7 +129,7 @@ impl Driver {
         result
     }
 
-    /// Tells the observer; to be called without a lock.
+    /// Reports a fact to the observer. Must not be called with a lock held.
     pub(crate) fn tell(&self, fact: Fact<'_>) {
         self.common.observer.session(self.id, fact);
     }
@@ -138,7 +138,7 @@ impl Driver {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps this session's entry among the timers no later than its next deadline.
+    /// Makes sure that this session's timer fires no later than its next deadline.
     fn reschedule(&self, core: &mut Core) {
         let next = core.deadline();
         let too_late = match (core.scheduled, next) {
@@ -152,12 +152,12 @@ impl Driver {
         }
     }
 
-    /// Puts the first entry among the timers; called when the session is in the registry.
+    /// Sets the first timer; called when the session is in the registry.
     pub(crate) fn set_first_timer(&self) {
         self.with(|_, _| ());
     }
 
-    /// Makes room for another session, if nothing was said in this one or its client is away.
+    /// Closes the session to make room for another one, if it is silent or its client is away.
     pub(crate) fn give_way(&self) {
         self.with(|core, now| {
             if self.has_spoken() {
@@ -170,17 +170,17 @@ impl Driver {
 
     // ---- POST ---------------------------------------------------------------------------------------
 
-    /// Whether its client has said something. From then on the session counts with those that have.
+    /// Whether its client has posted a message, so that it does not count as silent any more.
     pub(crate) fn has_spoken(&self) -> bool {
         self.spoken.load(Ordering::Acquire)
     }
 
-    /// The registry knows that its client has said something.
+    /// Notes that the registry does not count it as silent any more.
     pub(crate) fn set_spoken(&self) {
         self.spoken.store(true, Ordering::Release);
     }
 
-    /// Waits for room in the inbound queue, at most `wait`.
+    /// Waits for room in the inbound queue for at most `wait`, which it reduces by the time that it took.
     pub(crate) async fn reserve(
         self: &Arc<Self>,
         bytes: usize,
@@ -208,7 +208,8 @@ impl Driver {
         }
     }
 
-    /// Queues a message whose bytes are all there, if nothing has to be waited for; else the content stays.
+    /// Queues a message that has arrived whole, if it does not have to wait; else `None`, and the content
+    /// stays.
     pub(crate) fn accept_at_once(
         &self,
         content: &mut Option<(Message, Head)>,
@@ -232,7 +233,7 @@ impl Driver {
         }
     }
 
-    /// The app is started; what is returned is for the task that runs it.
+    /// Counts the app as running until the returned value is dropped, by the task that runs it.
     pub(crate) fn app_runs(&self) -> AppRuns<Self> {
         self.common.registry.app_runs(self.id)
     }
@@ -240,20 +241,20 @@ impl Driver {
     // ---- the app ------------------------------------------------------------------------------------
 
     pub(crate) fn poll_recv(&self, cx: &Context<'_>) -> Poll<Option<Incoming>> {
-        // There is nothing else to do then, and rmcp asks several times for each message.
+        // The short way when there is no message: rmcp polls several times for each one.
         if self.lock().waits_for_client(cx.waker()) {
             return Poll::Pending;
         }
         self.run(|core| core.poll_recv(cx.waker()))
     }
 
-    /// Says that the app works on this request for as long as it holds what is returned.
+    /// The app is working on this request for as long as the returned value is alive.
     #[cfg(feature = "rmcp-3")]
     pub(crate) fn work_on(&self, id: &RequestId) -> Arc<()> {
         self.with(|core, now| core.work_on(id, now))
     }
 
-    /// Sends; the message is handed over when this returns, and is in the log when the future ends.
+    /// Sends a message. It is sent when this returns, and is in the log when the future completes.
     pub(crate) fn send(self: &Arc<Self>, message: Message) -> Sending {
         match PendingSend::start(self, message) {
             Ok(None) => Sending::Done(Ok(())),
@@ -281,7 +282,7 @@ impl Driver {
     /// Resolves when the session is closed.
     pub(crate) async fn closed(&self) -> CloseReason {
         loop {
-            // Registered before the check, so that no notification falls between.
+            // Registered before the check, so that no notification is missed in between.
             let notified = self.closed.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
@@ -314,7 +315,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Queues a message, waiting at most `wait` for its place among the requests in flight.
+    /// Queues a message, waiting for at most `wait` for its place among the requests in flight.
     pub(crate) async fn accept(
         mut self,
         message: Message,
@@ -326,7 +327,7 @@ impl Reservation {
         let mut content = Some((message, head));
         let accepted = poll_fn(|cx| {
             let session = Arc::clone(&admission.session);
-            // One section from the admission to the queue: a session that closes between would lose it.
+            // Admitted and queued under one lock: the session must not close in between and lose the message.
             session.with(|core, now| {
                 let Some((message, _)) = &content else { return Poll::Ready(Ok(())) };
                 let polled = core.poll_admit(message, cost, &mut admission.ticket, cx.waker(), now);
@@ -367,8 +368,8 @@ impl Drop for Admission {
     }
 }
 
-/// A message that was sent: tells when it is in the log. Dropping it takes nothing back. Small, because rmcp
-/// spawns one for each message.
+/// The future of a message that was sent; completes when it is in the log. Dropping it does not unsend the
+/// message. It is small because rmcp spawns one for each message.
 #[derive(Debug)]
 pub(crate) enum Sending {
     Waits(PendingSend),
@@ -386,7 +387,7 @@ impl Future for Sending {
     }
 }
 
-/// A message that waits for room in the log, and will get there by itself.
+/// A message that waits in the backlog for room in the log. It moves up without being polled.
 #[derive(Debug)]
 pub(crate) struct PendingSend {
     session: Arc<Driver>,
@@ -394,7 +395,7 @@ pub(crate) struct PendingSend {
 }
 
 impl PendingSend {
-    /// Sends; what is returned has to wait.
+    /// Sends a message; `Some` if it has to wait for room in the log.
     pub(crate) fn start(session: &Arc<Driver>, message: Message) -> Result<Option<Self>, SendError> {
         match session.with(|core, now| core.send(message, now))? {
             Sent::InLog => Ok(None),

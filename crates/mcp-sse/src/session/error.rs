@@ -22,14 +22,14 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The client went away and did not resume within the window.
+    /// The client disconnected and did not resume within the resume window.
     ClientGone,
     /// The app ended: it returned, panicked, or dropped its [`Session`](crate::Session) or
     /// [`SessionReceiver`](crate::SessionReceiver).
     AppEnded,
-    /// The client did not read what waited for it until the deadline.
+    /// The client did not read what waited for it within the stall timeout.
     Stalled,
-    /// Another session needed the place, and this one's client was away, or had never said anything.
+    /// Another session needed the place, and this one's client was away or had never posted a message.
     Evicted,
     /// [`SessionHandle::close`](crate::SessionHandle::close) was called.
     ClosedByServer,
@@ -38,7 +38,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// What the requests in flight are answered.
+    /// The text of the error that the requests in flight get.
     pub(super) fn to_client(self) -> &'static str {
         match self {
             Self::AppEnded => "the server ended before it answered",
@@ -85,32 +85,32 @@ impl fmt::Display for CloseReason {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The session is closed; nothing can be sent any more.
+    /// The session is closed.
     #[error("the session is closed ({0}); nothing can be sent any more")]
     Closed(CloseReason),
-    /// The message is larger than [`Builder::max_outbound_message_bytes`](crate::Builder). If it was a
-    /// response, the client got an error in its place.
+    /// The message is larger than
+    /// [`Builder::max_outbound_message_bytes`](crate::Builder::max_outbound_message_bytes). If it was a
+    /// response, the client got an error instead.
     #[error(
         "a message of {bytes} bytes is over the limit of {limit}; send less, or raise max_outbound_message_bytes"
     )]
     TooLarge {
-        /// The size of the message.
+        /// The size of the message, in bytes.
         bytes: usize,
-        /// The limit.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// So much waits for the client already that no more is kept; see
-    /// [`Builder::outbound_backlog`](crate::Builder::outbound_backlog). If the message was a response, the
-    /// client got an error in its place, unless it was tried with
-    /// [`SessionHandle::try_send`](crate::SessionHandle::try_send).
+    /// The backlog is full (see [`Builder::outbound_backlog`](crate::Builder::outbound_backlog)), or with
+    /// [`SessionHandle::try_send`](crate::SessionHandle::try_send), the queue. If the message was a response,
+    /// the client got an error instead, except with `try_send`.
     #[error(
         "{messages} messages wait for the client already; send less, or raise outbound_queue and outbound_backlog"
     )]
     Full {
-        /// How many wait.
+        /// How many messages wait for the client.
         messages: usize,
     },
-    /// A typed message could not be written as JSON.
+    /// A typed message could not be serialized to JSON.
     #[error("the message cannot be written as JSON: {0}")]
     NotJson(String),
 }

@@ -1,7 +1,7 @@
-//! What is told of sessions: facts, each when it is so and no lock is held any more.
+//! Facts about sessions, reported as they happen, when no lock is held.
 //!
-//! Facts leave through one funnel, the [`Observer`] of the transport. It is told and never asked; nothing else
-//! knows who listens. Today that is the log.
+//! They all go to the [`Observer`] of the transport, which only listens. Nothing else knows which one it is;
+//! today it is the log.
 
 use std::{fmt, time::Duration};
 
@@ -18,13 +18,13 @@ pub(crate) enum Fact<'a> {
     Opened {
         endpoint: &'a str,
     },
-    /// Its client has left, and may come back.
+    /// Its client has disconnected and may resume.
     Left,
-    /// Its client is back, and has all events up to this one.
+    /// Its client has resumed; it has all events up to this one.
     Resumed {
         after: u64,
     },
-    /// A message was refused because the session is at a bound.
+    /// A message was refused because the session is at a limit.
     Busy {
         inbound: usize,
         in_flight: usize,
@@ -37,20 +37,20 @@ pub(crate) enum Fact<'a> {
     },
 }
 
-/// Who is told of facts.
+/// Who facts are reported to.
 pub(crate) trait Observer: fmt::Debug + Send + Sync {
     fn session(&self, id: SessionId, fact: Fact<'_>);
 
-    /// No session of this owner was opened, or none more may begin to speak.
+    /// There was no room for a new session of this owner, or for the first message of a silent one.
     fn no_room(&self, full: Full, owner: &Owner, limits: &Limits);
 }
 
-/// Writes each fact as a line of the log. Strangers can cause the lines about sessions that are refused: the first
-/// say what is wrong, a flood is counted.
+/// Writes each fact as a log line. Untrusted clients can cause the lines about refused sessions, so the first
+/// ones are written and those of a flood only counted.
 #[derive(Debug)]
 pub(crate) struct Log {
     full: Throttle,
-    /// Of their own, so that one address cannot keep the other lines out.
+    /// A limit of its own, so that one address cannot suppress the other lines.
     of_address: Throttle,
 }
 
@@ -109,7 +109,7 @@ impl Observer for Log {
                 tracing::warn!(
                     limit = limits.max_silent_sessions,
                     left_out,
-                    "session refused: too many sessions in which nothing was said; raise max_silent_sessions if this is expected"
+                    "session refused: too many silent sessions, whose clients have posted no message; raise max_silent_sessions if this is expected"
                 );
             }
             Full::SessionsOfPrincipal => {

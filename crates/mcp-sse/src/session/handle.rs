@@ -1,4 +1,4 @@
-//! What users hold of a session.
+//! A session as users hold it.
 
 use std::{
     sync::Arc,
@@ -14,10 +14,10 @@ use crate::{id::SessionId, message::Message, principal::Principal};
 
 /// One client's conversation, for the app that answers it.
 ///
-/// With the feature `rmcp-3` it is rmcp's `Transport<RoleServer>`: give it to `serve`. Without, it is a
-/// `Stream` of [`Incoming`] and a `Sink` of [`Message`], and [`split`](Session::split)s in two.
+/// With the feature `rmcp-3` it is rmcp's `Transport<RoleServer>`: pass it to `serve`. In any case it is a
+/// `Stream` of [`Incoming`] and a `Sink` of [`Message`], and [`split`](Session::split)s into two halves.
 ///
-/// Dropping it ends the session: the requests that were not answered get an error, and the stream ends.
+/// Dropping it ends the session: unanswered requests get an error, then the stream ends.
 ///
 /// ```
 /// # use http_body_util::BodyExt;
@@ -57,7 +57,7 @@ use crate::{id::SessionId, message::Message, principal::Principal};
 pub struct Session {
     pub(super) receiver: SessionReceiver,
     pub(super) handle: SessionHandle,
-    /// The sink's message that waits for room.
+    /// The message that the `Sink` has sent and that waits for room.
     pub(super) sending: Option<PendingSend>,
 }
 
@@ -89,7 +89,8 @@ pub struct SessionReceiver {
     pub(super) session: Arc<Driver>,
 }
 
-/// Sends into a session, tells about it and closes it. Cheap to clone; holding one keeps nothing alive.
+/// A handle to send to a session's client, inspect the session and close it. Cheap to clone; does not keep
+/// the session open.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -138,19 +139,19 @@ pub struct SessionInfo {
     pub age: Duration,
     /// Whether its stream is open. If not, the session waits for its client to resume.
     pub connected: bool,
-    /// Requests of the client that are not answered yet.
+    /// Requests from the client that are not answered yet.
     pub requests_in_flight: usize,
-    /// Messages from the client that the app has not taken yet (and bodies being read).
+    /// Messages from the client that the app has not received yet, including bodies that are being read.
     pub inbound_queued: usize,
-    /// Messages from the app that the stream has not taken yet, those in the backlog included.
+    /// Messages from the app that have not left on the stream yet, including those in the backlog.
     pub outbound_queued: usize,
-    /// Messages taken from the client so far.
+    /// Messages accepted from the client so far.
     pub messages_in: u64,
-    /// The bytes of these, as JSON.
+    /// Their size as JSON, in bytes.
     pub bytes_in: u64,
-    /// Messages taken from the app so far.
+    /// Messages accepted from the app so far.
     pub messages_out: u64,
-    /// The bytes of these, as JSON.
+    /// Their size as JSON, in bytes.
     pub bytes_out: u64,
     /// How often the client resumed.
     pub resumed: u64,
@@ -169,7 +170,7 @@ impl Session {
         &self.handle.session
     }
 
-    /// The handle that sends into the session, tells about it and closes it. Clone it to keep it elsewhere.
+    /// The handle to send to the client, inspect the session and close it. Clone it to keep it elsewhere.
     ///
     /// ```
     /// use mcp_sse::{CloseReason, Message};
@@ -191,9 +192,9 @@ impl Session {
         &self.handle
     }
 
-    /// The next message from the client; `None` when the session is closed and the queue is empty.
+    /// Receives the next message from the client; `None` when the session is closed and the queue is empty.
     ///
-    /// Cancel safe: a message is taken only when the future ends.
+    /// Cancel safe: a message is taken from the queue only when the future completes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -217,7 +218,7 @@ impl Session {
         self.receiver.recv().await
     }
 
-    /// The receiving half, and a handle to send with.
+    /// Splits the session into its receiving half and a handle to send with.
     ///
     /// ```
     /// use mcp_sse::Message;
@@ -243,9 +244,9 @@ impl Session {
 }
 
 impl SessionReceiver {
-    /// The next message from the client; `None` when the session is closed and the queue is empty.
+    /// Receives the next message from the client; `None` when the session is closed and the queue is empty.
     ///
-    /// Cancel safe: a message is taken only when the future ends.
+    /// Cancel safe: a message is taken from the queue only when the future completes.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -259,8 +260,8 @@ impl SessionReceiver {
     /// # assert_eq!(sse.post(post.body(json.to_owned())?).await.status(), 202);
     /// let (mut receiver, handle) = session.split();
     /// handle.close();
-    /// // The client posted a `ping` before.
-    /// assert!(receiver.recv().await.is_some()); // what was accepted is still there
+    /// // The client posted a `ping` before that; it can still be received.
+    /// assert!(receiver.recv().await.is_some());
     /// assert!(receiver.recv().await.is_none());
     /// # Ok(())
     /// # }
@@ -299,7 +300,7 @@ impl SessionHandle {
         self.session.id
     }
 
-    /// Whom the session belongs to, if an authentication layer said so.
+    /// The principal that the session belongs to, if the request that opened it had one.
     ///
     /// ```
     /// use mcp_sse::Principal;
@@ -319,13 +320,15 @@ impl SessionHandle {
         self.session.principal.as_ref()
     }
 
-    /// Sends a message to the client. The message is handed over when this returns, and goes on by itself:
-    /// the order is that of the calls, whether or not their futures are polled. The future ends when the
-    /// message is in the session's queue ([`Builder::outbound_queue`](crate::Builder::outbound_queue)). While
-    /// the queue is full that takes until the client reads, at most until the stalled session is closed: an
-    /// app that waits for each message runs no faster than its client.
+    /// Sends a message to the client.
     ///
-    /// Dropping the future takes nothing back.
+    /// The message is sent even if the future is never polled, and messages keep the order of the calls. The
+    /// future completes when the message is in the session's queue
+    /// ([`Builder::outbound_queue`](crate::Builder::outbound_queue)). While the queue is full, that is when
+    /// the client has read enough, or the session is closed as stalled. So an app that awaits each message is
+    /// no faster than its client.
+    ///
+    /// Dropping the future does not unsend the message.
     ///
     /// ```
     /// # use http_body_util::BodyExt;
@@ -351,14 +354,14 @@ impl SessionHandle {
     ///
     /// # Errors
     ///
-    /// [`SendError`]: the session is closed, the message is over the limit, or too much was sent without
-    /// waiting.
+    /// [`SendError`]: the session is closed, the message is over the limit, or the backlog of messages that were
+    /// sent without waiting is full.
     pub fn send(&self, message: Message) -> impl Future<Output = Result<(), SendError>> + Send + use<> {
         self.session.send(message)
     }
 
-    /// Sends a message if there is room in the session's queue now. If there is none, nothing has happened:
-    /// also to a request that the message would have answered, which stays in flight.
+    /// Sends a message if there is room in the session's queue now. If there is none, this has no effect; a
+    /// request that the message would have answered stays in flight.
     ///
     /// ```
     /// use mcp_sse::{Message, SendError};
@@ -378,12 +381,12 @@ impl SessionHandle {
     ///
     /// # Errors
     ///
-    /// [`SendError`]: there is no room, the session is closed, or the message is over the limit.
+    /// [`SendError`]: the queue is full, the session is closed, or the message is over the limit.
     pub fn try_send(&self, message: Message) -> Result<(), SendError> {
         self.session.try_send(message)
     }
 
-    /// Ends the session: requests in flight get an error, then the stream ends.
+    /// Closes the session: requests in flight get an error, then the stream ends.
     ///
     /// ```
     /// # use http_body_util::BodyExt;
@@ -395,7 +398,7 @@ impl SessionHandle {
     /// session.handle().close();
     /// assert_eq!(sse.sessions().len(), 0);
     ///
-    /// // The stream ends, after its first event.
+    /// // The stream ends after its first event.
     /// let events = stream.into_body().collect().await?.to_bytes();
     /// assert!(events.starts_with(b"event: endpoint\n"));
     /// # Ok(())
@@ -405,9 +408,9 @@ impl SessionHandle {
         self.session.close(CloseReason::ClosedByServer);
     }
 
-    /// Ends the session because the app failed ([`CloseReason::AppEnded`]): requests in flight get an error
-    /// with this text (code -32000), then the stream ends. What the client has posted and the app has not
-    /// taken is not given to it any more.
+    /// Closes the session because the app failed ([`CloseReason::AppEnded`]): requests in flight get an error
+    /// with this message (code -32000), then the stream ends. Messages that the app has not received yet are
+    /// dropped.
     ///
     /// ```
     /// # use http_body_util::BodyExt;

@@ -4,12 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, header::CONTENT_LENGTH, request::Parts};
 
-/// The head of a request. On a connection whose requests differ in their length only, all share one; the
-/// parts with the right length are made when somebody looks at them.
+/// The head of a request. Requests of one connection that differ only in their length share it; a copy with
+/// the right length is made when it is first asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     parts: Arc<Parts>,
-    /// The length that the request declares, if `parts` has another one.
+    /// The length that the request declares, if it differs from that in `parts`.
     length: Option<usize>,
     own: OnceLock<Arc<Parts>>,
 }
@@ -19,12 +19,12 @@ impl Head {
         Self { parts: parts.into(), length: None, own: OnceLock::new() }
     }
 
-    /// The head of a request that is like this one but for its length.
+    /// The head of a request that differs from this one only in its length.
     pub(crate) fn with_length(&self, length: usize) -> Self {
         Self { parts: Arc::clone(&self.parts), length: Some(length), own: OnceLock::new() }
     }
 
-    /// All of it but for the length, which may be another request's.
+    /// The parts, whose `Content-Length` may be another request's.
     pub(crate) fn but_for_length(&self) -> &Parts {
         &self.parts
     }

@@ -1,4 +1,4 @@
-//! What an app receives.
+//! What an app receives from its client.
 
 use super::head::Head;
 use crate::message::Message;
@@ -32,8 +32,8 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// A message as if a POST with this head had brought it: for tests of an app, and for apps that serve
-    /// clients of other transports too.
+    /// A message as if a POST with this head had brought it, for tests of an app and for apps that also serve
+    /// clients of other transports.
     ///
     /// ```
     /// use mcp_sse::{Incoming, Message};
@@ -47,7 +47,8 @@ impl Incoming {
         Self { message, head: Head::new(parts) }
     }
 
-    /// Method, URI, headers and extensions of the POST; a tool can read headers and the principal here.
+    /// Method, URI, headers and extensions of the POST, where a tool can read headers and the
+    /// [`Principal`](crate::Principal).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

@@ -5,10 +5,10 @@
 //! | `error` | why a session closed, why a message was not sent |
 //! | `head`, `incoming` | the head of the request that brought a message; both together |
 //! | `core` | the state machine, without IO and without a clock, and its parts |
-//! | `registry` | id → session, the bounds, who makes room |
+//! | `registry` | id → session, the caps, which session makes room |
 //! | `timers` | one table of all deadlines |
-//! | `facts` | what is told of sessions, and to whom |
-//! | `driver` | the core behind a lock, wakes, timers, the registry, the app's start |
+//! | `facts` | what is reported about sessions, and to whom |
+//! | `driver` | the core behind a lock; wakes tasks, sets timers, updates the registry, starts the app |
 //! | `stream` | a reader of a session's log |
 //! | `handle`, `sink` | what users hold |
 //! | `app` | running the app |

@@ -2,10 +2,10 @@
 //!
 //! Everything that a driver, a client and an app may do to a session is an [`Op`]; the [`World`] does it
 //! to the core and to the [`model`], and compares what comes out. After every operation it checks what
-//! must hold at any time: bounds, who has been woken, deadlines, what the driver was told. The bytes
+//! must hold at any time: limits, which tasks have been woken, deadlines, what the driver was told. The bytes
 //! that a stream takes are parsed as a client parses them.
 //!
-//! `PROPTEST_CASES=100000 cargo test -p mcp-sse --lib model_test` looks harder.
+//! `PROPTEST_CASES=100000 cargo test -p mcp-sse --lib model_test` runs more cases.
 
 mod check;
 mod examples;
@@ -42,7 +42,7 @@ const HEX: &str = "0123456789abcdef0123456789abcdef";
 /// A chunk is this large at most (see `log`).
 const CHUNK_BYTES: usize = 64 * 1024;
 
-// ---- who waits --------------------------------------------------------------------------------------
+// ---- tasks that wait --------------------------------------------------------------------------------
 
 #[derive(Debug, Default)]
 struct Flag(AtomicBool);
@@ -53,7 +53,7 @@ impl Wake for Flag {
     }
 }
 
-/// Somebody who polls, and whether it was woken since it was told to wait.
+/// A task that polls, and whether it was woken since it was told to wait.
 #[derive(Debug, Default)]
 struct Waiter {
     flag: Arc<Flag>,
@@ -138,9 +138,9 @@ struct World {
     /// Newest first.
     responses: Vec<Response>,
     client: Client,
-    /// Ids of requests that the app has and did not answer.
+    /// Ids of requests that the app has received and not answered.
     unanswered: Vec<i64>,
-    /// What the app works on.
+    /// The work that the app does.
     works: Vec<(Key, Arc<()>)>,
     next: u64,
     /// What the driver was told.

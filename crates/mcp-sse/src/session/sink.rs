@@ -1,4 +1,4 @@
-//! A session as a `Stream` and a `Sink`, for apps without rmcp.
+//! A session as a `Stream` and a `Sink`, for apps that do not use rmcp.
 
 use std::{
     pin::Pin,
@@ -32,7 +32,7 @@ impl Stream for Session {
     }
 }
 
-/// `start_send` takes one message; `poll_ready` and `poll_flush` wait until it is in the log.
+/// `start_send` sends one message; `poll_ready` and `poll_flush` wait until it is in the session's queue.
 ///
 /// ```
 /// use futures_util::SinkExt;

@@ -1,4 +1,4 @@
-//! A reader of a session's log: what an open stream takes of it, whoever writes it to a connection.
+//! The reader of a session's log behind an open stream. Whoever writes the stream to a connection polls it.
 
 use std::{
     sync::Arc,
@@ -21,7 +21,7 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
-    /// `preamble` is its first event.
+    /// `preamble` is the first event of the stream.
     pub(crate) fn new(session: Arc<Driver>, generation: u64, preamble: BytesMut) -> Self {
         Self { session, generation, preamble, ended: false }
     }
@@ -35,7 +35,7 @@ impl EventStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        // The first event leaves in one chunk with whatever waits behind it.
+        // The first event and whatever waits behind it leave in one chunk.
         let mut chunk = std::mem::take(&mut self.preamble);
         match self.take(&mut chunk, 0, cx) {
             Taken::Chunk | Taken::All => Poll::Ready(Some(chunk.freeze())),
@@ -56,7 +56,8 @@ impl EventStream {
 
 #[cfg(feature = "server")]
 impl EventStream {
-    /// Writes what waits to `out`, the first event before all else. `first`: it was not told `Soon`.
+    /// Appends what waits to `out`, after the stream's first event if that was not sent yet. `first`: the
+    /// last call did not return `Soon`.
     pub(crate) fn poll_take(&mut self, out: &mut impl Output, first: bool, cx: &Context<'_>) -> Taken {
         let start = out.len();
         if !self.preamble.is_empty() {
@@ -69,8 +70,8 @@ impl EventStream {
         self.take(out, start, cx)
     }
 
-    /// Whether what was taken but not written yet is not wanted any more. `some_left`: a part of it was
-    /// written since the last call.
+    /// Whether the stream is over, so that what was taken but not written yet can be dropped. `some_left`: a
+    /// part of it was written since the last call.
     pub(crate) fn poll_over(&self, some_left: bool, cx: &Context<'_>) -> bool {
         self.session.with(|core, now| core.poll_over(self.generation, some_left, cx.waker(), now))
     }

@@ -1,8 +1,8 @@
 //! One table of the deadlines of all sessions, and one task that waits for the earliest.
 //!
-//! A session has at most one entry, which the session's lock guards: `schedule` is called with that lock
-//! held (lock order: session, then table). An entry that comes too early costs one look; so a deadline
-//! that moves later, as with every keep-alive that traffic puts off, does not touch the table.
+//! A session has at most one entry, which is guarded by the session's lock: `schedule` is called with that
+//! lock held (lock order: session, then table). An entry that fires too early costs one check; so a deadline
+//! that moves to a later time, as a keep-alive does with every message, does not touch the table.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{clock, id::SessionId};
 
 /// What has deadlines.
 pub(crate) trait Due: Send + Sync + 'static {
-    /// The timer set for `at` went off.
+    /// The timer that was set for `at` fired.
     fn on_timer(&self, at: Instant);
 }
 
@@ -54,7 +54,8 @@ impl<S> Timers<S> {
 }
 
 impl<S: Due> Timers<S> {
-    /// Starts the task if none runs (the first time, or when the runtime it ran on is gone).
+    /// Starts the task if it is not running (the first time, or after the runtime that it ran on was
+    /// dropped).
     pub(crate) fn ensure_running(self: &Arc<Self>) {
         let mut table = self.lock();
         if table.task.as_ref().is_none_or(JoinHandle::is_finished) && !table.stopped {
@@ -62,7 +63,7 @@ impl<S: Due> Timers<S> {
         }
     }
 
-    /// Moves a session's entry.
+    /// Replaces a session's entry.
     pub(crate) fn schedule(
         &self,
         session: &Weak<S>,

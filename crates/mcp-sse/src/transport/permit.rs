@@ -28,7 +28,7 @@ use crate::{
 /// # let window = std::time::Duration::ZERO;
 /// let sse = mcp_sse::SseServerTransport::builder("/messages/").max_sessions(1).resume_window(window).build()?;
 /// let get = http::Request::get("http://localhost/sse").body(())?;
-/// let permit: SessionPermit = sse.reserve_session(get.extensions()).expect("nobody is there");
+/// let permit: SessionPermit = sse.reserve_session(get.extensions()).expect("it is the first");
 ///
 /// permit.set_in_use(false);
 /// let (_stream, _session) = sse.connect(&get).await; // evicts it

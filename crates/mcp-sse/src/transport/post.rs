@@ -244,7 +244,7 @@ impl Parsed {
 }
 
 impl Waiting {
-    /// Waits for room, and for its place among the requests in flight.
+    /// Waits for room in the queue, and for its place among the requests in flight.
     pub(crate) async fn wait(self) -> Result<(), Rejection> {
         let Parsed { session, message, head, cost } = self.0;
         let mut wait = session.common.limits.queue_timeout;

@@ -1,10 +1,10 @@
-//! What the core asks of its driver.
+//! What the core asks its driver to do.
 
 use std::{task::Waker, time::Instant};
 
 use crate::session::error::CloseReason;
 
-/// What the driver has to do after an operation, outside the lock.
+/// What the driver has to do after an operation.
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
     wakers: [Option<Waker>; 4],

@@ -1,4 +1,4 @@
-//! The stream of a session, as the core sees it: one is attached, or none.
+//! The stream of a session as the core sees it: attached or detached.
 
 use std::{task::Waker, time::Instant};
 
@@ -9,7 +9,7 @@ pub(super) enum Stream {
         waker: Option<Waker>,
         /// When the stream last took something, for the keep-alive.
         last_write: Instant,
-        /// Since when something waits that the stream has not come for.
+        /// Since when something has been waiting that the stream has not taken.
         waiting_since: Option<Instant>,
         keep_alive_due: bool,
     },
@@ -18,18 +18,18 @@ pub(super) enum Stream {
     },
 }
 
-/// What a stream gets when it comes.
+/// The result of polling a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Bytes were written to the buffer, and there may be more: the stream is to come again.
+    /// Bytes were written to the buffer, and there may be more: poll again.
     Chunk,
-    /// All that waited was written to the buffer; the waker is registered.
+    /// Everything that waited was written to the buffer; the waker is registered.
     All,
-    /// Nothing now; the waker is registered.
+    /// Nothing waits; the waker is registered.
     Nothing,
-    /// More is likely to follow at once what waits: the stream is to come again when others had their turn.
+    /// Something waits, and more is likely to follow at once: poll again after other tasks have run.
     Soon,
-    /// The stream is at its end.
+    /// The stream has ended.
     End,
 }
 

@@ -10,25 +10,25 @@ use crate::message::RequestId;
 #[derive(Debug)]
 pub(super) struct Backlog {
     waiting: VecDeque<Outgoing>,
-    /// Of their JSON.
+    /// The size of their JSON.
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
-    /// The ticket of the first that waits; messages with lower ones are in the log.
+    /// The ticket of the first message that waits; those with lower tickets are in the log.
     first: u64,
 }
 
-/// Where a message is that had to wait.
+/// What became of a message that had to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// It is in the log.
     MovedUp,
     Waits,
-    /// It was thrown away, or never was.
+    /// It was dropped, or never existed.
     Gone,
 }
 
-/// A message that waits, and who wants to know when it does no longer.
+/// A message that waits, and the waker of the task that awaits it.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) json: Bytes,
@@ -46,13 +46,13 @@ impl Backlog {
         self.waiting.len()
     }
 
-    /// Whether a message of so many bytes may wait too. A message of any size may wait alone.
+    /// Whether a message of this many bytes may wait too. A message of any size may wait alone.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.waiting.is_empty()
             || (self.waiting.len() < self.max_messages && self.bytes.saturating_add(bytes) <= self.max_bytes)
     }
 
-    /// Whether its bound is reached or passed.
+    /// Whether its limit is reached or exceeded.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() >= self.max_messages || self.bytes >= self.max_bytes
     }
@@ -74,7 +74,7 @@ impl Backlog {
         self.waiting.is_empty()
     }
 
-    /// The size of the first that waits.
+    /// The size of the first message that waits.
     pub(super) fn next_bytes(&self) -> Option<usize> {
         self.waiting.front().map(|outgoing| outgoing.json.len())
     }
@@ -91,10 +91,10 @@ impl Backlog {
         }
     }
 
-    /// Throws away what waits; hands out the wakers of those who waited for that.
+    /// Drops all messages that wait, and returns the wakers of the tasks that await them.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = Waker> + use<> {
         self.bytes = 0;
-        // `first` stays: their tickets are not below it.
+        // `first` stays, so that these messages are `Gone` and not `MovedUp`.
         std::mem::take(&mut self.waiting).into_iter().filter_map(|outgoing| outgoing.waker)
     }
 

@@ -1,7 +1,7 @@
-//! Requests that their client cancelled and that the app has not answered.
+//! Requests that the client cancelled and the app has not answered.
 //!
-//! A cancelled request gives up its place among the requests in flight at once, while the app may go on with
-//! it. Without a bound on those, "request, cancel, request, cancel …" would start work without end.
+//! A cancelled request is no longer in flight, but the app may still be working on it. Without a limit on
+//! those, "request, cancel, request, cancel …" would start an unbounded amount of work.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,11 @@ use std::{
 
 use crate::message::RequestId;
 
-/// An app need not answer what was cancelled, and most do not. Where nobody can tell how long it goes on with
-/// a request, a request counts for this long.
+/// How long a cancelled request counts if it is not known when the app stops working on it. An app need not
+/// answer a cancelled request, and most do not.
 pub(crate) const COUNTS_FOR: Duration = Duration::from_secs(30);
 
-/// Whether the app still works on a request: it holds the other end.
+/// Whether the app is still working on a request: it holds the strong reference until then.
 pub(crate) type Working = Weak<()>;
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct Cancelled(VecDeque<Entry>);
 #[derive(Debug)]
 struct Entry {
     id: RequestId,
-    /// What it counted among the requests in flight.
+    /// What it counted among the requests in flight, in bytes.
     cost: usize,
     since: Instant,
     working: Option<Working>,
@@ -40,8 +40,9 @@ impl Entry {
 }
 
 impl Cancelled {
-    /// A request was cancelled. At the bound no further request is taken, so none can be cancelled then but
-    /// those that are in flight: there are never more than both bounds together.
+    /// Adds a request that was cancelled. There are never more than this limit and that of the requests in
+    /// flight together: at this limit no further request is accepted, so only those in flight can still be
+    /// cancelled.
     pub(super) fn add(&mut self, id: RequestId, cost: usize, working: Option<Working>, now: Instant) {
         let entry = Entry { id, cost, since: now, working };
         if entry.counts(now) {
@@ -49,7 +50,7 @@ impl Cancelled {
         }
     }
 
-    /// The app works on it, though it was cancelled.
+    /// The app is working on a request although it was cancelled.
     #[cfg(feature = "rmcp-3")]
     pub(super) fn works(&mut self, id: &RequestId, working: Working, now: Instant) {
         if let Some(entry) = self.0.iter_mut().rfind(|entry| entry.id == *id && entry.counts(now)) {
@@ -57,14 +58,15 @@ impl Cancelled {
         }
     }
 
-    /// The app has answered it after all.
+    /// The app has answered a cancelled request after all.
     pub(super) fn forget(&mut self, id: &RequestId, now: Instant) {
         if let Some(at) = self.0.iter().position(|entry| entry.id == *id && entry.counts(now)) {
             self.0.remove(at);
         }
     }
 
-    /// Whether as many as this count now, or several that are larger than this together.
+    /// Whether a limit is reached: `max` of them count now, or several that are larger than `max_bytes`
+    /// together.
     pub(super) fn are(&mut self, max: usize, max_bytes: usize, now: Instant) -> bool {
         if self.reach(max, max_bytes) {
             self.0.retain(|entry| entry.counts(now));
@@ -73,7 +75,7 @@ impl Cancelled {
     }
 
     fn reach(&self, max: usize, max_bytes: usize) -> bool {
-        // One alone may have any size, as among the requests in flight.
+        // A single one may have any size, as with the requests in flight.
         let bytes = || self.0.iter().map(|entry| entry.cost).fold(0, usize::saturating_add);
         self.0.len() >= max || (self.0.len() > 1 && bytes() > max_bytes)
     }

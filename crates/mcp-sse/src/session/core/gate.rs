@@ -1,16 +1,17 @@
-//! A bound on items and bytes, with a fair queue before it.
+//! A limit on items and bytes, with a fair queue in front.
 //!
-//! The same gate stands before the inbound queue and before the requests in flight, where POSTs wait, and
-//! before the outbound log, where nobody waits at the gate: what does not pass goes to the backlog.
+//! There is a gate in front of the inbound queue and one in front of the requests in flight, at both of which
+//! POSTs wait. The one in front of the outbound log has no queue: what does not pass goes to the backlog.
 //!
-//! Who waits here passes when it is polled, so a POST that nobody polls holds up those behind it: of its own
-//! session, and no other.
+//! A waiter passes when it is polled, so a POST that is not polled holds up those behind it, but only those
+//! of its own session.
 //!
-//! A gate may let in fewer at a time than it holds (its turn): who waits only for that can pass late. So
-//! one session that floods takes its turns beside the others, and a slow app still has its whole queue.
+//! A gate may have a turn, which is a lower limit on items. A waiter that would exceed only the turn can pass
+//! late (`pass_late`). So a session that floods takes turns with the others, and a slow app still has its
+//! whole queue.
 //!
-//! Invariants: who waits is served in the order of arrival; an item larger than the whole bound passes
-//! alone, so nothing waits for ever for its size; whoever could pass now has been woken.
+//! Invariants: waiters pass in the order of arrival; an item larger than the whole limit passes alone, so
+//! nothing waits forever because of its size; a waiter that could pass now has been woken.
 
 use std::{collections::VecDeque, task::Waker};
 
@@ -22,7 +23,7 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct Gate {
     max_items: usize,
     max_bytes: usize,
-    /// With this many inside, the next one waits for a while, though there is room.
+    /// With this many items inside, the next one waits for a while although there is room.
     turn: usize,
     items: usize,
     bytes: usize,
@@ -54,7 +55,7 @@ impl Gate {
         Self { turn: turn.min(self.max_items), ..self }
     }
 
-    /// Passes if there is room and nobody waits.
+    /// Passes if there is room and no other item waits.
     pub(crate) fn try_pass(&mut self, bytes: usize) -> bool {
         let passes = self.waiting.is_empty() && self.fits(bytes);
         if passes {
@@ -76,8 +77,8 @@ impl Gate {
         ticket
     }
 
-    /// Passes if it is this ticket's turn and there is room; else registers the waker. A ticket that passed
-    /// is spent.
+    /// Passes if this ticket is the first in the queue and there is room; else registers the waker. A ticket
+    /// that has passed is used up.
     pub(crate) fn poll(&mut self, ticket: Ticket, waker: &Waker) -> bool {
         match self.waiting.front() {
             Some(head) if head.ticket == ticket && self.fits(head.bytes) => {
@@ -95,7 +96,8 @@ impl Gate {
         }
     }
 
-    /// Passes without waiting for its turn any longer, if there is room. A ticket that passed is spent.
+    /// Passes in spite of the turn and of the tickets before it, if there is room. A ticket that has passed
+    /// is used up.
     pub(crate) fn pass_late(&mut self, ticket: Ticket) -> bool {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.ticket == ticket) else { return false };
         let passes = self.has_room(self.waiting[at].bytes);
@@ -105,12 +107,12 @@ impl Gate {
         passes
     }
 
-    /// Gives up a place in the queue.
+    /// Removes a ticket from the queue.
     pub(crate) fn abandon(&mut self, ticket: Ticket) {
         self.waiting.retain(|w| w.ticket != ticket);
     }
 
-    /// Gives back what items took.
+    /// Items leave, and free the room that they took.
     pub(crate) fn leave(&mut self, items: usize, bytes: usize) {
         debug_assert!(self.items >= items && self.bytes >= bytes);
         self.items = self.items.saturating_sub(items);
@@ -122,24 +124,24 @@ impl Gate {
         self.bytes = self.bytes.saturating_sub(from).saturating_add(to);
     }
 
-    /// The waker of the first in the queue, if it could pass now. To be called after anything that may
-    /// make room or change the head.
+    /// The waker of the first in the queue, if it could pass now. To be called after anything that may free
+    /// room or change who is first.
     pub(crate) fn next_to_wake(&mut self) -> Option<Waker> {
         let bytes = self.waiting.front()?.bytes;
         if self.fits(bytes) { self.waiting.front_mut()?.waker.take() } else { None }
     }
 
-    /// The wakers of all who wait, who keep their places. For when what they wait for is over.
+    /// The wakers of all waiters, which keep their places. For when they are going to be refused.
     pub(crate) fn wake_all(&mut self) -> impl Iterator<Item = Waker> {
         self.waiting.iter_mut().filter_map(|w| w.waker.take())
     }
 
-    /// Gives back memory that a burst took.
+    /// Frees memory that a burst needed.
     pub(crate) fn shrink(&mut self) {
         self.waiting.shrink_to_fit();
     }
 
-    /// Empties the gate and hands out the wakers of all who wait.
+    /// Empties the gate and returns the wakers of all waiters.
     pub(crate) fn close(&mut self) -> impl Iterator<Item = Waker> + use<> {
         (self.items, self.bytes) = (0, 0);
         std::mem::take(&mut self.waiting).into_iter().filter_map(|w| w.waker)

@@ -1,9 +1,9 @@
 //! The `initialize` that the transport synthesizes for a client that reconnected without one.
 //!
 //! Today's TypeScript clients take the `endpoint` of a new stream as their address and go on with
-//! `tools/call`; the app of the new session has never seen an `initialize` and would refuse them for
-//! ever. So a session whose first message is something else gets one from the transport, and its client
-//! never hears of it: the response is taken out again.
+//! `tools/call`. The app of the new session has never seen an `initialize` and would refuse all of their
+//! requests. So if the first message of a session is something else, the transport sends the app an
+//! `initialize`, and does not pass the response on to the client.
 
 use bytes::Bytes;
 
@@ -12,23 +12,23 @@ use crate::{
     session::{head::Head, incoming::Incoming},
 };
 
-/// The id of the synthesized request. A string that no client's counter gives.
+/// The id of the synthesized request: a string that clients do not use as an id.
 const ID: &str = "mcp-sse/synthesized-initialize";
-/// The revision that this transport is part of; what a client that names none is taken to speak.
+/// The revision that defines this transport; assumed of a client that does not name one.
 const OLDEST_VERSION: &str = "2024-11-05";
 const VERSION_HEADER: &str = "mcp-protocol-version";
 
 #[derive(Debug)]
 pub(crate) enum Handshake {
-    /// No message has decided yet.
+    /// No message has come that decides whether one is needed.
     Undecided,
     /// The synthesized `initialize` waits for the app.
     Initialize(Box<Incoming>),
-    /// The app has it; its answer is awaited and everything else held back meanwhile.
+    /// The app has received it. Until it answers, all other messages are held back.
     Answer(Head),
-    /// The app answered; `notifications/initialized` waits for it.
+    /// The app has answered; `notifications/initialized` waits for it.
     Initialized(Box<Incoming>),
-    /// The client shook hands itself, or it is done, or it is not wanted.
+    /// It is completed, or not needed, or turned off.
     Done,
 }
 
@@ -37,13 +37,13 @@ impl Handshake {
         if synthesize { Self::Undecided } else { Self::Done }
     }
 
-    /// Looks at a message from the client before it is queued.
+    /// Inspects a message from the client before it is queued.
     pub(crate) fn on_client_message(&mut self, message: &Message, head: &Head) {
         if !matches!(self, Self::Undecided) {
             return;
         }
         match message.method() {
-            // Belongs before `initialize` and decides nothing.
+            // Allowed before `initialize`, so it decides nothing.
             Some("ping" | "server/discover") => {}
             Some("initialize") => *self = Self::Done,
             _ if message.names_its_protocol_version() => *self = Self::Done,
@@ -51,8 +51,8 @@ impl Handshake {
         }
     }
 
-    /// Looks at a message from the app. `true`: it is the answer to the synthesized request and goes no
-    /// further.
+    /// Inspects a message from the app. `true`: it is the answer to the synthesized request, and must not
+    /// reach the client.
     pub(crate) fn on_app_message(&mut self, message: &Message) -> bool {
         let Self::Answer(head) = self else { return false };
         let MessageKind::Response { id: Some(id), is_error } = message.kind() else { return false };
@@ -69,12 +69,12 @@ impl Handshake {
         true
     }
 
-    /// Nothing of it waits for the app, and nothing is held back.
+    /// Whether it has no message for the app and holds none back.
     pub(crate) fn is_quiet(&self) -> bool {
         matches!(self, Self::Undecided | Self::Done)
     }
 
-    /// What the app gets before the next queued message.
+    /// What the app gets next: a message of the handshake, nothing yet, or the next queued message.
     pub(crate) fn next(&mut self) -> Next {
         match std::mem::replace(self, Self::Done) {
             Self::Initialize(incoming) => {

@@ -1,4 +1,4 @@
-//! From the client to the app: a POST reserves room, is admitted and accepted; the app receives.
+//! From the client to the app: a POST reserves room, is admitted and accepted; the app receives its message.
 
 #[cfg(feature = "rmcp-3")]
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::{
     session::{head::Head, incoming::Incoming},
 };
 
-/// Why a POST's message was not taken.
+/// Why the message of a POST was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The session is closed.
     Closed,
-    /// The session is draining and takes no new requests.
+    /// The session is draining and accepts no new requests.
     Draining,
-    /// Too many wait already.
+    /// A limit is reached: too much waits already.
     Busy,
     /// A request with this id is in flight.
     DuplicateId,
 }
 
 impl Core {
-    /// Room in the inbound queue for a message of `bytes`, before its body is read.
+    /// Reserves room in the inbound queue for a message of `bytes`, before its body is read.
     pub(crate) fn poll_reserve(
         &mut self,
         bytes: usize,
@@ -52,7 +52,8 @@ impl Core {
         )
     }
 
-    /// Goes on with a reservation that has waited long enough for its turn; `true` if there was room.
+    /// Completes a reservation that has waited long enough for its turn, if there is room; returns whether
+    /// there was.
     pub(crate) fn reserve_late(&mut self, ticket: &mut Option<Ticket>) -> bool {
         let passed = ticket.is_some_and(|waiting| self.inbound_gate.pass_late(waiting));
         if passed {
@@ -63,7 +64,7 @@ impl Core {
         passed
     }
 
-    /// Gives back a reservation, or a place in the queue for one.
+    /// Cancels a reservation, or a place in the queue for one.
     pub(crate) fn cancel_reserve(&mut self, reserved: Option<usize>, ticket: Option<Ticket>) {
         if self.close_reason().is_some() {
             return;
@@ -78,7 +79,7 @@ impl Core {
         self.actions.add(waker);
     }
 
-    /// Whether the message, once accepted, may become one of the requests in flight.
+    /// Makes a message that is a request one of the requests in flight. Other messages always pass.
     pub(crate) fn poll_admit(
         &mut self,
         message: &Message,
@@ -96,8 +97,9 @@ impl Core {
         if self.in_flight.contains_key(id) {
             return Poll::Ready(Err(Refusal::DuplicateId));
         }
-        // Each request in flight may put one error over the bound of the backlog; with new requests all the
-        // time, errors that nobody reads would pile up. And each may be cancelled while the app goes on.
+        // Each request in flight may exceed the limit of the backlog by one error. If new requests were
+        // accepted all the time, errors that the client does not read would pile up. Likewise for requests
+        // that are cancelled while the app goes on working.
         let (cancelled, bytes) = (self.limits.cancelled_requests, self.limits.in_flight_bytes);
         if ticket.is_none() && (self.backlog.is_full() || self.cancelled.are(cancelled, bytes, now)) {
             return Poll::Ready(Err(Refusal::Busy));
@@ -116,8 +118,8 @@ impl Core {
         polled
     }
 
-    /// All of a POST whose message is there, if nothing has to be waited for: `None`, and the content is
-    /// still there, if something has.
+    /// All steps of a POST whose message has arrived whole, if none of them has to wait; else `None`, and the
+    /// content stays.
     pub(crate) fn accept_at_once(
         &mut self,
         content: &mut Option<(Message, Head)>,
@@ -146,7 +148,7 @@ impl Core {
         }
     }
 
-    /// Gives up a place in the queue of [`poll_admit`](Self::poll_admit).
+    /// Cancels a place in the queue of [`poll_admit`](Self::poll_admit).
     pub(crate) fn cancel_admit(&mut self, ticket: Ticket) {
         if self.close_reason().is_none() {
             self.in_flight_gate.abandon(ticket);
@@ -155,8 +157,8 @@ impl Core {
         }
     }
 
-    /// Queues a message that was admitted; `reserved` is what it holds in the inbound gate. From here on
-    /// the first promise holds.
+    /// Queues a message that was admitted; `reserved` is what it holds in the inbound gate, in bytes. From
+    /// here on, the app gets it or the client sees the stream end.
     pub(crate) fn accept(
         &mut self,
         message: Message,
@@ -179,15 +181,15 @@ impl Core {
         self.actions.add(receiver);
     }
 
-    /// The client does not want the answer to this request any more.
+    /// The client has cancelled this request.
     fn cancel(&mut self, id: &RequestId, now: Instant) {
         let Some(request) = self.in_flight.get_mut(id) else { return };
-        // Before it leaves: that may be the end of a session that drains.
+        // Before it leaves flight, because that may close a session that is draining.
         self.cancelled.add(id.clone(), request.cost, request.working.take(), now);
         self.leaves_flight(id, now);
     }
 
-    /// Says that the app works on this request for as long as it holds what is returned.
+    /// The app is working on this request for as long as the returned value is alive.
     #[cfg(feature = "rmcp-3")]
     pub(crate) fn work_on(&mut self, id: &RequestId, now: Instant) -> Arc<()> {
         let work = Arc::new(());
@@ -199,7 +201,7 @@ impl Core {
         work
     }
 
-    /// Whether the app has to wait for its client; then its waker is registered. An app may ask several times
+    /// Whether there is nothing for the app now; if so, registers its waker. An app may poll several times
     /// for each message.
     pub(crate) fn waits_for_client(&mut self, waker: &Waker) -> bool {
         let waits = self.inbound.is_empty() && self.handshake.is_quiet() && self.close_reason().is_none();
@@ -237,7 +239,8 @@ impl Core {
     }
 }
 
-/// An app asks more often than it is woken.
+/// Registers a waker. `clone_from` avoids a clone when it is the same one, as an app polls more often than it
+/// is woken.
 fn register(slot: &mut Option<Waker>, waker: &Waker) {
     match slot {
         Some(slot) => slot.clone_from(waker),

@@ -1,22 +1,22 @@
-//! The session as a state machine. It does no IO and reads no clock: events and `now` go in, and what is
-//! to be done comes out as [`Actions`]. Whoever waits registers a waker.
+//! The session as a state machine. It does no IO and reads no clock: events and `now` go in, [`Actions`] for
+//! the driver come out. What has to wait registers a waker.
 //!
 //! Invariants:
 //! - A request is in `in_flight` from the moment it is accepted until its response is in the log, its
 //!   client cancelled it, or the session closed and answered it with an error.
-//! - At most one stream is attached; the generation tells the newest from those it replaced.
-//! - After `Closed` nothing is accepted in either direction; the attached stream may still take what the
-//!   log holds, and the app may still take what was queued.
-//! - Whoever could go on has been woken (see the model test).
+//! - At most one stream is attached; the generation distinguishes it from the streams that it replaced.
+//! - After `Closed` nothing is accepted in either direction; the attached stream may still take what is in
+//!   the log, and the app may still receive what was queued.
+//! - Every waiter that could continue has been woken (see the model test).
 //!
 //! | room | what lives there |
 //! |---|---|
 //! | here | the state, time and the end |
 //! | `inbound`, `outbound`, `stream` | what the client, the app and the stream do |
-//! | `gate` | a bound on items and bytes, with a fair queue before it |
-//! | `log`, `backlog` | what the app sent, and what of it waits for room |
+//! | `gate` | a limit on items and bytes, with a fair queue in front |
+//! | `log`, `backlog` | what the app sent, and what waits for room in the log |
 //! | `attachment` | whether a stream is attached |
-//! | `cancelled` | requests that the client does not want any more |
+//! | `cancelled` | cancelled requests that the app may still be working on |
 //! | `handshake` | the `initialize` for a client that sent none |
 //! | `actions` | what the driver has to do |
 
@@ -55,7 +55,7 @@ use crate::{
     message::{Message, RequestId},
 };
 
-/// The JSON-RPC code that SDKs use for a connection that closed.
+/// The JSON-RPC error code that SDKs use for a closed connection.
 const CONNECTION_CLOSED: i32 = -32000;
 
 #[derive(Debug)]
@@ -75,10 +75,10 @@ pub(crate) struct Core {
     stream: Stream,
     generation: u64,
     closed_at: Option<Instant>,
-    /// The app, while it waits for a message.
+    /// The waker of the app while it waits for a message.
     receiver: Option<Waker>,
     actions: Actions,
-    /// For which instant the driver has a timer.
+    /// The time that the driver's timer is set for.
     pub(crate) scheduled: Option<Instant>,
     pub(crate) figures: Figures,
 }
@@ -92,7 +92,7 @@ struct Queued {
 
 #[derive(Debug)]
 struct InFlight {
-    /// What it counts in its gate.
+    /// What it counts in its gate, in bytes.
     cost: usize,
     working: Option<Working>,
 }
@@ -100,12 +100,12 @@ struct InFlight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// No new requests; closes when none is in flight.
+    /// Accepts no new requests, and closes when none is in flight.
     Draining,
     Closed(CloseReason),
 }
 
-/// What went through a session.
+/// The counters of a session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) messages_in: u64,
@@ -165,14 +165,14 @@ impl Core {
         self.in_flight.len()
     }
 
-    /// Counts a POST that was refused at a bound; returns how many there were before.
+    /// Counts a POST that was refused at a limit; returns how many there were before.
     pub(crate) fn count_refusal(&mut self) -> u64 {
         let before = self.figures.refused;
         self.figures.refused += 1;
         before
     }
 
-    /// Messages that wait, inbound and outbound.
+    /// How many messages wait, inbound and outbound.
     pub(crate) fn queued(&self) -> (usize, usize) {
         (self.inbound_gate.items(), self.outbound_gate.items() + self.backlog.len())
     }
@@ -184,7 +184,8 @@ impl Core {
         let closed = self.close_reason().is_some();
         let stall = self.limits.stall_timeout;
         let stream = match (&self.stream, self.closed_at) {
-            // A session that is closed is in no count any more: what its stream takes of the rest, it takes soon.
+            // A closed session does not count against the caps any more, so its stream has limited time for
+            // the rest.
             (Stream::Attached { waiting_since, .. }, Some(at)) => {
                 Some(waiting_since.map_or(at + 2 * stall, |since| (since + stall).min(at + 2 * stall)))
             }
@@ -195,12 +196,12 @@ impl Core {
             }
             (Stream::Detached { since }, None) => Some(*since + self.limits.resume_window),
         };
-        // A client that is away may still ask for what it missed.
+        // Not while the client is away: it may still ask for what it missed.
         let forget = self.log.forget_at(self.limits.resume_window).filter(|_| !closed && self.is_attached());
         stream.into_iter().chain(forget).min()
     }
 
-    /// Does what is due.
+    /// Does what is due at `now`.
     pub(crate) fn on_deadline(&mut self, now: Instant) {
         let closed = self.close_reason().is_some();
         if !closed
@@ -217,7 +218,7 @@ impl Core {
             {
                 self.close(CloseReason::Stalled, now);
                 self.log.clear();
-                // Also the stream of a session that was closed before has to see the end.
+                // The stream has to see the end, also if the session had closed before.
                 let stream = std::mem::replace(&mut self.stream, Stream::Detached { since: now });
                 if let Stream::Attached { waker, .. } = stream {
                     self.actions.add(waker);
@@ -237,8 +238,8 @@ impl Core {
         self.shrink(now);
     }
 
-    /// Gives back memory that a burst took. Done when a deadline is due, which is when the session was
-    /// quiet for a while; done after each message it would cost more than it saves.
+    /// Frees memory that a burst needed. Done when a deadline is due, because then the session has been quiet
+    /// for a while; after each message it would cost more than it saves.
     fn shrink(&mut self, now: Instant) {
         self.inbound.shrink_to_fit();
         self.in_flight.shrink_to_fit();
@@ -250,11 +251,11 @@ impl Core {
         }
     }
 
-    /// Takes no new requests and closes as soon as none is in flight.
+    /// Stops accepting new requests, and closes as soon as none is in flight.
     pub(crate) fn drain(&mut self, now: Instant) {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
-            // Requests that wait for their place are refused now, not when a place is free.
+            // Requests that wait for a place are refused now, not when a place becomes free.
             self.actions.more_wakers.extend(self.in_flight_gate.wake_all());
             if self.in_flight.is_empty() {
                 self.close(CloseReason::Shutdown, now);
@@ -262,20 +263,20 @@ impl Core {
         }
     }
 
-    /// Closes a session that waits for its client to resume, and no other.
+    /// Closes the session if no stream is attached.
     pub(crate) fn close_if_detached(&mut self, reason: CloseReason, now: Instant) {
         if !self.is_attached() {
             self.close(reason, now);
         }
     }
 
-    /// Ends the session. Requests in flight are answered with an error; the attached stream ends after
-    /// what the log holds.
+    /// Closes the session. Requests in flight are answered with an error; the attached stream ends after what
+    /// is in the log.
     pub(crate) fn close(&mut self, reason: CloseReason, now: Instant) {
         self.close_saying(reason, reason.to_client(), now);
     }
 
-    /// The same; `text` is what the requests in flight are told.
+    /// Closes the session; `text` is the error message for the requests in flight.
     pub(crate) fn close_saying(&mut self, reason: CloseReason, text: &str, now: Instant) {
         if self.close_reason().is_some() {
             return;
@@ -305,7 +306,7 @@ impl Core {
         self.actions.add(receiver);
         if self.is_attached() {
             self.notice_waiting(now);
-            // Without anything to take, the stream still has to see the end.
+            // The stream has to see the end, also if there is nothing to take.
             if let Stream::Attached { waker, .. } = &mut self.stream {
                 let waker = waker.take();
                 self.actions.add(waker);

@@ -42,7 +42,7 @@ impl World {
         ] {
             assert!(gate.items <= items && (gate.bytes <= bytes || gate.items == 1), "{gate:?}");
         }
-        // Errors in place of answers pass over the bound: one for each request in flight or about to be.
+        // Errors instead of answers may exceed the limit: one for each request in flight or about to be.
         let over = 2 * limits.in_flight_requests;
         assert!(model.backlog.len() <= limits.backlog_messages + over, "{:?}", model.backlog);
         let errors = over * 300;
@@ -50,14 +50,14 @@ impl World {
         assert!(model.backlog_bytes() <= limits.backlog_bytes.max(largest) + errors, "{:?}", model.backlog);
         assert!(model.backlog.is_empty() || model.outbound_gate.items > 0, "who waits moves by itself");
 
-        // The core may look earlier than needed, never later.
+        // A timer may fire earlier than needed, never later.
         if let Some(due) = model.due() {
             assert!(core.deadline().is_some_and(|deadline| deadline <= due), "{due:?} would be missed");
         }
         self.check_wakes();
     }
 
-    /// Nobody sleeps who could go on.
+    /// No task sleeps that could continue.
     pub(super) fn check_wakes(&self) {
         let model = &self.model;
         assert!(!(self.receiver.sleeps() && model.can_recv()), "the app sleeps");
@@ -75,7 +75,8 @@ impl World {
                 PostState::Reserving => {
                     model.closed.is_some() || model.inbound_gate.can_go(post.key, post.bytes)
                 }
-                // A duplicate learns it when its turn comes, not when the first of its name passes.
+                // A duplicate is refused when it gets its place, not when the first request with its id
+                // passes.
                 _ => match model.refuses(&post.kind) {
                     Some(Refusal::DuplicateId) | None => model.in_flight_gate.can_go(post.key, post.cost),
                     Some(_) => true,
@@ -85,7 +86,7 @@ impl World {
         }
     }
 
-    /// Whoever sleeps is asked anyway. That the answer is "wait" is checked against the model by each.
+    /// Polls all tasks that sleep. Each poll checks against the model that the task still has to wait.
     pub(super) fn ask_everybody(&mut self) {
         for at in (0..self.posts.len()).rev().filter(|at| self.posts[*at].waiter.sleeps()).collect::<Vec<_>>()
         {
@@ -116,8 +117,8 @@ impl World {
 
     // ---- how it ends --------------------------------------------------------------------------------
 
-    /// Everybody does their duty: the app answers what it has, the server writes, the client reads and
-    /// resumes. Nobody may be left waiting then, and every request has its answer.
+    /// Every side behaves: the app answers what it has, the server writes, the client reads and resumes. Then
+    /// no task may be left waiting, and every request has its answer.
     pub(super) fn settle(&mut self) {
         if self.model.attached.is_none() {
             self.apply(Op::Resume);
@@ -176,12 +177,12 @@ impl World {
             unanswered.len(),
             queued,
             model.sent.len() + model.cursor as usize,
-            // Of an event that comes in parts.
+            // A part of an event.
             self.responses.first().map_or(0, |response| response.partial.len()),
         ]
     }
 
-    /// Every request was answered as often as it was taken, but for those that its client cancelled.
+    /// Every request was answered as often as it was accepted, except those that the client cancelled.
     pub(super) fn check_answers(&self) {
         assert_eq!(self.client.unread(), 0);
         let mut answers = BTreeMap::<i64, usize>::new();
@@ -198,7 +199,7 @@ impl World {
         }
     }
 
-    /// Nobody reads and nobody comes back: the session ends by itself.
+    /// The client neither reads nor reconnects: the session ends by itself.
     pub(super) fn leave(&mut self) {
         let patience = [
             self.limits.keep_alive.unwrap_or_default(),

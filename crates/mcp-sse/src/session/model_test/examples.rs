@@ -1,4 +1,4 @@
-//! Single sequences with exact expectations: the synthesized `initialize`, and faults that were once here.
+//! Single sequences with exact expectations: the synthesized `initialize`, and regressions.
 
 use std::{
     pin::pin,
@@ -29,7 +29,7 @@ const STATELESS: &str = r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 const NOTE: &str = r#"{"jsonrpc":"2.0","method":"notifications/message"}"#;
 
-/// A session without surprises, that never has to wait.
+/// A session with large limits, which never has to wait.
 struct Calm {
     core: Core,
     now: Instant,
@@ -94,7 +94,7 @@ fn synthesized(version: &str) -> String {
 
 const ANSWER: &str = r#"{"jsonrpc":"2.0","id":"mcp-sse/synthesized-initialize","result":{}}"#;
 
-// ---- the made-up initialize -------------------------------------------------------------------------
+// ---- the synthesized initialize ---------------------------------------------------------------------
 
 #[test]
 fn a_client_that_goes_on_without_a_handshake_gets_one_synthesized() {
@@ -211,7 +211,7 @@ fn the_app_is_woken_for_each_step_of_the_made_up_handshake() {
     assert!(woken(&mut session));
 }
 
-// ---- faults that were here --------------------------------------------------------------------------
+// ---- regressions ------------------------------------------------------------------------------------
 
 #[test]
 fn a_request_that_waits_for_its_place_learns_at_once_that_the_session_drains() {
@@ -384,13 +384,13 @@ fn cancelled_requests_that_the_app_may_still_work_on_are_bounded() {
     }
     assert_eq!(session.core.requests_in_flight(), 0);
     assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Err(Refusal::Busy)));
-    // Answered after all.
+    // The app answers it after all.
     let late = Message::parse(r#"{"jsonrpc":"2.0","id":12,"result":{}}"#).unwrap();
     assert_eq!(session.core.send(late, session.now), Ok(Sent::InLog));
     assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Ok(())));
     session.core.accept(cancel(14), head(None), 1, 1, session.now);
     assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Err(Refusal::Busy)));
-    // An app that does not answer what was cancelled has ended it some time.
+    // If the app never answers it, it stops counting after a while.
     session.now += Duration::from_secs(30);
     assert_eq!(admit(&mut session, &calls[3]), Poll::Ready(Ok(())));
 }
@@ -408,7 +408,7 @@ fn the_stream_of_a_session_that_is_closed_sees_its_end_though_nobody_reads() {
     assert!(flag.0.swap(false, std::sync::atomic::Ordering::Relaxed), "woken for the end");
     #[cfg(feature = "server")]
     {
-        // Its socket takes nothing, so it cannot write the end.
+        // Its socket accepts nothing, so it cannot write the end.
         assert!(!session.core.poll_over(0, false, &waker, session.now));
         session.now += Duration::from_secs(30);
         assert_eq!(session.core.deadline(), Some(session.now));

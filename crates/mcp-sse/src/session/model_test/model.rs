@@ -1,5 +1,5 @@
-//! What the session core should do, written a second time and more plainly: no wakers, no bytes on the
-//! wire, everything ever sent kept in one list. Slow and obvious on purpose.
+//! A second, simpler implementation of the session core: no wakers, no bytes on the wire, everything that was
+//! ever sent in one list. Slow and obvious on purpose.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -13,10 +13,10 @@ use crate::{
     message::{Message, RequestId},
 };
 
-/// Who waits; unique over a test case.
+/// Identifies a task that waits; unique within a test case.
 pub(super) type Key = u64;
 
-/// Whether somebody may go on.
+/// Whether a task may continue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<E> {
     Goes,
@@ -47,7 +47,8 @@ impl Gate {
         self.items == 0 || (self.items < self.max_items && self.bytes + bytes <= self.max_bytes)
     }
 
-    /// The first in the queue goes when it fits; who is not in the queue goes when there is none.
+    /// The first in the queue passes when it fits; a task that is not in the queue passes if the queue is
+    /// empty.
     pub(super) fn can_go(&self, key: Key, bytes: usize) -> bool {
         self.queue.front().is_none_or(|(head, _)| *head == key) && self.fits(bytes)
     }
@@ -87,7 +88,7 @@ impl Gate {
     }
 }
 
-/// What a message from the client is, as far as it matters here.
+/// What matters here about a message from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Request(i64),
@@ -98,11 +99,11 @@ pub(super) enum Kind {
 /// What a message from the client means for the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hand {
-    /// Comes before a handshake.
+    /// Allowed before a handshake.
     Before,
-    /// Needs none.
+    /// Needs no handshake.
     Shaken,
-    /// Needs one; the protocol version that its POST names.
+    /// Needs a handshake; the protocol version that its POST names.
     Bare(Option<&'static str>),
 }
 
@@ -145,11 +146,11 @@ struct Cancelled {
     id: i64,
     cost: usize,
     since: Instant,
-    /// The work on it that the app still does, if it says.
+    /// The app's work on it that still goes on, if the app tells.
     work: Option<Key>,
 }
 
-/// How often a request was taken, cancelled and answered.
+/// How often a request was accepted, cancelled and answered.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) accepted: usize,
@@ -165,20 +166,20 @@ pub(super) struct Model {
     handshake: Handshake,
     inbound: VecDeque<(String, usize)>,
     pub(super) inbound_gate: Gate,
-    /// What each costs, and the work on it.
+    /// The cost of each, and the app's work on it.
     pub(super) in_flight: BTreeMap<i64, (usize, Option<Key>)>,
     cancelled: Vec<Cancelled>,
     /// Work that goes on.
     works: BTreeSet<Key>,
     pub(super) in_flight_gate: Gate,
     pub(super) outbound_gate: Gate,
-    /// What was sent and is not among `sent` yet.
+    /// What the app sent and is not in `sent` yet.
     pub(super) backlog: VecDeque<(Key, String, Option<i64>)>,
-    /// Sends that came to nothing.
+    /// Sends that failed after they had to wait.
     lost: BTreeSet<Key>,
     /// Everything that was ever sent, in order; event n is `sent[n - 1]`.
     pub(super) sent: Vec<String>,
-    /// What the requests in flight were answered when the session closed; comes after `sent`, in any order.
+    /// The answers to the requests in flight when the session closed; they come after `sent`, in any order.
     pub(super) last_answers: Vec<String>,
     /// The number of the event that the stream takes next.
     pub(super) cursor: u64,
@@ -187,7 +188,7 @@ pub(super) struct Model {
     /// The oldest event that can be replayed.
     first: u64,
     last_taken: Option<Instant>,
-    /// The log was thrown away with the session.
+    /// The log was dropped with the session.
     log_is_gone: bool,
     pub(super) attached: Option<Attached>,
     pub(super) detached_since: Instant,
@@ -242,7 +243,7 @@ impl Model {
         self.inbound_gate.step(key, bytes, self.limits.inbound_messages)
     }
 
-    /// `true`: it waited for its turn only, and goes.
+    /// `true`: it had to wait only for its turn, and passes now.
     pub(super) fn reserve_late(&mut self, key: Key, bytes: usize) -> bool {
         let goes = self.inbound_gate.is_queued(key) && self.inbound_gate.has_room(bytes);
         if goes {
@@ -260,7 +261,7 @@ impl Model {
         }
     }
 
-    /// Why a message is not admitted, whatever room there is.
+    /// Why a message is refused even if there is room.
     pub(super) fn refuses(&self, kind: &Kind) -> Option<Refusal> {
         match (self.closed, kind) {
             (Some(_), _) => Some(Refusal::Closed),
@@ -367,7 +368,7 @@ impl Model {
         Some(ForApp::Text(text))
     }
 
-    /// The app answers the synthesized `initialize`. `false`: it was not asked.
+    /// The app answers the synthesized `initialize`. `false`: it did not get one.
     pub(super) fn answer_initialize(&mut self, ok: bool) -> bool {
         if self.handshake != Handshake::Awaited || self.closed.is_some() {
             return false;
@@ -380,7 +381,7 @@ impl Model {
         self.backlog.iter().map(|(_, text, _)| text.len()).sum()
     }
 
-    /// `tries`: it does not wait.
+    /// `tries`: by `try_send`, which does not wait.
     pub(super) fn send(
         &mut self,
         key: Key,
@@ -450,7 +451,7 @@ impl Model {
         }
     }
 
-    /// The client gets an error in place of an answer.
+    /// The client gets an error instead of an answer.
     fn refuse_answer(&mut self, answers: Option<i64>, error: &SendError, now: Instant) {
         let Some(id) = answers.filter(|id| self.in_flight.contains_key(id)) else { return };
         let text = format!("response not sent: {error}");
@@ -482,7 +483,7 @@ impl Model {
         true
     }
 
-    /// The app begins to work on a request and will say when it does no longer.
+    /// The app starts to work on a request and will tell when it stops.
     #[cfg(feature = "rmcp-3")]
     pub(super) fn work_on(&mut self, id: i64, work: Key, now: Instant) {
         self.works.insert(work);
@@ -554,8 +555,8 @@ impl Model {
         }
     }
 
-    /// The stream took one event; returns what it should have been. The answers at the end may come in
-    /// any order, so there the event itself says which it is.
+    /// The stream took one event; returns what it should have been. The answers at the end may come in any
+    /// order, so the event itself tells which one it is.
     pub(super) fn took(&mut self, text: &str) -> String {
         if self.cursor > self.sent.len() as u64 {
             let at = self.last_answers.iter().position(|answer| answer == text);
@@ -571,13 +572,13 @@ impl Model {
         expected
     }
 
-    /// A stream was asked to wait for others first.
+    /// A stream was told `Soon`.
     #[cfg(feature = "server")]
     pub(super) fn is_soon(&self) -> bool {
         self.unsent() > 0 && !self.in_flight.is_empty() && self.outbound_gate.items < 64
     }
 
-    /// A stream's socket does not take all that the stream has taken; whether the stream is over.
+    /// A stream's socket does not accept all that the stream has taken; returns whether the stream is over.
     #[cfg(feature = "server")]
     pub(super) fn blocked(&mut self, generation: u64, some_left: bool, now: Instant) -> bool {
         if generation != self.generation {
@@ -591,7 +592,7 @@ impl Model {
         false
     }
 
-    /// A stream came, and there was nothing.
+    /// A stream was polled, and there was nothing.
     pub(super) fn took_nothing(&mut self) {
         if let Some(attached) = &mut self.attached {
             attached.waiting_since = None;

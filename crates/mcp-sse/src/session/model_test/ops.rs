@@ -9,26 +9,26 @@ use crate::limits::Limits;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
-    /// A POST comes. `through`: nothing happens between its steps.
+    /// A POST arrives. `through`: nothing else happens between its steps.
     Post {
         what: What,
         size: usize,
         slack: usize,
         through: bool,
     },
-    /// A POST that waits or reads its body goes on.
+    /// A POST that waits or reads its body continues.
     PostGoesOn(usize),
-    /// A POST is abandoned: its client or its patience is gone.
+    /// A POST is abandoned: its client disconnected or it timed out.
     PostEnds(usize),
     /// A POST has waited for its turn for long enough.
     PostIsLate(usize),
-    /// `works`: the app says how long it works on what it gets.
+    /// `works`: the app tells how long it works on what it gets.
     Recv {
         works: bool,
     },
-    /// The app does not work on something any more.
+    /// The app stops working on something.
     WorkEnds(usize),
-    /// The app answers a request that it has.
+    /// The app answers a request that it has received.
     Answer(usize, usize),
     AnswerInitialize(bool),
     /// `tries`: only if there is room.
@@ -38,7 +38,7 @@ pub(super) enum Op {
     },
     SendGoesOn(usize),
     SendEnds(usize),
-    /// The server asks a stream for bytes, and so puts them on the wire. `first`: it may be told to come again.
+    /// The server polls a stream and puts the bytes on the wire. `first`: it may be told `Soon`.
     Take {
         which: usize,
         first: bool,
@@ -49,20 +49,20 @@ pub(super) enum Op {
         which: usize,
         some_left: bool,
     },
-    /// The client reads so many of the bytes on the wire.
+    /// The client reads this many of the bytes on the wire.
     Read(usize),
     /// A stream breaks; what is on the wire is lost.
     Break(usize),
     /// The client resumes after the last event that it has.
     Resume,
-    /// Somebody resumes after another event.
+    /// A client resumes after another event.
     ResumeAfter(u64),
-    /// Time passes; `on_time`: timers go off when they are due.
+    /// Time passes; `on_time`: timers fire when they are due.
     Pass {
         millis: u64,
         on_time: bool,
     },
-    /// A timer goes off: late, or one that nobody needs any more.
+    /// A timer fires late, or one that is not needed any more.
     Timer,
     Drain,
     CloseIfDetached,
@@ -72,7 +72,7 @@ pub(super) enum Op {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum What {
     Request,
-    /// Bears the id of a request in flight, or one that was.
+    /// Has the id of a request that is or was in flight.
     SameId(usize),
     /// Comes with a protocol version in its header.
     RequestWithVersion,
@@ -140,7 +140,8 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Limits so small that every bound is met all the time; now and then one is so large that a chunk is not.
+/// Limits so small that each is reached all the time; now and then one is so large that the size of a chunk
+/// is reached.
 pub(super) fn limits() -> impl Strategy<Value = Limits> {
     let millis = |range: std::ops::Range<u64>| range.prop_map(Duration::from_millis);
     let large = 200_000usize;

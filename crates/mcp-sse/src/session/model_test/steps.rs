@@ -1,4 +1,4 @@
-//! Each operation, done to the core and to the model; what comes out is compared.
+//! Applies each operation to the core and to the model, and compares the results.
 
 use super::*;
 
@@ -60,7 +60,7 @@ impl World {
             }
             Op::SendEnds(which) => {
                 if let Some(at) = pick(&self.sends, which) {
-                    // Nobody asks what became of it; it goes on.
+                    // Its future is never polled; the message moves up anyway.
                     self.sends.remove(at);
                 }
             }
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    /// A POST whose body is there whole; `false` if something has to be waited for.
+    /// A POST whose body has arrived whole; `false` if it has to wait.
     #[cfg(feature = "server")]
     fn post_at_once(&mut self, json: &str, key: Key, kind: &Kind, hand: Hand) -> bool {
         let cost = json.len();
@@ -289,7 +289,7 @@ impl World {
 
     // ---- the app ------------------------------------------------------------------------------------
 
-    /// `works`: the app says how long it works on a request.
+    /// `works`: the app tells how long it works on a request.
     pub(super) fn recv(&mut self, works: bool) {
         let waker = self.receiver.waker();
         let can_recv = self.model.can_recv();
@@ -383,7 +383,7 @@ impl World {
 
     // ---- the stream and its client ------------------------------------------------------------------
 
-    /// The stream comes for bytes. `first`: as one that has not come since something waits.
+    /// The stream is polled for bytes. `first`: by `poll_first`, for the first time since something waits.
     pub(super) fn take(&mut self, at: usize, first: bool) {
         let response = &mut self.responses[at];
         if response.ended {
@@ -412,7 +412,7 @@ impl World {
         {
             assert_eq!(taken == Taken::Soon, soon);
             if soon {
-                // It comes again by itself.
+                // It polls again by itself.
                 return;
             }
         }
@@ -427,7 +427,7 @@ impl World {
             }
             return;
         }
-        // An event may come in parts.
+        // An event may arrive in parts.
         response.partial.extend_from_slice(&chunk[preamble..]);
         let whole = wire::whole_blocks(&response.partial);
         let blocks = wire::parse(&response.partial.drain(..whole).collect::<Vec<_>>());
@@ -461,7 +461,7 @@ impl World {
                 self.model.took_chunk(false, self.now);
             }
         }
-        // The end comes for itself.
+        // The end comes in a poll of its own.
         let all = self.model.unsent() == 0 && self.model.closed.is_none();
         assert_eq!(taken == Taken::All, all);
         let response = &self.responses[at];
@@ -470,7 +470,7 @@ impl World {
         }
     }
 
-    /// The stream's socket does not take all of what the stream has taken.
+    /// The stream's socket does not accept all of what the stream has taken.
     #[cfg(feature = "server")]
     fn blocked(&mut self, at: usize, some_left: bool) {
         let response = &mut self.responses[at];

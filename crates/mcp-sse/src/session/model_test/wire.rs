@@ -1,4 +1,4 @@
-//! A client of one session: it parses the bytes as they come and keeps the id of the last event.
+//! A client of one session: it parses the bytes as they arrive and keeps the id of the last event.
 
 use super::HEX;
 
@@ -9,14 +9,14 @@ pub(super) enum Block {
     Comment,
 }
 
-/// Reads whole blocks, to the letter: a wrong byte panics.
+/// Parses whole blocks strictly: a wrong byte panics.
 pub(super) fn parse(bytes: &[u8]) -> Vec<Block> {
     let text = std::str::from_utf8(bytes).unwrap();
     assert!(text.is_empty() || text.ends_with("\n\n"), "an event is written whole: {text:?}");
     text.split_terminator("\n\n").map(block).collect()
 }
 
-/// Up to where there are whole blocks.
+/// The length of the whole blocks.
 pub(super) fn whole_blocks(bytes: &[u8]) -> usize {
     bytes.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |at| at + 2)
 }
@@ -48,7 +48,7 @@ pub(super) struct Client {
     names: bool,
     /// The stream that it reads.
     pub(super) generation: u64,
-    /// What is under way to it.
+    /// Bytes that are on their way to it.
     pub(super) wire: Vec<u8>,
     /// The beginning of a block.
     partial: Vec<u8>,
@@ -57,7 +57,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// `names`: the events of this session bear ids.
+    /// `names`: the events of this session have ids.
     pub(super) fn new(names: bool) -> Self {
         Self { names, generation: 0, wire: Vec::new(), partial: Vec::new(), last: None }
     }

@@ -1,11 +1,11 @@
-//! Apps that go on after their sessions.
+//! Apps that are still running after their sessions closed.
 
 use std::sync::Arc;
 
 use super::Registry;
 use crate::id::SessionId;
 
-/// A running app, in the count until it is dropped.
+/// Counts an app as running until it is dropped.
 #[derive(Debug)]
 pub(crate) struct AppRuns<S> {
     registry: Arc<Registry<S>>,
@@ -13,12 +13,12 @@ pub(crate) struct AppRuns<S> {
 }
 
 impl<S> Registry<S> {
-    /// The app of a session is started; what is returned is for the task that runs it.
+    /// Counts the app of a session as running until the returned value is dropped.
     pub(crate) fn app_runs(self: &Arc<Self>, id: SessionId) -> AppRuns<S> {
         let mut state = self.lock();
         match state.by_id.get_mut(&id) {
             Some(entry) => entry.app = true,
-            // It has closed in the same moment.
+            // The session closed at the same moment.
             None => drop(state.ending.insert(id)),
         }
         drop(state);

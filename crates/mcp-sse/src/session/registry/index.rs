@@ -1,5 +1,5 @@
-//! id → session, for the requests that look one up. In shards, each behind a lock of its own: requests of
-//! different sessions do not wait for each other, on however many cores.
+//! id → session, for requests. In shards with a lock each, so that requests of different sessions rarely wait
+//! for each other, on any number of cores.
 
 use std::{
     collections::HashMap,
@@ -8,13 +8,13 @@ use std::{
 
 use crate::id::SessionId;
 
-/// A few for each core of a large machine; an empty one takes 64 bytes.
+/// Several for each core of a typical machine; an empty one takes 64 bytes.
 const SHARDS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Index<S>(Box<[Shard<S>]>);
 
-/// On a cache line of its own, so that cores that use different shards do not slow each other down.
+/// On a cache line of its own, to avoid false sharing between cores that use different shards.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Shard<S>(RwLock<HashMap<SessionId, Arc<S>>>);
@@ -35,13 +35,13 @@ impl<S> Index<S> {
     pub(super) fn remove(&self, id: SessionId) {
         let mut sessions = self.write(id);
         let removed = sessions.remove(&id);
-        // A wave of sessions that is over gives its memory back.
+        // After a peak of sessions, the memory is freed.
         if sessions.capacity() > 64 && sessions.len() < sessions.capacity() / 8 {
             let half = sessions.capacity() / 2;
             sessions.shrink_to(half);
         }
         drop(sessions);
-        // It may have been the last one, whose drop is not for this lock.
+        // After the lock: this may be the last reference, and the drop of a session must not run under it.
         drop(removed);
     }
 

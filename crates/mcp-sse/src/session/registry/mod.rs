@@ -2,22 +2,22 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | the registry: opening, the caps, who makes room |
+//! | here | the registry: opening, the caps, which session makes room |
 //! | `index` | id → session, for requests |
 //! | `owner` | whose session it is |
 //! | `order` | sessions that count together, and their order |
-//! | `ending` | apps that go on after their sessions |
-//! | `rate` | sessions opened a second |
+//! | `ending` | apps that are still running after their sessions closed |
+//! | `rate` | sessions opened per second |
 //!
-//! It is generic over the session that it holds and knows nothing of it: who makes room is closed by whoever
-//! needs the room.
+//! It is generic over the sessions that it holds and cannot close them: it returns the session that is to
+//! make room, and the caller closes it.
 //!
 //! Invariants:
 //! - The registry never takes a session's lock while it holds its own.
-//! - What is in the index is in the table, and the other way round, whenever the table's lock is free. The way of
-//!   a message takes a shard of the index, never the table's lock.
-//! - Each entry is in the group of all, and in those of its principal and of its address, with the standing
-//!   that the entry has; a group without sessions is not kept.
+//! - Whenever the table's lock is free, the index and the table have the same sessions. A message takes the
+//!   lock of one shard of the index, never the table's.
+//! - Each entry is in the group of all sessions and in those of its principal and of its address, with the
+//!   entry's standing; a group without sessions is removed.
 
 mod ending;
 mod index;
@@ -46,14 +46,15 @@ use self::{
 use super::timers::Timers;
 use crate::{clock, id::SessionId, limits::Limits, principal::Principal};
 
-/// Who gives way is looked for among the silent sessions of so many addresses, those with most of them.
+/// How many addresses are searched for a silent session that gives way, starting with those that have most of
+/// them.
 const CROWDS: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Registry<S> {
     state: Mutex<State<S>>,
     index: Index<S>,
-    /// The same as the state's, for those who do not want its lock.
+    /// A copy of the state's, to read it without the lock.
     draining: AtomicBool,
     pub(crate) timers: Arc<Timers<S>>,
 }
@@ -61,15 +62,15 @@ pub(crate) struct Registry<S> {
 #[derive(Debug)]
 struct State<S> {
     by_id: HashMap<SessionId, Entry<S>>,
-    /// How many of them are places of other kinds.
+    /// How many of the entries are places of sessions of other kinds.
     places: usize,
     all: Group,
     by_principal: HashMap<Principal, Group>,
     by_address: HashMap<Option<IpAddr>, Group>,
-    /// The addresses of silent sessions, by their number.
+    /// The addresses with silent sessions whose clients are connected, ordered by the number of these.
     crowds: BTreeSet<(usize, Option<IpAddr>)>,
     rates: Rates,
-    /// Sessions that are closed and whose apps go on.
+    /// Closed sessions whose apps are still running.
     ending: HashSet<SessionId>,
     draining: bool,
 }
@@ -80,15 +81,15 @@ struct Entry<S> {
     standing: Standing,
     principal: Option<Principal>,
     address: Option<IpAddr>,
-    /// Its app runs.
+    /// Whether its app is running.
     app: bool,
 }
 
-/// What takes a place.
+/// What takes up a place.
 #[derive(Debug)]
 pub(crate) enum Holder<S> {
     Session(Arc<S>),
-    /// A session of another kind; told when its place is given to another.
+    /// A session of another kind, which is told through the channel when it is evicted.
     Place(watch::Sender<bool>),
 }
 
@@ -101,7 +102,7 @@ impl<S> Clone for Holder<S> {
     }
 }
 
-/// Why no session was opened, or none more may begin to speak.
+/// Which cap leaves no room for a new session, or for the first message of a silent one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
     Sessions,
@@ -112,7 +113,7 @@ pub(crate) enum Full {
     Draining,
 }
 
-/// What keeps a session out, and the session that makes room for it if it is closed.
+/// Which cap leaves no room, and the session to close to make some.
 #[derive(Debug)]
 pub(crate) struct Blocked<S> {
     pub(crate) full: Full,
@@ -125,7 +126,7 @@ impl<S> From<Full> for Blocked<S> {
     }
 }
 
-/// The same within the registry, where it may be a place too.
+/// The same within the registry, where what makes room can also be a place.
 type Room = Result<(), (Full, Option<SessionId>)>;
 
 impl<S> Default for State<S> {
@@ -149,7 +150,7 @@ impl<S> State<S> {
         if self.draining { Err(Full::Draining) } else { Ok(()) }
     }
 
-    /// Whether there is room for one more of this owner; else who could make it.
+    /// Whether there is room for one more session of this owner; if not, which entry could make it.
     fn check(&self, owner: &Owner, silent: bool, limits: &Limits, now: Instant) -> Room {
         self.check_draining().map_err(|full| (full, None))?;
         if let Some(group) = owner.bounded().and_then(|address| self.by_address.get(&Some(address)))
@@ -162,7 +163,7 @@ impl<S> State<S> {
         {
             return Err((Full::SessionsOfPrincipal, any(group, limits, now)));
         }
-        // Closing a session would not make room here: its app would only be one more.
+        // Closing a session would not help: its app would still be running for a while.
         if self.ending.len() >= limits.max_sessions {
             return Err((Full::Sessions, None));
         }
@@ -175,7 +176,7 @@ impl<S> State<S> {
             }
             Some(_) if !silent => self.check_speaking(limits, now),
             Some(max) => {
-                // It would have nowhere to go with its first message.
+                // Without room for its first message, a new session would be of no use.
                 if let Err((full, None)) = self.check_speaking(limits, now) {
                     return Err((full, None));
                 }
@@ -187,7 +188,8 @@ impl<S> State<S> {
         }
     }
 
-    /// Whether one more session may say something; asked only where silent ones have a bound of their own.
+    /// Whether there is room for the first message of a silent session; only if silent ones have a cap of
+    /// their own.
     fn check_speaking(&self, limits: &Limits, now: Instant) -> Room {
         if self.all.sessions() - self.all.silent() < limits.max_sessions {
             return Ok(());
@@ -195,10 +197,11 @@ impl<S> State<S> {
         Err((Full::Sessions, self.away_gives_way(limits, now)))
     }
 
-    /// Of the addresses with silent sessions, the one with most gives way first.
+    /// The silent session that gives way: one whose client has left, else the oldest of the address with
+    /// most.
     fn silent_gives_way(&self, limits: &Limits, now: Instant) -> Option<SessionId> {
         let first = |group: &Group, kind| group.first(kind, limits.silent_grace, now);
-        // The first of all says whether there is any.
+        // If the oldest of all is still within the grace, all are.
         first(&self.all, Kind::SilentAndAway).or_else(|| {
             let oldest = first(&self.all, Kind::Silent)?;
             let beside_it = self.by_id.get(&oldest).and_then(|entry| self.by_address.get(&entry.address));
@@ -226,7 +229,7 @@ impl<S> State<S> {
         }
         self.places -= usize::from(matches!(entry.holder, Holder::Place(_)));
         self.in_groups(&entry, |group| group.take_out(&entry.standing));
-        // A wave of sessions that is over gives its memory back.
+        // After a peak of sessions, the memory is freed.
         if self.by_id.capacity() > 64 && self.by_id.len() < self.by_id.capacity() / 8 {
             let half = self.by_id.capacity() / 2;
             self.by_id.shrink_to(half);
@@ -245,7 +248,7 @@ impl<S> State<S> {
         self.by_id.insert(id, entry);
     }
 
-    /// Changes the groups of an entry, and keeps the crowds in step.
+    /// Applies a change to all groups of an entry, and updates the crowds.
     fn in_groups(&mut self, entry: &Entry<S>, change: impl Fn(&mut Group)) {
         change(&mut self.all);
         if let Some(principal) = &entry.principal {
@@ -271,7 +274,7 @@ impl<S> State<S> {
     }
 }
 
-/// Who of a group gives way.
+/// The session of a group that gives way.
 fn any(group: &Group, limits: &Limits, now: Instant) -> Option<SessionId> {
     let kinds = [Kind::SilentAndAway, Kind::Silent, Kind::Away];
     kinds.into_iter().find_map(|kind| group.first(kind, limits.silent_grace, now))
@@ -279,7 +282,7 @@ fn any(group: &Group, limits: &Limits, now: Instant) -> Option<SessionId> {
 
 impl<S> Drop for Registry<S> {
     fn drop(&mut self) {
-        // No session is left, not even one that is closed and whose stream still has to end.
+        // No session is left, not even a closed one whose stream still has to end.
         self.timers.stop();
     }
 }
@@ -294,7 +297,7 @@ impl<S> Registry<S> {
         })
     }
 
-    /// Takes one of the owner's turns at opening a session.
+    /// Counts a new session in its owner's rate; an error if the rate is exceeded.
     pub(crate) fn take_turn(&self, owner: &Owner, limits: &Limits, now: Instant) -> Result<(), Full> {
         let mut state = self.lock();
         state.check_draining()?;
@@ -306,7 +309,8 @@ impl<S> Registry<S> {
         }
     }
 
-    /// Adds a session, if there is room. Places that give way have done so when this returns.
+    /// Adds a session, if there is room. Places of other kinds that had to make room are removed already when
+    /// this returns.
     pub(crate) fn add(
         &self,
         holder: &Holder<S>,
@@ -328,10 +332,10 @@ impl<S> Registry<S> {
         })
     }
 
-    /// A session's client says something for the first time.
+    /// A silent session gets its first message, if there is room for that.
     pub(crate) fn speak(&self, id: SessionId, limits: &Limits) -> Result<(), Blocked<S>> {
         self.with_room(|state| {
-            // One that is gone is refused where its message would go.
+            // If it is closed, its queue refuses the message.
             if !state.by_id.get(&id).is_some_and(|entry| entry.standing.silent) {
                 return Ok(());
             }
@@ -343,7 +347,8 @@ impl<S> Registry<S> {
         })
     }
 
-    /// Tries it until a session would have to be closed for it.
+    /// Repeats the attempt, removing places that give way, until it succeeds or a session would have to be
+    /// closed.
     fn with_room(&self, attempt: impl Fn(&mut State<S>) -> Room) -> Result<(), Blocked<S>> {
         let mut state = self.lock();
         loop {
@@ -353,7 +358,7 @@ impl<S> Registry<S> {
             };
             let holder = gives_way.and_then(|id| Some((id, state.by_id.get(&id)?.holder.clone())));
             match holder {
-                // It is out of the table then: no place gives way twice.
+                // Removed from the table, so no place gives way twice.
                 Some((id, Holder::Place(given_away))) => {
                     state.remove(id);
                     given_away.send_replace(true);
@@ -379,13 +384,13 @@ impl<S> Registry<S> {
         sessions.collect()
     }
 
-    /// How many sessions are open, and how many of them have said nothing yet.
+    /// How many sessions are open, and how many of them are silent.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
         (state.by_id.len() - state.places, state.all.silent())
     }
 
-    /// Notes when a session's client went away, or that it is back.
+    /// Sets since when a session's client is away, or that it is back.
     pub(crate) fn set_away(&self, id: SessionId, since: Option<Instant>) {
         self.lock().change(id, |standing| standing.away = since);
     }
@@ -395,11 +400,11 @@ impl<S> Registry<S> {
         let removed = state.remove(id);
         self.index.remove(id);
         drop(state);
-        // It may hold the last of a session, whose drop is not for these locks.
+        // After the locks: this may be the last reference, and the drop of a session must not run under them.
         drop(removed);
     }
 
-    /// Whether one more session of this owner would be taken now.
+    /// Whether a new session of this owner would be accepted now.
     pub(crate) fn has_room(&self, owner: &Owner, limits: &Limits) -> bool {
         let (state, now) = (self.lock(), clock::now());
         let has_turn = owner

@@ -1,4 +1,5 @@
-//! Who makes room: sessions that count together, and the order in which they give way.
+//! Which session makes room: groups of sessions that count together, and the order in which they give way,
+//! that is, are evicted.
 
 use std::{
     collections::BTreeSet,
@@ -7,19 +8,19 @@ use std::{
 
 use crate::id::SessionId;
 
-/// Sessions that give way at a cap, the first kind before the second, and so on; of a kind, the one that
-/// has been so for longest.
+/// The kinds of sessions that give way at a cap, in this order; of a kind, the session that has been of it
+/// for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Its client has said nothing and left: nothing is lost.
+    /// Its client has never posted a message and has left: nothing is lost.
     SilentAndAway,
-    /// Its client is there and has said nothing yet. Gives way only after the grace.
+    /// Its client is connected but has not posted a message yet. Gives way only after the grace.
     Silent,
-    /// Its client has said something and is away.
+    /// Its client has posted a message and is away.
     Away,
 }
 
-/// Sessions that count together: all, those of a principal, those of an address.
+/// Sessions that count together: all, those of a principal, or those of an address.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     sessions: usize,
@@ -27,14 +28,15 @@ pub(super) struct Group {
     by_kind: [BTreeSet<(Instant, SessionId)>; 3],
 }
 
-/// What a session is to its groups.
+/// What determines how a session counts in its groups.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     pub(crate) id: SessionId,
     pub(crate) opened: Instant,
-    /// Its client has said nothing yet.
+    /// Its client has not posted a message yet.
     pub(crate) silent: bool,
-    /// Since when its client is away; a place, from when on it counts as that.
+    /// Since when its client is away. For a place of another kind, the time from which on it is considered
+    /// away, which may be in the future.
     pub(crate) away: Option<Instant>,
 }
 
@@ -74,7 +76,7 @@ impl Group {
         self.silent
     }
 
-    /// How many clients are there and have said nothing.
+    /// How many clients are connected and have not posted a message yet.
     pub(super) fn listening(&self) -> usize {
         self.by_kind[Kind::Silent as usize].len()
     }

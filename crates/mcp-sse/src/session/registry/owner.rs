@@ -8,9 +8,9 @@ use crate::{client_ip::ClientIp, principal::Principal};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Owner {
     principal: Option<Principal>,
-    /// What counts as one address.
+    /// The client's address or network, as one address for the caps.
     network: Option<IpAddr>,
-    /// The same, if what it opens is bounded.
+    /// The same, if the caps per address apply to it.
     bounded: Option<IpAddr>,
 }
 
@@ -21,7 +21,7 @@ impl Owner {
         Self { principal, network, bounded }
     }
 
-    /// Whom these extensions of a request name.
+    /// The owner according to a request's extensions.
     pub(crate) fn of(extensions: &http::Extensions) -> Self {
         Self::new(extensions.get().cloned(), ClientIp::of(extensions))
     }

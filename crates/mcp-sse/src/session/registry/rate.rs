@@ -1,4 +1,4 @@
-//! How many sessions an address may open a second.
+//! How many sessions an address may open per second.
 
 use std::{
     collections::HashMap,
@@ -6,29 +6,29 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What an address has not used comes back, up to this much of it.
+/// The size of a burst, as the time in which an address gets that many turns back.
 const BURST: Duration = Duration::from_secs(5);
-/// Addresses that are remembered. An entry is of no use once its address has all its turns again, which
-/// takes no longer than [`BURST`].
+/// How many addresses are remembered. An entry can be dropped once its address has all of its turns back,
+/// which takes no longer than [`BURST`].
 const ADDRESSES: usize = 16 * 1024;
 const CLEAN_EVERY: Duration = Duration::from_secs(1);
 
-/// The turns of each address.
+/// The turns of each address: a turn lets it open one session.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    /// When an address will have all its turns again.
+    /// When an address will have all of its turns back.
     whole: HashMap<IpAddr, Instant>,
     cleaned: Option<Instant>,
 }
 
 impl Rates {
-    /// Takes a turn; `false` if there is none.
+    /// Takes a turn; `false` if the address has none.
     pub(super) fn turn(&mut self, address: IpAddr, per_second: u32, now: Instant) -> bool {
         let Some(whole) = self.next(address, per_second, now) else { return false };
         if self.whole.len() >= ADDRESSES && !self.whole.contains_key(&address) {
             self.clean(now);
-            // More addresses than anyone has at once: each of them had its first turns anyway, and those
-            // that are known stay bounded.
+            // The table is full of addresses that opened sessions in the last seconds. Another one passes
+            // without an entry; those that have one stay limited.
             if self.whole.len() >= ADDRESSES {
                 return true;
             }
@@ -37,7 +37,7 @@ impl Rates {
         true
     }
 
-    /// Whether there is a turn.
+    /// Whether the address has a turn.
     pub(super) fn has_turn(&self, address: IpAddr, per_second: u32, now: Instant) -> bool {
         self.next(address, per_second, now).is_some()
     }
