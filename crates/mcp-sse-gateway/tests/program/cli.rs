@@ -117,7 +117,7 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
         (
             &["npx", "server"],
             str![
-                "error: unexpected argument 'npx' found; a program stands behind `--`, as in: mcp-sse serve -- npx; see --help"
+                "error: unexpected argument 'npx' found; a program comes after `--`, as in: mcp-sse serve -- npx; see --help"
             ],
         ),
         (
