@@ -43,7 +43,7 @@ fn what_left_the_process_group_goes_with_its_session() {
     drop(client);
     witness.gone("up\nup");
     let log = gateway.log.until_says("server ended");
-    assert!(log.contains("status=exit status: 0") && !log.contains("cannot be killed"), "{log}");
+    assert!(log.contains("status=exit status: 0") && !log.contains("could not be killed"), "{log}");
 }
 
 #[test]
