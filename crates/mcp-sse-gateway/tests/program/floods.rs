@@ -97,7 +97,7 @@ fn an_upstream_that_only_sends_garbage_ends_its_session() {
     let mut client = gateway.connect();
     client.accepted(INITIALIZE);
     let answer = client.answer(0);
-    assert!(answer.contains("sends events that are no messages"), "{answer}");
+    assert!(answer.contains("sends nothing but events that are not messages"), "{answer}");
     is_small(&gateway.log.until_says("lines were left out"));
 }
 
