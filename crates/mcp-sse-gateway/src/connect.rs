@@ -1,6 +1,5 @@
-//! `mcp-sse connect`: a stdio MCP server in front of a remote one. The client never hears of a broken
-//! connection but by errors to what was pending: the session is made again, with the client's own
-//! `initialize`.
+//! `mcp-sse connect`: a stdio MCP server in front of a remote one. If the connection breaks, pending requests get
+//! errors, and the session is opened again with the client's own `initialize`; the client notices nothing else.
 
 use std::{pin::pin, time::Duration};
 
@@ -20,10 +19,10 @@ use crate::{
     signals::Signals,
 };
 
-/// Between attempts to reach the server; doubled each time.
+/// The pause between attempts to reach the server; doubled each time, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// What the end of a session gets after a signal.
+/// How long the end of a session may take after a signal.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
@@ -47,7 +46,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         tokio::select! {
             () = &mut bridge => {}
             () = signals.next() => {
-                // The server is told, unless that takes too long.
+                // Leaves time to tell the server.
                 reply.close();
                 tokio::select! {
                     _ = timeout(LAST_PATIENCE, bridge) => {}
@@ -59,14 +58,14 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     if client.inner.has_failed() { Err(Exit::Failed) } else { Ok(()) }
 }
 
-/// What the client said to open its session.
+/// The messages with which the client opened its session.
 #[derive(Default)]
 struct Handshake {
     initialize: Option<Incoming>,
     initialized: Option<Incoming>,
 }
 
-/// The client, whose handshake is remembered.
+/// The client's messages; remembers the handshake.
 struct Client<R> {
     inner: R,
     handshake: Handshake,
@@ -90,8 +89,8 @@ async fn bridge(remote: &Remote, client: &mut Client<impl Receive>, reply: &impl
     let mut pause = FIRST_PAUSE;
     let mut broken = false;
     loop {
-        // A session that broke is made again without being asked, for what the server has to say; at first, and
-        // while the server cannot be reached, the client's messages are waited for.
+        // After a break, the session is reopened even if the client sends nothing, since the server may have messages
+        // for it. Until the client has opened its first session, only the client's messages start one.
         let pause_or_ever =
             if broken && client.handshake.initialized.is_some() { pause } else { Duration::MAX };
         let first = tokio::select! {
@@ -114,12 +113,12 @@ async fn bridge(remote: &Remote, client: &mut Client<impl Receive>, reply: &impl
             }
         };
         broken = true;
-        tracing::warn!("{failure}; it is tried again", failure = ended);
+        tracing::warn!("{failure}; trying again", failure = ended);
         reply.fail(&ended.0).await;
     }
 }
 
-/// One session with the server; an error if there was none.
+/// Runs one session with the server; an error if it could not be opened.
 async fn session(
     remote: &Remote,
     client: &mut Client<impl Receive>,
@@ -148,7 +147,7 @@ async fn session(
     } else {
         tracing::info!(url = remote.name(), "session opened");
     }
-    // One that has just answered `initialize` has all the time that its answers take.
+    // If the server has just answered the repeated `initialize`, there is no further deadline.
     let said = first.as_ref().filter(|_| !begun_before).map(|first| first.message.clone());
     let mut greeted = Greeted::new(&mut source, said.as_ref(), until, remote.start_timeout);
     let end = relay(first, client, reply, &mut sink, &mut greeted).await;
@@ -156,7 +155,7 @@ async fn session(
     Ok(end)
 }
 
-/// Opens the session that the client believes to have.
+/// Repeats the handshake, for a client that already has a session.
 async fn again(
     handshake: &Handshake,
     sink: &mut RemoteSink,
@@ -169,11 +168,11 @@ async fn again(
     loop {
         let message: Message = source.recv().await?;
         match message.kind() {
-            // The client has its answer since the first time.
+            // Not passed on: the client has the answer to its own `initialize`.
             MessageKind::Response { id, is_error } if id.as_ref() == wanted => {
                 if *is_error {
                     source.greeted(false);
-                    // It may be long, and each request that waits is told.
+                    // Truncated, since every pending request gets it.
                     let said: String = message.as_str().chars().take(1_000).collect();
                     return Err(Failure::new(format!("the server refused initialize: {said}")));
                 }

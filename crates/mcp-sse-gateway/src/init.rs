@@ -1,20 +1,20 @@
-//! The first process of a container. Processes that lose their parent become its children, and nobody but it
-//! can clear them away when they end. So as process 1 this program starts itself once more, as what it is,
-//! passes signals on to that, and clears away whatever ends.
+//! A minimal init, for when the program is process 1 of a container. Orphans are reparented to process 1, and only it
+//! can reap them. So as process 1 this program starts itself once more to do the actual work, forwards signals to that
+//! process, and reaps everything.
 
 use std::{ffi::OsString, process::ExitCode};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The word that asks for this where the program is not process 1.
+/// The word that asks for this when the program is not process 1.
 pub(crate) const WORD: &str = "__init";
 
 pub(crate) fn is_first() -> bool {
     std::process::id() == 1
 }
 
-/// Runs the program with these arguments until it ends, and returns what it returned.
+/// Runs the program with these arguments until it exits, and returns its exit code.
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let code = runtime.and_then(|runtime| runtime.block_on(start(args)));
@@ -25,14 +25,14 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 async fn start(args: impl Iterator<Item = OsString>) -> std::io::Result<ExitCode> {
-    // Orphans come to process 1 by themselves, to any other only if it asks.
+    // Needed unless this is process 1, which orphans are reparented to anyway.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let mut ended = signal(SignalKind::child())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    // Not by tokio's own kind, which would wait for it too.
+    // Not tokio's `Command`, which would reap the child itself.
     let child = std::process::Command::new(std::env::current_exe()?).arg(SECOND).args(args).spawn()?;
     let pid = Pid::from_child(&child);
     loop {
@@ -51,7 +51,7 @@ async fn start(args: impl Iterator<Item = OsString>) -> std::io::Result<ExitCode
     }
 }
 
-/// Stands before the arguments of the process that `run` starts, so that it does not start another.
+/// The word before the arguments of the process that `run` starts, so that it does not start another.
 pub(crate) const SECOND: &str = "__second";
 
 fn pass_on(pid: Pid, signal: Signal) {

@@ -1,11 +1,11 @@
-//! How many files the program may have open. A session takes several, and the usual soft limit is from another
-//! time; programs that need more are to raise it themselves.
+//! The limit on open files. A session takes several, and the usual soft limit is kept low for old programs that use
+//! `select`; a program that needs more is expected to raise it.
 
 use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the soft limit was at the start; `None` inside: no limit.
+/// The soft limit at startup; an inner `None` is no limit.
 static BEFORE: OnceLock<Option<u64>> = OnceLock::new();
 
 /// Raises the soft limit to the hard one.
@@ -16,17 +16,17 @@ pub(crate) fn raise() {
     if before.current != before.maximum
         && let Err(error) = setrlimit(Resource::Nofile, wanted)
     {
-        tracing::debug!(%error, "the limit on open files stays what it is");
+        tracing::debug!(%error, "cannot raise the limit on open files");
     }
 }
 
-/// The soft limit that a child is to have: what it was, because some programs fail where it is high. As a word
-/// for the command line.
+/// The soft limit for children: the original one, since some programs fail when it is high. Encoded as a word for the
+/// command line.
 pub(crate) fn before() -> String {
     BEFORE.get().copied().flatten().map_or_else(String::new, |soft| soft.to_string())
 }
 
-/// Sets the soft limit of this process to what such a word says.
+/// Sets the soft limit of this process from such a word.
 #[cfg(target_os = "linux")]
 pub(crate) fn set(word: &std::ffi::OsStr) {
     if let Some(soft) = word.to_str().and_then(|word| word.parse().ok()) {

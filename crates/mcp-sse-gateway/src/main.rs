@@ -1,8 +1,9 @@
-//! The program `mcp-sse`: MCP servers of all kinds for the clients that speak HTTP+SSE, and the other way round.
+//! The program `mcp-sse`: serves MCP servers of all kinds to clients that speak HTTP+SSE, and connects stdio clients to
+//! remote servers.
 //!
 //! Arguments become settings in [`args`], errors become exit codes here.
 
-// Of the allocators that were tried, the one that is fast and gives memory back (see docs/benchmarks).
+// The fastest of the allocators tried that also returns memory to the system (see docs/benchmarks).
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -36,7 +37,7 @@ use crate::{
 
 fn main() -> ExitCode {
     isolation::close_to_others();
-    // Steps of this program that are processes of their own.
+    // Roles of this binary that run as separate processes.
     let mut args: Vec<OsString> = std::env::args_os().collect();
     let word = args.get(1).cloned().unwrap_or_default();
     let rest = args.clone().into_iter().skip(2);
@@ -73,8 +74,8 @@ fn start(args: Vec<OsString>) -> Result<(), Exit> {
     }
     let _log = log::start(args.log())?;
     limits::raise();
-    // On one core the single-thread runtime is fairer, by far: a lone worker of the other serves what is
-    // ready over and over while other connections wait (see docs/benchmarks).
+    // On one core, the current-thread runtime is far fairer: a single worker of the multi-thread runtime keeps polling
+    // tasks that are ready while other connections wait (see docs/benchmarks).
     let one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut builder = if one_core {
         tokio::runtime::Builder::new_current_thread()
@@ -90,7 +91,7 @@ fn start(args: Vec<OsString>) -> Result<(), Exit> {
             Command::Demo(args) => demo::run(args).await,
         }
     });
-    // What is still running is over its time.
+    // Tasks that still run have exceeded their deadlines.
     runtime.shutdown_background();
     result
 }

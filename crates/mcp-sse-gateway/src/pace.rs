@@ -1,18 +1,18 @@
-//! So much a second, and a burst of it at once.
+//! A rate limiter that allows bursts (GCRA).
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What was taken so far, as a time: when all of it will have been given back.
+/// What was taken so far, expressed as a time: when all of it will have been given back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     back: Option<Instant>,
 }
 
 impl Pace {
-    /// Takes what is given back in the time `cost`; `false`, and nothing taken, if more than a burst would be
-    /// out then. What costs more than a whole burst passes when nothing is out.
+    /// Takes an amount that is given back in the time `cost`. Takes nothing and returns `false` if more than `burst`
+    /// would then be out. A cost of more than a whole burst passes when nothing is out.
     pub(crate) fn take(&mut self, now: Instant, cost: Duration, burst: Duration) -> bool {
         let out = self.out(now);
         if !out.is_zero() && out.saturating_add(cost) > burst {
@@ -22,7 +22,7 @@ impl Pace {
         true
     }
 
-    /// The time after which nothing is out.
+    /// The time until everything that was taken is given back.
     pub(crate) fn out(&self, now: Instant) -> Duration {
         self.back.map_or(Duration::ZERO, |back| back.saturating_duration_since(now))
     }

@@ -15,8 +15,8 @@ use crate::{
 
 /// Be a stdio MCP server for a client, in front of a remote server
 ///
-/// The remote server speaks HTTP+SSE or Streamable HTTP. If the connection breaks, it is made again, and the
-/// session with it; stderr says what goes wrong.
+/// The remote server speaks HTTP+SSE or Streamable HTTP. If the connection breaks, `connect` reconnects and opens a
+/// new session; stderr says what went wrong.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 In a client's configuration:
@@ -26,23 +26,23 @@ pub(crate) struct Connect {
     #[arg(value_name = "URL")]
     url: String,
 
-    /// What it speaks
+    /// Transport that the server speaks
     #[arg(long, value_enum, default_value_t = Kind::Auto)]
     pub(crate) transport: Kind,
 
-    /// Header for every request; `${NAME}` is the value of an environment variable. Repeatable
+    /// Header to send with every request; `${NAME}` is the value of an environment variable. Repeatable
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
-    /// Certificates to trust beside the system's, in PEM
+    /// PEM file of certificates to trust in addition to the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
-    /// Trust any certificate: for tests, never over a network
+    /// Accept any certificate: for tests, never over a network
     #[arg(long)]
     insecure: bool,
 
-    /// Bytes of a message at the most, either way
+    /// Maximum size of a message, in bytes, in either direction
     #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024, value_parser = at_least_one)]
     pub(crate) max_message_bytes: usize,
 
@@ -68,11 +68,11 @@ impl Connect {
     }
 }
 
-/// Headers as they stand on the command line.
+/// Parses the headers given on the command line.
 pub(super) fn headers(lines: &[String]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for line in lines {
-        // What stands behind the colon may be secret.
+        // The text after the colon may be secret, so errors do not quote it.
         let (name, value) = line
             .split_once(':')
             .ok_or("--header: expected 'NAME: VALUE', as in 'Authorization: Bearer ${TOKEN}'")?;

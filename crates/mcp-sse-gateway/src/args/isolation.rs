@@ -1,4 +1,4 @@
-//! What of the machine a program gets.
+//! Options for what a program may access on the machine.
 
 use std::time::Duration;
 
@@ -8,47 +8,49 @@ use crate::backend::child::isolation::{self, Allowed, Isolation, Limits, Range, 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Isolation of programs (see docs/security.md)")]
 pub(super) struct IsolationOptions {
-    /// Let COMMAND gain privileges, and reach other sessions' programs: for one that uses sudo, other setuid
+    /// Let COMMAND gain privileges and access other sessions' programs: for one that uses sudo, other setuid
     /// programs or a debugger
     #[arg(long, conflicts_with = "sandbox")]
     no_isolation: bool,
 
-    /// Let COMMAND use no files but its own, the system's programs and libraries, what is below --cwd, and a temporary folder of
-    /// its session; and no network
+    /// Restrict COMMAND to its own files, the system's programs and libraries, everything below --cwd, and a
+    /// temporary folder for its session, without network access
     #[arg(long)]
     sandbox: bool,
 
-    /// File or folder that --sandbox leaves open, to read and execute; with `:rw` also to change. Repeatable
+    /// File or folder that COMMAND may read and execute despite --sandbox; with `:rw` also write. Repeatable
     #[arg(long, value_name = "PATH[:ro|:rw]", requires = "sandbox", value_parser = parse::allowed_path)]
     allow_path: Vec<Allowed>,
 
-    /// TCP port that --sandbox lets COMMAND connect to, on any host; it may then use UDP, too, to look up names. Repeatable
+    /// TCP port that COMMAND may connect to despite --sandbox, on any host; it may then also use UDP, to resolve
+    /// names. Repeatable
     #[arg(long, value_name = "PORT", requires = "sandbox", value_parser = clap::value_parser!(u16).range(1..))]
     allow_connect: Vec<u16>,
 
-    /// Private memory that each process of COMMAND may have to write to, as in `512MiB`
+    /// Private writable memory that each process of COMMAND may map, as in `512MiB`
     #[arg(long, value_name = "SIZE", value_parser = parse::bytes)]
     limit_memory: Option<u64>,
 
-    /// Time on a processor that each process of COMMAND may take in its life, in whole seconds
+    /// Total CPU time of each process of COMMAND, in whole seconds
     #[arg(long, value_name = "TIME", value_parser = duration)]
     limit_cpu: Option<Duration>,
 
-    /// Files that each process of COMMAND may have open
+    /// Files that each process of COMMAND may have open at once
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit_files: Option<usize>,
 
-    /// Processes and threads of a session; needs --user-range
+    /// Processes and threads that a session may have at once; needs --user-range
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit_processes: Option<usize>,
 
-    /// As root: run each session's program as a user (and group) of its own from these numbers, as in `20000-20999`
+    /// As root: run each session's program as its own user and group, with ids from this range, as in
+    /// `20000-20999`
     #[arg(long, value_name = "FROM-TO", value_parser = parse::range)]
     user_range: Option<Range>,
 }
 
 impl IsolationOptions {
-    /// What is for COMMAND.
+    /// The settings for COMMAND, checked against what the system supports.
     pub(super) fn isolation(&self) -> Result<Isolation, String> {
         let to_u64 = |number: Option<usize>| number.map(|number| u64::try_from(number).unwrap_or(u64::MAX));
         let cpu = |time| parse::seconds(time).map_err(|why| format!("--limit-cpu: {why}"));
@@ -74,7 +76,7 @@ impl IsolationOptions {
         Ok(Isolation { own_domain: !self.no_isolation, sandbox: self.sandbox.then(sandbox), limits })
     }
 
-    /// Whether something of it is for COMMAND.
+    /// Whether any option is given that applies to COMMAND.
     pub(super) fn is_asked_for(&self) -> bool {
         let Self { limit_memory, limit_cpu, limit_files, limit_processes, .. } = self;
         self.no_isolation

@@ -1,4 +1,4 @@
-//! Where to listen, who may come, and how much.
+//! Where to listen, who may connect, and the limits.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -21,8 +21,8 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "PORT", default_value_t = 8000)]
     port: u16,
 
-    /// Where to listen instead: HOST:PORT, unix:PATH (a socket with mode 0660, removed at the end), or systemd
-    /// for the sockets that it passes on, systemd:NAME for those with that name. Repeatable
+    /// Where to listen instead: HOST:PORT, unix:PATH (a socket with mode 0660, removed on exit), systemd (all
+    /// sockets that systemd passes) or systemd:NAME (those with that name). Repeatable
     #[arg(long, value_name = "PLACE", conflicts_with_all = ["host", "port"], value_parser = Place::parse)]
     listen: Vec<Place>,
 
@@ -34,7 +34,7 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "PATH", default_value = "/messages/")]
     pub(crate) message_path: String,
 
-    /// Path prefix that a proxy takes off before the request comes here
+    /// Path prefix that a proxy strips before it forwards a request
     #[arg(long, value_name = "PATH")]
     mount_prefix: Option<String>,
 
@@ -42,13 +42,14 @@ pub(crate) struct Listen {
     #[arg(long)]
     trust_forwarded_prefix: bool,
 
-    /// Host name that clients reach the server under, beside loopback names, on any port unless it has one;
-    /// its own pages may use the server too. `*` turns the checks of Host and Origin off: only behind
-    /// something that has its own. Repeatable
+    /// Host name that clients may use for the server, in addition to loopback names; on any port unless one is
+    /// given. Web pages of that host may use the server too. `*` turns the checks of Host and Origin off: only
+    /// behind something that does its own. Repeatable
     #[arg(long, value_name = "HOST")]
     allowed_host: Vec<String>,
 
-    /// Origin of web pages that may use the server, beside loopback origins, as in `https://app.example.com`. Repeatable
+    /// Origin whose web pages may use the server, in addition to loopback origins, as in
+    /// `https://app.example.com`. Repeatable
     #[arg(long, value_name = "ORIGIN")]
     allowed_origin: Vec<String>,
 
@@ -56,30 +57,30 @@ pub(crate) struct Listen {
     #[arg(long)]
     cors: bool,
 
-    /// Open connections at the most; more wait
+    /// Maximum number of open connections; more wait
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = at_least_one)]
     max_connections: usize,
 
-    /// Open connections of one address at the most (of IPv6, of a /64 network); the next is closed at once.
-    /// Loopback and Unix sockets have no such bound
+    /// Maximum number of open connections per address (for IPv6, per /64 network); further ones are closed at
+    /// once. Does not apply to loopback addresses and Unix sockets
     #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = at_least_one)]
     max_connections_per_address: usize,
 
-    /// So many proxies in front add to X-Forwarded-For: the client is entry N from the right. Connections are
-    /// then not bounded per address, sessions are
+    /// Number of proxies in front that append to X-Forwarded-For: the client is entry N from the right. Sessions
+    /// are then bounded per client address; connections are not bounded per address
     #[arg(long, value_name = "N", default_value_t = 0)]
     trust_forwarded_for: usize,
 
-    /// Each connection begins with a header of the PROXY protocol, version 2, which says where it comes from;
-    /// only behind a proxy, and let nobody else connect
+    /// Expect each connection to begin with a PROXY protocol v2 header, which names the client's address. Only
+    /// behind a proxy that sends it, and only if nobody else can connect
     #[arg(long)]
     proxy_protocol: bool,
 
-    /// How long the head of a request may take from its first byte; 1s at the least
+    /// How long the head of a request may take to arrive, from its first byte; at least 1s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     header_timeout: Duration,
 
-    /// How long requests in flight may take to finish at a shutdown
+    /// How long requests in flight may take to finish on shutdown
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) shutdown_timeout: Duration,
 }
@@ -87,60 +88,63 @@ pub(crate) struct Listen {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
-    /// Sessions at the most [default: 10000; 256 if a session may start a program]
+    /// Maximum number of sessions [default: 10000; 256 if a session may start a program]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_sessions: Option<usize>,
 
-    /// Sessions at the most in which the client has said nothing yet, beside --max-sessions [default: 4 times
-    /// --max-sessions if a session may start a program; else they count with the others]
+    /// Maximum number of sessions whose client has not sent a message yet, in addition to --max-sessions
+    /// [default: 4 times --max-sessions if a session may start a program; else they count towards
+    /// --max-sessions]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_silent_sessions: Option<usize>,
 
-    /// Sessions of one address at the most (of IPv6, of a /64 network); loopback has no bound
+    /// Maximum number of sessions per address (for IPv6, per /64 network); does not apply to loopback
     /// [default: 1000; 200 if a session may start a program]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     max_sessions_per_address: Option<usize>,
 
-    /// Sessions that one address may open a second, five times as many at once; loopback has no bound
+    /// Sessions that one address may open per second, with bursts of five times as many; does not apply to
+    /// loopback
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     sessions_per_second_per_address: u32,
 
-    /// Bytes of a client's message at the most
+    /// Maximum size of a client's message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 4 * 1024 * 1024, value_parser = at_least_one)]
     pub(crate) max_body_bytes: usize,
 
-    /// Bytes of a server's message at the most
+    /// Maximum size of a server's message, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 * 1024 * 1024, value_parser = at_least_one)]
     pub(crate) max_message_bytes: usize,
 
-    /// Unanswered requests of a session at the most
+    /// Maximum number of unanswered requests per session
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     pub(crate) max_requests_in_flight: usize,
 
-    /// Silence after which a stream gets a comment line; 0s turns it off
+    /// Send a comment line on a stream after this much silence; 0s turns it off
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
     pub(crate) keep_alive: Duration,
 
-    /// How long a session waits for its client to reconnect; 0s turns it off
+    /// How long a session waits for its client to reconnect; 0s: not at all
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     resume_window: Duration,
 
-    /// How long a client may leave unread what waits for it
+    /// How long a client may leave its stream unread
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub(crate) stall_timeout: Duration,
 }
 
-/// Sessions that cost little, and sessions that may be a program each.
+/// The default of `--max-sessions` where no session starts a program, and where each may.
 const MANY: usize = 10_000;
 const PROGRAMS: usize = 256;
-/// Of one address: 200 people with five sessions each, or with one program each, which leaves some to others.
+/// The same for `--max-sessions-per-address`: 200 people behind one address, with five sessions or one program each.
+/// That leaves some for other addresses.
 const MANY_OF_ADDRESS: usize = 1_000;
 const PROGRAMS_OF_ADDRESS: usize = 200;
-/// A session in which nothing was said has no program.
+/// Silent sessions for each session that counts against `--max-sessions`. They have no program, so they are cheap.
 const SILENT_FOR_EACH: usize = 4;
 
 impl Listen {
-    /// Where to listen.
+    /// The places to listen at.
     pub(crate) fn places(&self) -> Vec<Place> {
         if self.listen.is_empty() {
             return vec![Place::Tcp(SocketAddr::new(self.host, self.port))];
@@ -148,23 +152,23 @@ impl Listen {
         self.listen.clone()
     }
 
-    /// Whether an address may be listened on: from a network, names are to be checked.
+    /// Whether this address may be listened on: one that a network can reach needs a list of host names.
     pub(crate) fn check_address(&self, address: IpAddr) -> Result<(), String> {
         if address.is_loopback() || !self.allowed_host.is_empty() {
             return Ok(());
         }
         let option = if self.listen.is_empty() { "--host" } else { "--listen" };
         Err(format!(
-            "{option} {address} is not a loopback address: name the hosts that clients use, with --allowed-host NAME (web pages could reach the server under any name otherwise)"
+            "{option} {address} is not a loopback address: name the hosts that clients use, with --allowed-host NAME (otherwise web pages could reach the server under any name)"
         ))
     }
 
-    /// Whether a proxy stands in front, and clients may be anywhere.
+    /// Whether there is a proxy in front, so that a loopback peer may be a client from anywhere.
     pub(crate) fn trusts_proxies(&self) -> bool {
         self.trust_forwarded_for > 0 || self.proxy_protocol || self.trust_forwarded_prefix
     }
 
-    /// A server with the settings of connections.
+    /// A server with these settings for connections.
     pub(crate) fn server(&self) -> Server {
         Server::new()
             .max_connections(self.max_connections)
@@ -174,7 +178,7 @@ impl Listen {
             .header_timeout(self.header_timeout)
     }
 
-    /// The transport that the arguments describe, with its messages at this path.
+    /// The transport with these settings, with messages posted to `--message-path`.
     pub(crate) fn transport(&self, limits: &Limits, programs: bool) -> Result<SseServerTransport, String> {
         let Self { allowed_host, allowed_origin, mount_prefix, .. } = self;
         for place in self.places() {
@@ -218,7 +222,7 @@ impl Listen {
         builder.build().map_err(|error| error.to_string())
     }
 
-    /// Whether the two endpoints are paths that differ.
+    /// Checks that the two endpoints are paths, and differ.
     pub(crate) fn check_paths(&self) -> Result<(), String> {
         let Self { sse_path, message_path, .. } = self;
         check_path("--sse-path", sse_path)?;
@@ -229,9 +233,9 @@ impl Listen {
     }
 }
 
-/// A name without a port is meant on any.
+/// A name without a port stands for any port.
 fn on_any_port(host: &str) -> String {
-    // An IPv6 address has colons of its own, in brackets.
+    // Skips the colons of an IPv6 address, which stands in brackets.
     let name = host.rfind(']').map_or(host, |end| &host[end..]);
     if name.contains(':') { host.to_owned() } else { format!("{host}:*") }
 }
@@ -249,7 +253,7 @@ impl Limits {
         self.max_sessions.unwrap_or(if programs { PROGRAMS } else { MANY })
     }
 
-    /// The bound on those in which nothing was said, if it is one of their own.
+    /// The bound on silent sessions, if they have a bound of their own.
     pub(crate) fn max_silent_sessions(&self, programs: bool) -> Option<usize> {
         let default = || programs.then(|| self.max_sessions(programs).saturating_mul(SILENT_FOR_EACH));
         self.max_silent_sessions.or_else(default)

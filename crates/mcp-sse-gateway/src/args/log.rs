@@ -1,11 +1,11 @@
-//! What is said of the log.
+//! Options of the log.
 
 use clap::ValueEnum;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Log (to stderr)")]
 pub(crate) struct Log {
-    /// Form of the log
+    /// Format of the log
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 
@@ -16,8 +16,8 @@ pub(crate) struct Log {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// Lines for people
+    /// Plain text
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }

@@ -1,4 +1,4 @@
-//! What stands on the command line, and what it resolves to.
+//! The command line, and the settings that it resolves to.
 
 mod connect;
 mod isolation;
@@ -23,9 +23,9 @@ pub(crate) use self::{
 
 use crate::listening::Place;
 
-/// Brings MCP servers and the clients that speak HTTP+SSE together.
+/// Connects MCP servers and the clients that speak HTTP+SSE.
 ///
-/// Without a command it is `demo`.
+/// Without a command it runs `demo`.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "mcp-sse", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(crate) struct Args {
@@ -56,7 +56,7 @@ pub(crate) struct Demo {
 }
 
 impl Args {
-    /// The arguments, or a message of one line.
+    /// The parsed arguments, or a message of one line.
     pub(crate) fn read(args: Vec<OsString>) -> Result<Self, Exit> {
         Self::try_parse_from(with_command(args)).map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Shown(error.to_string()),
@@ -69,7 +69,7 @@ impl Args {
                     .filter(|line| !line.is_empty())
                     .collect();
                 let tip = word_too_many(&error)
-                    .map(|word| format!("; a program stands behind `--`, as in: mcp-sse serve -- {word}"))
+                    .map(|word| format!("; a program comes after `--`, as in: mcp-sse serve -- {word}"))
                     .unwrap_or_default();
                 Exit::Usage(format!("{}{tip}; see --help", lines.join("; ")))
             }
@@ -86,7 +86,7 @@ impl Args {
 }
 
 impl Args {
-    /// Whether sockets of systemd are asked for.
+    /// Whether the arguments ask for sockets from systemd.
     pub(crate) fn wants_inherited(&self) -> bool {
         let (listen, admin) = match &self.command {
             Command::Serve(serve) => (serve.listen.places(), serve.http.admin.clone()),
@@ -97,13 +97,13 @@ impl Args {
     }
 }
 
-/// What is not known and no option: most likely a program without the `--` before it.
+/// An unexpected argument that is not an option: most likely a program without `--` in front of it.
 fn word_too_many(error: &clap::Error) -> Option<&String> {
     let ContextValue::String(word) = error.get(ContextKind::InvalidArg)? else { return None };
     (error.kind() == ErrorKind::UnknownArgument && !word.starts_with('-')).then_some(word)
 }
 
-/// Options without a command are the demo's.
+/// Without a command, the options are for `demo`.
 fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let first = args.get(1).map(|first| first.to_string_lossy().into_owned());
     let own = ["-h", "--help", "-V", "--version"];
@@ -114,13 +114,13 @@ fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// Why the program does not go on.
+/// Why the program exits early.
 #[derive(Debug)]
 pub(crate) enum Exit {
-    /// Help or version, for stdout.
+    /// The help or the version, printed to stdout.
     Shown(String),
-    /// The arguments, or what they ask for, cannot be done.
+    /// The arguments are wrong, or cannot be satisfied.
     Usage(String),
-    /// It ended early, and the log says why.
+    /// It failed while running; the log says why.
     Failed,
 }

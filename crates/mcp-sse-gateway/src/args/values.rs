@@ -1,11 +1,11 @@
-//! Values that several options have.
+//! Parsers for values that several options share.
 
 use std::time::Duration;
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text);
     let time = time.map_err(|_| "expected a time such as 500ms, 15s or 2m".to_owned())?;
-    // Deadlines are sums of now and one of these; a year is far from their end.
+    // Deadlines are computed as now plus one of these; a year cannot overflow them.
     if time > Duration::from_secs(365 * 24 * 3600) {
         Err("expected a year at the most".to_owned())
     } else {

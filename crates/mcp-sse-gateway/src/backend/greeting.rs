@@ -1,9 +1,9 @@
-//! How long a server may take to answer `initialize`, whatever it speaks.
+//! The deadline for a server's answer to `initialize`, whichever transport it speaks.
 //!
-//! The deadline is on the answer itself: what else a server says meanwhile, log messages for one, is passed on
-//! and changes nothing. A client that begins with another request gets to wait for the answer to that as long
-//! as it likes; then any message shows that there is a server. One that begins without a request waits for
-//! nothing.
+//! Only the answer itself meets the deadline: other messages, such as log messages, are passed on and do not
+//! count. If the client's first message is another request, any message from the server meets the deadline, since
+//! it shows that the server runs; the answer to that request may take as long as it likes. If the first message is
+//! no request, there is no deadline.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, Source};
 
-/// A server that has to answer in time.
+/// A [`Source`] whose server has to answer by a deadline.
 pub(crate) struct Greeted<'a, S> {
     source: &'a mut S,
     awaited: Option<Awaited>,
     until: Instant,
-    /// All the time that it had.
+    /// The time between the start and the deadline, for the error.
     time: Duration,
 }
 
@@ -108,7 +108,7 @@ mod tests {
     const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize"}"#;
     const CALL: &str = r#"{"jsonrpc":"2.0","id":0,"method":"tools/call"}"#;
 
-    /// How many messages came until it was ended for its silence, if it was; and whether it was greeted.
+    /// How many messages came through, whether the deadline ended the session, and what `greeted` was told.
     async fn heard(first: &str, says: &[&'static str]) -> (usize, bool, Option<bool>) {
         let mut server = Server { says: says.iter().copied().collect(), greeted: None };
         let time = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! JSON with the place of everything in it.
+//! JSON that knows the position of every value.
 
 use jsonc_parser::{
     CollectOptions, ParseOptions,
@@ -7,7 +7,7 @@ use jsonc_parser::{
     parse_to_ast,
 };
 
-/// A file that is JSON, comments and trailing commas allowed.
+/// A JSON file; comments and trailing commas are allowed.
 #[derive(Debug)]
 pub(super) struct Document<'a> {
     file: &'a str,
@@ -17,7 +17,7 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn parse(file: &'a str, text: &'a str) -> Result<Self, String> {
-        // Windows editors put it there.
+        // Windows editors write a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let options = ParseOptions::default();
         match parse_to_ast(text, &CollectOptions::default(), &options) {
@@ -47,12 +47,12 @@ pub(super) struct Node<'a> {
     document: &'a Document<'a>,
     value: &'a Value<'a>,
     path: String,
-    /// Where it begins; for a member of an object, where its key does.
+    /// Where it begins; for a member of an object, where its key begins.
     at: usize,
 }
 
 impl<'a> Node<'a> {
-    /// What is wrong with it, and where it stands.
+    /// An error about this value, with its position.
     pub(super) fn wrong(&self, why: &str) -> String {
         let Document { file, text, .. } = self.document;
         let line = line(text, self.at);
@@ -93,7 +93,7 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::NumberLit(_))
     }
 
-    /// A whole number, 1 or more.
+    /// The value as a whole number, 1 or more.
     pub(super) fn number(&self, what: &str) -> Result<u64, String> {
         match self.value {
             Value::NumberLit(number) => number.value.parse().ok().filter(|&number| number > 0),
@@ -115,13 +115,13 @@ impl<'a> Node<'a> {
             .collect())
     }
 
-    /// Its members; the same key twice is a mistake.
+    /// The value as an object; a repeated key is an error.
     pub(super) fn object(&self) -> Result<Object<'a>, String> {
         let Value::Object(object) = self.value else { return Err(self.expected("an object")) };
         let entries: Vec<_> = object.properties.iter().map(|property| self.member(property)).collect();
         for (index, (key, node)) in entries.iter().enumerate() {
             if entries[..index].iter().any(|(other, _)| other == key) {
-                return Err(node.wrong("the same key stands here twice"));
+                return Err(node.wrong("this key appears twice"));
             }
         }
         Ok(Object { node: self.clone(), entries })

@@ -1,7 +1,7 @@
-//! `${NAME}` in a setting: the value of an environment variable, so that secrets need not stand in files and
-//! on command lines.
+//! Expands `${NAME}` in a setting to the value of an environment variable, so that secrets need not be in files and on
+//! command lines.
 
-/// Puts in the values: of `${NAME}`, `${NAME:-default}`, and `${env:NAME}` as some clients write it.
+/// Expands `${NAME}`, `${NAME:-default}`, and `${env:NAME}`, which some clients use.
 pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -9,7 +9,7 @@ pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
         out.push_str(&rest[..start]);
         let inside = &rest[start + 2..];
         let Some(end) = inside.find('}') else {
-            return Err(format!("{text:?} has ${{ without an end; expected ${{NAME}}"));
+            return Err(format!("{text:?} has ${{ without a closing }}; expected ${{NAME}}"));
         };
         let (name, default) = match inside[..end].split_once(":-") {
             Some((name, default)) => (name, Some(default)),
@@ -18,7 +18,7 @@ pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
         let name = name.strip_prefix("env:").unwrap_or(name);
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             return Err(format!(
-                "${{{name}}} is not known here; expected the name of an environment variable, as in ${{NAME}}"
+                "${{{name}}} is not supported here; expected the name of an environment variable, as in ${{NAME}}"
             ));
         }
         let value = lookup(name).or_else(|| default.map(str::to_owned));
@@ -29,7 +29,7 @@ pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
     Ok(out)
 }
 
-/// With the environment of this program.
+/// Expands with the environment of this process.
 pub(crate) fn from_environment(text: &str) -> Result<String, String> {
     expand(text, |name| std::env::var(name).ok())
 }
@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_said() {
         assert!(with("${OTHER}").unwrap_err().contains("OTHER is not set"));
-        assert!(with("${input:key}").unwrap_err().contains("${input:key} is not known"));
-        assert!(with("a ${TOKEN").unwrap_err().contains("without an end"));
+        assert!(with("${input:key}").unwrap_err().contains("${input:key} is not supported"));
+        assert!(with("a ${TOKEN").unwrap_err().contains("without a closing }"));
     }
 }

@@ -1,12 +1,12 @@
-//! What of the machine a program gets: the keys `isolation`, `sandbox`, `allowPath`, `allowConnect` and `limits`.
+//! What a program may access on the machine: the keys `isolation`, `sandbox`, `allowPath`, `allowConnect` and `limits`.
 
 use super::document::{Node, Object};
 use crate::backend::child::isolation::{self, Isolation, Limits, Sandbox, parse};
 
-/// The keys that are read here.
+/// The keys that this module reads.
 pub(super) const KEYS: [&str; 5] = ["allowConnect", "allowPath", "isolation", "limits", "sandbox"];
 
-/// Reads them from a server's entry. `text` gives a string with its variables put in.
+/// Reads the keys from a server's entry. `text` returns a string with its variables expanded.
 pub(super) fn read(
     object: &Object<'_>,
     text: &impl Fn(&Node<'_>) -> Result<String, String>,
@@ -19,7 +19,7 @@ pub(super) fn read(
         && node.boolean()?
     {
         if !isolation.own_domain {
-            return Err(node.wrong("there is no sandbox with \"isolation\": false"));
+            return Err(node.wrong("\"sandbox\" cannot be combined with \"isolation\": false"));
         }
         isolation::check_sandbox().map_err(|why| node.wrong(&why))?;
         isolation.sandbox = Some(Sandbox::default());
@@ -27,7 +27,7 @@ pub(super) fn read(
     for key in ["allowPath", "allowConnect"] {
         let Some(list) = object.get(key) else { continue };
         let Some(sandbox) = &mut isolation.sandbox else {
-            return Err(list.wrong("only a server with \"sandbox\": true has this"));
+            return Err(list.wrong("only a server with \"sandbox\": true can have this"));
         };
         for node in list.array()? {
             if key == "allowPath" {

@@ -1,5 +1,5 @@
-//! The configuration file: the `mcpServers` object that every MCP client knows, with comments and trailing
-//! commas allowed. A mistake names the file, the line and the key.
+//! The configuration file: the `mcpServers` object that MCP clients use; comments and trailing commas are allowed.
+//! An error names the file, the line and the key.
 
 mod document;
 pub(crate) mod expand;
@@ -19,15 +19,15 @@ use crate::backend::{
     remote::{self, Kind},
 };
 
-/// Named servers.
+/// The servers by name.
 pub(crate) type Servers = BTreeMap<String, Server>;
 
-/// A server, as the file or the command line has it.
+/// A server, as defined in the file or on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     /// A program to start for each session.
     Command(Command),
-    /// A remote one.
+    /// A remote server.
     Remote(RemoteServer),
 }
 
@@ -40,9 +40,9 @@ pub(crate) struct RemoteServer {
 }
 
 impl Server {
-    /// The headers of clients that say who they are to it: those that its program gets as variables, and those
-    /// that a remote server gets. Credentials that clients renew while their sessions go on are not among the
-    /// latter; the remote server checks them with each request.
+    /// The headers that identify clients to this server: those that its program gets as variables, or those that are
+    /// passed to a remote server. Not credentials that clients may renew during a session, which the remote server
+    /// checks with each request.
     pub(crate) fn identity(&self) -> Vec<HeaderName> {
         match self {
             Self::Command(command) => {
@@ -57,9 +57,9 @@ impl Server {
     }
 }
 
-/// Names that are paths of ours.
+/// Names that would collide with the gateway's own paths.
 const OUR_PATHS: [&str; 5] = ["healthz", "mcp", "messages", "readyz", "sse"];
-/// What an entry may have. Clients have keys of their own, which mean nothing here.
+/// The keys of an entry. Unknown keys are ignored, since clients have their own.
 const KEYS: [&str; 13] = [
     "args",
     "cleanEnv",
@@ -76,7 +76,7 @@ const KEYS: [&str; 13] = [
     "url",
 ];
 
-/// Reads the file. An error is one line.
+/// Reads the file. An error is a single line.
 pub(crate) fn read(file: &Path) -> Result<Servers, String> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
@@ -86,7 +86,7 @@ pub(crate) fn read(file: &Path) -> Result<Servers, String> {
 fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<Servers, String> {
     let document = Document::parse(file, text)?;
     let root = document.root()?.object()?;
-    // The second is what one editor calls it.
+    // One editor calls it "servers".
     let servers = match (root.get("mcpServers"), root.get("servers")) {
         (Some(servers), _) | (None, Some(servers)) => servers.object()?,
         (None, None) => {
@@ -103,18 +103,18 @@ fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
     Ok(read)
 }
 
-/// Whether a key is most likely meant to be this one. Clients have short keys of their own.
+/// Whether a key is most likely a misspelling of this one. Very short keys are not, since clients have their own.
 fn is_slip(key: &str, known: &str) -> bool {
     let slips = if known.len() <= 4 { 1 } else { 2 };
     key.len() > 2 && strsim::damerau_levenshtein(known, key) <= slips
 }
 
-/// A name is a part of a path; with slashes, several. Clients have names such as `@scope/server`.
+/// Checks a name, which becomes one segment of a path or, with slashes, several: `@scope/server` is common.
 fn check_name(name: &str) -> Result<(), String> {
     let never = |c: char| c.is_control() || "%?#\\".contains(c);
     if name.contains(never) || name.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(format!(
-            "the name {name:?} stands in URLs; expected one without \"%\", \"?\", \"#\", \"\\\" and control characters, no part of it empty, \".\" or \"..\""
+            "the name {name:?} becomes part of URLs; expected one without \"%\", \"?\", \"#\", \"\\\" and control characters, with no segment that is empty, \".\" or \"..\""
         ));
     }
     if OUR_PATHS.contains(&name) {
@@ -141,7 +141,7 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
         (Some(command), None) => {
             for key in ["headers", "headersFromClient"] {
                 if let Some(node) = object.get(key) {
-                    return Err(node.wrong("only a server with \"url\" has this"));
+                    return Err(node.wrong("only a server with \"url\" can have this"));
                 }
             }
             let mut server = Command::new(text(&command)?);
@@ -169,7 +169,7 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
             if let Some(node) = object.get("cwd") {
                 let cwd = std::path::PathBuf::from(text(&node)?);
                 if !cwd.is_dir() {
-                    return Err(node.wrong(&format!("{cwd:?} is no directory")));
+                    return Err(node.wrong(&format!("{cwd:?} is not a directory")));
                 }
                 server.cwd = Some(cwd);
             }
@@ -179,7 +179,7 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
         (None, Some(url)) => {
             for key in ["args", "env", "cwd", "cleanEnv", "envFromHeader"].iter().chain(&isolation::KEYS) {
                 if let Some(node) = object.get(key) {
-                    return Err(node.wrong("only a server with \"command\" has this"));
+                    return Err(node.wrong("only a server with \"command\" can have this"));
                 }
             }
             let mut server = RemoteServer {
@@ -194,7 +194,7 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
                     "http" | "streamable-http" | "streamableHttp" | "streamable_http" => Kind::Http,
                     other => {
                         return Err(node.wrong(&format!(
-                            "{other:?} is no type for a url; expected \"http\" or \"sse\""
+                            "{other:?} is not a type for a url; expected \"http\" or \"sse\""
                         )));
                     }
                 };
@@ -220,28 +220,28 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
     }
 }
 
-/// The name of an environment variable.
+/// Checks the name of an environment variable.
 pub(crate) fn check_variable(name: &str) -> Result<(), String> {
     if name.is_empty() || name.contains(['=', '\0']) {
-        return Err(format!("{name:?} is no name of an environment variable"));
+        return Err(format!("{name:?} is not a name for an environment variable"));
     }
     Ok(())
 }
 
-/// The URL of a remote server.
+/// Parses the URL of a remote server.
 pub(crate) fn remote_url(text: &str) -> Result<Url, String> {
-    let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL: {error}"))?;
+    let url = Url::parse(text).map_err(|error| format!("{text:?} is not a URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(format!("{text:?} is no URL of a server; expected http:// or https://"));
+        return Err(format!("{text:?} is not the URL of a server; expected http:// or https://"));
     }
     Ok(url)
 }
 
 pub(crate) fn header_name(name: &str) -> Result<HeaderName, String> {
-    HeaderName::try_from(name).map_err(|_| format!("{name:?} is no name of a header"))
+    HeaderName::try_from(name).map_err(|_| format!("{name:?} is not a header name"))
 }
 
-/// The name of a header that may be set or passed on.
+/// Parses the name of a header that may be set or passed on.
 pub(crate) fn passed_header(name: &str) -> Result<HeaderName, String> {
     let name = header_name(name)?;
     if remote::may_pass(&name) {
@@ -253,7 +253,7 @@ pub(crate) fn passed_header(name: &str) -> Result<HeaderName, String> {
 
 pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = passed_header(name)?;
-    // Without the value, which may be secret.
+    // The error does not quote the value, which may be secret.
     let mut value = HeaderValue::try_from(value)
         .map_err(|_| format!("the value of the header {name} has characters that a header cannot have"))?;
     value.set_sensitive(true);

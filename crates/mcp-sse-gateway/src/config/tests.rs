@@ -82,7 +82,7 @@ fn a_mistake_names_the_file_the_line_and_the_key() {
         ),
         (
             "{\"mcpServers\": {\"a\": {\"command\": \"x\",\n\"cwd\": \"/no such\"}}}",
-            "mcp.json:2: mcpServers.a.cwd: \"/no such\" is no directory",
+            "mcp.json:2: mcpServers.a.cwd: \"/no such\" is not a directory",
         ),
         (
             "{\"mcpServers\": {\"a\": {\"command\": \"${NOT}\"}}}",
@@ -98,23 +98,23 @@ fn a_mistake_names_the_file_the_line_and_the_key() {
         ),
         (
             "{\"mcpServers\": {\"a\": {\"command\": \"x\", \"headers\": {}}}}",
-            "mcp.json:1: mcpServers.a.headers: only a server with \"url\" has this",
+            "mcp.json:1: mcpServers.a.headers: only a server with \"url\" can have this",
         ),
         (
             "{\"mcpServers\": {\"a\": {\"url\": \"http://h\", \"args\": []}}}",
-            "mcp.json:1: mcpServers.a.args: only a server with \"command\" has this",
+            "mcp.json:1: mcpServers.a.args: only a server with \"command\" can have this",
         ),
         (
             "{\"mcpServers\": {\"a\": {\"url\": \"h\"}}}",
-            "mcp.json:1: mcpServers.a.url: \"h\" is no URL: relative URL without a base",
+            "mcp.json:1: mcpServers.a.url: \"h\" is not a URL: relative URL without a base",
         ),
         (
             "{\"mcpServers\": {\"a\": {\"url\": \"ftp://h\"}}}",
-            "mcp.json:1: mcpServers.a.url: \"ftp://h\" is no URL of a server; expected http:// or https://",
+            "mcp.json:1: mcpServers.a.url: \"ftp://h\" is not the URL of a server; expected http:// or https://",
         ),
         (
             "{\"mcpServers\": {\"a\": {\"url\": \"http://h\", \"type\": \"ws\"}}}",
-            "mcp.json:1: mcpServers.a.type: \"ws\" is no type for a url; expected \"http\" or \"sse\"",
+            "mcp.json:1: mcpServers.a.type: \"ws\" is not a type for a url; expected \"http\" or \"sse\"",
         ),
         (
             "{\"mcpServers\": {\"a\": {\"url\": \"http://h\", \"headers\": {\"Host\": \"x\"}}}}",
@@ -126,7 +126,7 @@ fn a_mistake_names_the_file_the_line_and_the_key() {
         ),
         (
             "{\"mcpServers\": {\n\"a//b\": {\"command\": \"x\"}}}",
-            "mcp.json:2: mcpServers.a//b: the name \"a//b\" stands in URLs; expected one without \"%\", \"?\", \"#\", \"\\\" and control characters, no part of it empty, \".\" or \"..\"",
+            "mcp.json:2: mcpServers.a//b: the name \"a//b\" becomes part of URLs; expected one without \"%\", \"?\", \"#\", \"\\\" and control characters, with no segment that is empty, \".\" or \"..\"",
         ),
         (
             "{\"mcpServers\": {\"sse\": {\"command\": \"x\"}}}",
@@ -134,7 +134,7 @@ fn a_mistake_names_the_file_the_line_and_the_key() {
         ),
         (
             "{\"mcpServers\": {\"a\": {\"command\": \"x\"},\n\"a\": {\"command\": \"y\"}}}",
-            "mcp.json:2: mcpServers.a: the same key stands here twice",
+            "mcp.json:2: mcpServers.a: this key appears twice",
         ),
         ("{\"mcpServers\": {\n\"a\": {\"command\": \"x\" \"b\"}}}", "mcp.json:2: not JSON: "),
         ("{\"mcpServers\": {\n", "mcp.json:1: not JSON: "),

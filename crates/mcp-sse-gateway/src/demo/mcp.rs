@@ -1,4 +1,4 @@
-//! The built-in MCP server: a little of everything, to see a client work.
+//! The built-in MCP server: a little of everything, to try out a client.
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +29,7 @@ use tokio::{sync::watch, task::AbortHandle};
 
 const STATS: &str = "demo://stats";
 
-/// The headers that a tool may show: what a client says of itself. Never credentials.
+/// The headers that a tool may show: what a client says about itself, never credentials.
 const SHOWN_HEADERS: [&str; 10] = [
     "accept",
     "accept-language",
@@ -54,12 +54,12 @@ pub(super) struct Demo {
     prompts: Arc<PromptRouter<DemoSession>>,
 }
 
-/// Figures over all sessions.
+/// Figures for all sessions.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Stats {
-    /// Tool calls so far, those that run included.
+    /// Tool calls so far, including running ones.
     calls: u64,
-    /// Calls that run now.
+    /// Calls that are running.
     running: u64,
     /// Calls that were cancelled.
     cancelled: u64,
@@ -68,11 +68,11 @@ struct Stats {
 /// One session's server.
 pub(super) struct DemoSession {
     demo: Demo,
-    /// Tells this session's client of changes, while it is subscribed.
+    /// The task that notifies this session's client of changes, while it is subscribed.
     subscription: Mutex<Option<AbortHandle>>,
 }
 
-/// One tool call in the figures; undone by its drop, so that a call that is given up counts too.
+/// Counts a tool call as running until it is dropped, which also happens when the call is cancelled.
 struct Call(watch::Sender<Stats>);
 
 #[derive(Deserialize, JsonSchema)]
@@ -153,7 +153,7 @@ impl DemoSession {
         (a + b).to_string()
     }
 
-    #[tool(description = "Takes a while, tells its progress after each step, and can be cancelled")]
+    #[tool(description = "Takes a while, reports progress after each step, and can be cancelled")]
     async fn long_task(
         &self,
         Parameters(LongTask { steps, step_ms }): Parameters<LongTask>,
@@ -185,8 +185,8 @@ impl DemoSession {
         Ok(format!("done {steps} steps"))
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "the router gives it by value")]
-    #[tool(description = "Shows those headers of the request that may be shown")]
+    #[allow(clippy::needless_pass_by_value, reason = "the router passes it by value")]
+    #[tool(description = "Shows a safe selection of the headers of the request")]
     fn request_headers(&self, context: RequestContext<RoleServer>) -> Result<String, ErrorData> {
         let _call = self.demo.call();
         let parts = context.extensions.get::<Parts>();
@@ -213,7 +213,7 @@ impl DemoSession {
         self.subscription.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells the client of every change. Changes that come faster than the client reads are told once.
+    /// Notifies the client of every change. Changes that come faster than the client reads are combined.
     async fn tell(peer: Peer<RoleServer>, mut stats: watch::Receiver<Stats>) {
         while stats.changed().await.is_ok() {
             let update = ResourceUpdatedNotificationParam::new(STATS);

@@ -17,7 +17,7 @@ use crate::{
 pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     let args::Demo { listen, limits, .. } = args;
     if args.stdio {
-        // A client that says nothing, or leaves: then this is over.
+        // An error means that the client did not initialize a session.
         if let Ok(running) = Demo::new().session().serve(rmcp::transport::stdio()).await {
             let _ = running.waiting().await;
         }
@@ -62,7 +62,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Where the server is and how to connect. If nobody reads it, that is no reason to stop.
+/// Prints where the server is and how to connect. A closed stdout is ignored.
 fn greet(url: &str, places: Option<String>) {
     let places = places.map(|places| format!("Listening on {places}\n")).unwrap_or_default();
     let _ = writeln!(

@@ -1,5 +1,5 @@
-//! Who talks to a server: a session over SSE, one over Streamable HTTP, or the client on our own stdio. Each
-//! is two halves, so that neither direction waits for the other.
+//! The client's side: a session over SSE, one over Streamable HTTP, or the client on our own stdio. Each is split
+//! into two halves, so that neither direction waits for the other.
 
 pub(crate) mod http;
 pub(crate) mod sse;
@@ -11,21 +11,22 @@ use mcp_sse::{Incoming, Message};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gone;
 
-/// Gives the client's messages, in order.
+/// Yields the client's messages, in order.
 pub(crate) trait Receive: Send {
-    /// The next message; `None` when there will be none. Cancel safe.
+    /// The next message; `None` when there are no more. Cancel safe.
     fn recv(&mut self) -> impl Future<Output = Option<Incoming>> + Send;
 }
 
-/// Takes the server's messages, in order.
+/// Sends the server's messages to the client, in order.
 pub(crate) trait Reply: Send + Sync {
-    /// Waits while the client takes no more.
+    /// Waits while the client has no room for more.
     fn send(&self, message: Message) -> impl Future<Output = Result<(), Gone>> + Send;
 
-    /// Answers every request that waits with this text, and ends the session.
+    /// Answers every pending request with an error of this text, and ends the session.
     fn fail(&self, text: &str) -> impl Future<Output = ()> + Send;
 
-    /// Resolves when a client that says nothing more has its answers. One whose session has ended wants none.
+    /// Resolves when all requests are answered, for a client that has closed its side but still reads. Resolves at once
+    /// where a client that leaves no longer reads.
     fn idle(&self) -> impl Future<Output = ()> + Send;
 
     /// Resolves when the client is gone.

@@ -16,7 +16,7 @@ impl Reply for SessionHandle {
             Err(SendError::Closed(_)) => Err(Gone),
             Err(error) => {
                 // The client got an error in its place.
-                tracing::warn!(%error, "a message of the server was not sent");
+                tracing::warn!(%error, "a message from the server was not sent");
                 Ok(())
             }
             Ok(()) => Ok(()),

@@ -1,4 +1,4 @@
-//! The client on our own stdin and stdout: one message a line.
+//! The client on our own stdin and stdout: one message per line.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -19,26 +19,26 @@ use crate::message::{
 };
 
 const REQUESTS_IN_FLIGHT: usize = 4096;
-/// The code that SDKs use for a connection that closed.
+/// The error code that SDKs use for a closed connection.
 const CONNECTION_CLOSED: i32 = -32000;
 
-/// The client's lines.
+/// Reads the client's lines.
 pub(crate) struct StdioReceiver {
     lines: Lines<Stdin>,
     message_bytes: usize,
-    /// What stands in the place of messages over the limit.
+    /// Replacements for oversized messages.
     instead: VecDeque<Message>,
     shared: Arc<Shared>,
     failed: bool,
 }
 
-/// Lines for the client.
+/// Writes lines to the client.
 #[derive(Clone)]
 pub(crate) struct StdioReply {
     shared: Arc<Shared>,
 }
 
-/// A line for stdout, and where to say that it is written.
+/// A line for stdout, and a channel that reports when it is written.
 struct Line {
     bytes: Vec<u8>,
     written: oneshot::Sender<()>,
@@ -91,7 +91,9 @@ impl Receive for StdioReceiver {
                         End::Closed => {}
                         End::Endless => tracing::error!("a line on stdin does not end; nothing more is read"),
                         End::Flood => {
-                            tracing::error!("what comes on stdin is no messages; nothing more is read");
+                            tracing::error!(
+                                "stdin yields nothing but lines that are not messages; nothing more is read"
+                            );
                         }
                     }
                     self.failed = end != End::Closed;
@@ -107,7 +109,7 @@ impl Receive for StdioReceiver {
                 self.shared.pending.send_if_modified(|pending| pending.insert(id.clone()));
             }
             if let Some(id) = message.cancelled_id() {
-                // A server does not answer what was cancelled.
+                // A server does not answer a cancelled request.
                 self.shared.answered(&id);
             }
             return Some(Incoming::new(message, http::Request::new(()).into_parts().0));
@@ -116,14 +118,14 @@ impl Receive for StdioReceiver {
 }
 
 impl StdioReceiver {
-    /// Whether it ended by a line that cannot be read.
+    /// Whether reading ended because of what came on stdin, rather than at its end.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
     }
 }
 
 impl StdioReply {
-    /// The client is taken to be gone.
+    /// Treats the client as gone.
     pub(crate) fn close(&self) {
         self.shared.closed.cancel();
     }
@@ -147,7 +149,7 @@ impl Shared {
     }
 }
 
-/// Writes one line after the other, until stdout takes no more.
+/// Writes line after line, until writing to stdout fails.
 async fn write(mut lines: mpsc::Receiver<Line>) {
     let mut stdout = tokio::io::stdout();
     while let Some(Line { bytes, written }) = lines.recv().await {
@@ -173,7 +175,7 @@ impl Reply for StdioReply {
         self.shared.write(message).await
     }
 
-    /// The requests that wait are answered; the client stays.
+    /// Answers the pending requests; the client stays connected.
     async fn fail(&self, text: &str) {
         let pending: Vec<_> = self.shared.pending.borrow().iter().cloned().collect();
         for id in pending {

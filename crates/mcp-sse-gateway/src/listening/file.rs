@@ -1,4 +1,4 @@
-//! The file of a Unix socket: one that nobody listens on any more is replaced, and ours is removed at the end.
+//! The file of a Unix socket: a stale one is replaced, and our own is removed on exit.
 
 use std::{
     fs, io,
@@ -9,7 +9,7 @@ use std::{
 use rustix::{fs::Mode, process::umask};
 use tokio::net::{UnixListener, UnixStream};
 
-/// A file that is removed when this is dropped, if it is still the one that was made.
+/// Removes the socket file when dropped, unless another one has taken its place.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -32,26 +32,26 @@ pub(super) async fn bind(path: &Path) -> Result<(UnixListener, SocketFile), Stri
 }
 
 fn open(path: &Path) -> io::Result<UnixListener> {
-    // From the start: changed later, anyone could connect before.
+    // With the umask, not a chmod afterwards, before which anyone could connect.
     let before = umask(Mode::from_raw_mode(0o117));
     let listener = UnixListener::bind(path);
     umask(before);
     listener
 }
 
-/// Removes a socket's file that a program has left behind, and nothing else.
+/// Removes a socket file that nobody listens on, and nothing else.
 async fn remove_stale(path: &Path) -> Result<(), String> {
     let file = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
     if !file.file_type().is_socket() {
-        return Err("there is a file that is no socket; remove it, or choose another path".to_owned());
+        return Err("there is a file that is not a socket; remove it, or choose another path".to_owned());
     }
-    // Never waits: a queue that is full is an error of its own.
+    // Never blocks: a full backlog is a different error.
     match UnixStream::connect(path).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(|error| format!("cannot remove the old socket: {error}"))
         }
-        Ok(_) => Err("somebody listens there already".to_owned()),
-        Err(error) => Err(format!("there is a socket, and whether it is in use is not known: {error}")),
+        Ok(_) => Err("another process listens there already".to_owned()),
+        Err(error) => Err(format!("there is a socket, which may be in use: {error}")),
     }
 }
 
@@ -62,7 +62,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another program may have taken the path meanwhile.
+        // Another process may have replaced the file.
         if identity(&self.path).is_ok_and(|there| there == self.identity) {
             let _ = fs::remove_file(&self.path);
         }

@@ -1,11 +1,11 @@
-//! Where connections come from, and the time that they get.
+//! Where connections come from, and their timeouts.
 //!
 //! | room | what lives there |
 //! |---|---|
 //! | here | places to listen at, and listening at several |
 //! | `file` | the file of a Unix socket |
-//! | `one` | a socket that listens |
-//! | `inherited` | sockets that systemd passes on |
+//! | `one` | one listening socket |
+//! | `inherited` | sockets that systemd passes |
 
 mod file;
 pub(crate) mod inherited;
@@ -25,17 +25,17 @@ use tokio::net::TcpListener;
 
 use self::one::One;
 
-/// What a client that reads nothing more may cost, beyond the stall timeout, before its connection is cut.
+/// How long, beyond the stall timeout, a client that reads nothing may stay before its connection is cut.
 pub(crate) const STALL_MARGIN: Duration = Duration::from_secs(5);
-/// What connections get, at a shutdown, after the streams have ended.
+/// How long connections may take to finish on shutdown, after the streams have ended.
 pub(crate) const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A place to listen at, as the command line has it.
+/// A place to listen at, as given on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    /// The sockets of systemd with this name, or all.
+    /// The sockets from systemd with this name, or all.
     Systemd(Option<String>),
 }
 
@@ -44,7 +44,7 @@ impl Place {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() || path.contains('\0') {
-                return Err("expected a path behind unix:, as in unix:/run/mcp-sse.sock".to_owned());
+                return Err("expected a path after unix:, as in unix:/run/mcp-sse.sock".to_owned());
             }
             return Ok(Self::Unix(path.into()));
         }
@@ -64,7 +64,7 @@ impl Place {
     }
 }
 
-/// An address, or a name of one of this machine's.
+/// Parses an IP address, or a host name of this machine.
 pub(crate) fn host_address(text: &str) -> Result<IpAddr, String> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     if let Ok(address) = bare.parse() {
@@ -77,10 +77,10 @@ pub(crate) fn host_address(text: &str) -> Result<IpAddr, String> {
         .ok_or_else(|| "expected an IP address of this machine, or a name of one".to_owned())
 }
 
-/// Open listeners.
+/// Listens at several places.
 pub(crate) struct Listening {
     all: Vec<One>,
-    /// Who is asked first; each in turn.
+    /// The listener to poll first; rotates.
     next: usize,
 }
 
@@ -108,7 +108,7 @@ impl Listening {
         Ok(Self { all, next: 0 })
     }
 
-    /// The addresses that a network can reach.
+    /// An address that a network can reach, if there is one.
     pub(crate) fn open_to_networks(&self) -> Option<IpAddr> {
         let mut addresses = self.all.iter().filter_map(|one| match one {
             One::Tcp(_, address) => Some(address.ip()),
@@ -117,18 +117,18 @@ impl Listening {
         addresses.find(|address| !address.is_loopback())
     }
 
-    /// Whether all places are loopback addresses. Behind a Unix socket there is a proxy, as a rule.
+    /// Whether all places are loopback addresses. A Unix socket is not: usually a proxy connects to it.
     pub(crate) fn is_loopback(&self) -> bool {
         self.all.iter().all(|one| matches!(one, One::Tcp(_, address) if address.ip().is_loopback()))
     }
 
-    /// What URLs begin with.
+    /// The start of the URLs that the greeting shows.
     pub(crate) fn base(&self) -> String {
         let tcp = self.all.iter().find(|one| matches!(one, One::Tcp(..)));
         tcp.map_or_else(|| "http://localhost".to_owned(), One::to_string)
     }
 
-    /// Where it listens, if one base does not say all.
+    /// The places, unless the base of the URLs says it all.
     pub(crate) fn places(&self) -> Option<String> {
         match &self.all[..] {
             [One::Tcp(..)] => None,

@@ -1,4 +1,4 @@
-//! A socket that listens.
+//! One listening socket.
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
@@ -11,7 +11,7 @@ pub(super) enum One {
     Unix {
         listener: UnixListener,
         path: PathBuf,
-        /// If it is ours.
+        /// There if we made the file.
         _file: Option<SocketFile>,
     },
 }

@@ -1,10 +1,10 @@
-//! Bounds of the log, so that no program, upstream or stranger can fill a disk with it:
+//! Bounds of the log, so that no program, upstream server or stranger can fill a disk with it:
 //!
-//! - of each kind of line (a place in the code), so many lines in each session and over all of them; further
-//!   ones are counted, and the counts said after a few seconds. Lines at debug and trace are as many as come;
-//! - so many bytes a second over all, and in one line.
+//! - the rate of each kind of line (a place in the code), per session and in all sessions together; lines over it are
+//!   counted, and the counts are logged every few seconds. Lines at debug and trace have no such bound;
+//! - the bytes per second of all lines, and the bytes of one line.
 //!
-//! Lines that were dropped because nobody read the log are said as soon.
+//! Lines that were dropped because nobody read the log are counted and logged in the same way.
 
 use std::{
     collections::HashMap,
@@ -26,26 +26,26 @@ use tracing_subscriber::{
 
 use crate::{clock, pace::Pace};
 
-/// Of one kind, in one session: 20 at once, and then one a second.
+/// Lines of one kind in one session: a burst of 20, then one per second.
 const KIND: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
-/// A program's stderr in one session: 100 at once, and then 10 a second.
+/// Lines of a program's stderr in one session: a burst of 100, then 10 per second.
 const STDERR: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 const STDERR_TARGET: &str = "mcp_sse::stderr";
-/// Of one kind, over all sessions: 500 at once, and then 50 a second.
+/// Lines of one kind in all sessions together: a burst of 500, then 50 per second.
 const PLACE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
-/// Kinds that are told apart; above that, those of all sessions are one.
+/// Maximum number of entries; beyond it, a kind is no longer counted per session.
 const KINDS: usize = 4096;
-/// How often counts are said, and of how many kinds.
+/// How often the counts are logged, and for how many kinds.
 const SAID_EVERY: Duration = Duration::from_secs(3);
 const SAID_KINDS: usize = 10;
-/// Of a line that was left out, so many characters are said.
+/// How many characters of a line that was left out are shown.
 const LIKE_CHARS: usize = 100;
-/// Our own lines about the others.
+/// The target of this module's own lines.
 const TARGET: &str = "mcp_sse::log";
 
-/// Bytes of lines at info and above: 64 KiB a second, 4 MiB at once.
+/// Bytes of lines at info and above: 64 KiB per second, with a burst of 4 MiB.
 const BYTES: Budget = Budget { second: 64 * 1024, burst: Duration::from_secs(64), line: 16 * 1024 };
-/// And of those at debug and trace, which somebody has asked for: 1 MiB a second, 64 MiB at once.
+/// Bytes of lines at debug and trace, which somebody has asked for: 1 MiB per second, with a burst of 64 MiB.
 const DETAIL_BYTES: Budget = Budget { second: 1024 * 1024, burst: Duration::from_secs(64), line: 256 * 1024 };
 
 struct Budget {
@@ -54,7 +54,7 @@ struct Budget {
     line: usize,
 }
 
-/// The counts, and who may pass.
+/// The rates and counts, as a layer that filters lines.
 #[derive(Clone)]
 pub(super) struct Bounds(Arc<Mutex<State>>);
 
@@ -63,19 +63,19 @@ struct State {
     kinds: HashMap<Key, Kind>,
     bytes: Pace,
     detail_bytes: Pace,
-    /// Lines left out because of the bytes.
+    /// Lines left out because of the bytes per second.
     over: u64,
     too_long: u64,
 }
 
-/// A place in the code, and a session; none: all of them.
+/// A place in the code, and a session; `None` for all sessions together.
 type Key = (usize, Option<u64>);
 
 #[derive(Default)]
 struct Kind {
     pace: Pace,
     left_out: u64,
-    /// The first of them, and its session.
+    /// The start of the first line that was left out, and its session.
     like: String,
     session: String,
 }
@@ -89,12 +89,12 @@ impl Bounds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A writer of lines, in front of this one.
+    /// A writer of lines that enforces the bounds before `inner`.
     pub(super) fn writer(&self, inner: NonBlocking, json: bool) -> Writer {
         Writer { inner, bounds: self.clone(), json }
     }
 
-    /// Says the counts every few seconds, in a thread of its own, until what is returned is dropped.
+    /// Logs the counts every few seconds, in a thread of its own, until the returned value is dropped.
     pub(super) fn say(&self, lost: ErrorCounter) -> io::Result<Saying> {
         let (end, ended) = mpsc::channel::<()>();
         let this = self.clone();
@@ -123,7 +123,7 @@ impl Bounds {
         kinds.sort_by_key(|kind| std::cmp::Reverse(kind.0));
         let others = kinds.split_off(kinds.len().min(SAID_KINDS));
         for (lines, like, session) in kinds {
-            tracing::warn!(target: TARGET, lines, session, like, "lines were left out, which came too often");
+            tracing::warn!(target: TARGET, lines, session, like, "lines were left out, because they came too often");
         }
         let lines = others.iter().fold(0_u64, |sum, kind| sum.saturating_add(kind.0));
         if lines > 0 {
@@ -139,7 +139,7 @@ impl Bounds {
         if lost > said.so_far {
             let dropped = lost - said.so_far;
             tracing::warn!(target: TARGET, dropped, "lines of the log were dropped, because nobody read them");
-            // If this one was too, it is said again.
+            // If this line was dropped as well, it is logged again.
             if said.lost.dropped_lines() == lost {
                 said.so_far = lost;
             }
@@ -152,7 +152,7 @@ struct Said {
     so_far: usize,
 }
 
-/// Until it is dropped, counts are said; then, for the last time.
+/// Keeps the counts being logged; when dropped, they are logged for the last time.
 pub(super) struct Saying {
     end: Option<mpsc::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -183,7 +183,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Bounds {
         let pace = if metadata.target() == STDERR_TARGET { STDERR } else { KIND };
         let now = clock::now();
         let mut state = self.state();
-        // First its own bound: what does not pass there takes nothing from the others.
+        // The session's own bound first: a line that is over it takes nothing from the other sessions' bound.
         let own = (place, session.filter(|_| state.has_room()));
         let passes = (own.1.is_none() || state.kind(own).pace.take(now, pace.0, pace.1))
             && state.kind((place, None)).pace.take(now, PLACE.0, PLACE.1);
@@ -207,13 +207,14 @@ impl State {
         self.kinds.entry(key).or_default()
     }
 
-    /// Whether a kind of one session can be told apart. Those of all sessions are as many as places in the code.
+    /// Whether there is room to count a kind per session. The entries for all sessions are bounded by the number of
+    /// places in the code.
     fn has_room(&self) -> bool {
         self.kinds.len() < KINDS
     }
 }
 
-/// The fields of a span, as they stand in lines.
+/// The fields of a span, as lines show them.
 fn fields_of<'a, S: LookupSpan<'a>>(span: &tracing_subscriber::registry::SpanRef<'a, S>) -> String {
     let extensions = span.extensions();
     let text = extensions.get::<FormattedFields<DefaultFields>>().map(|fields| fields.fields.clone());
@@ -221,7 +222,7 @@ fn fields_of<'a, S: LookupSpan<'a>>(span: &tracing_subscriber::registry::SpanRef
     text.or_else(json).unwrap_or_default()
 }
 
-/// The beginning of an event's message.
+/// The start of an event's message.
 struct Like(String);
 
 impl field::Visit for Like {
@@ -232,7 +233,7 @@ impl field::Visit for Like {
     }
 }
 
-/// Writes lines, as many bytes of them as may be.
+/// Writes lines within the bounds on bytes.
 pub(super) struct Writer {
     inner: NonBlocking,
     bounds: Bounds,
@@ -259,7 +260,7 @@ impl<'a> MakeWriter<'a> for Writer {
 }
 
 impl Write for Line {
-    /// A whole line each time.
+    /// Each call gets one whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let budget = if self.detail { &DETAIL_BYTES } else { &BYTES };
         let whole = line.len();
@@ -267,7 +268,7 @@ impl Write for Line {
         let mut line = line;
         if whole > budget.line {
             if self.json {
-                // Half an object would be none.
+                // A truncated object would not be valid JSON.
                 self.bounds.state().too_long += 1;
                 return Ok(whole);
             }

@@ -10,21 +10,21 @@ use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _
 use self::bounds::{Bounds, Saying};
 use crate::args::{Exit, Log, LogFormat};
 
-/// rmcp's transports write session ids whole.
+/// rmcp's transports log whole session ids.
 const NEVER: [&str; 2] = ["rmcp::transport=off", "rmcp::service=off"];
 
-/// Lines that wait for whoever reads stderr. When they are as many, further ones are dropped and counted: a
-/// log that nobody reads must not stop the program.
+/// How many lines may wait for the reader of stderr. Further ones are dropped and counted: a log that nobody reads must
+/// not stop the program.
 const WAITING_LINES: usize = 4096;
 
-/// Says what was left out, and writes what waits, when it is dropped.
+/// When dropped, logs what was left out and writes the lines that wait.
 pub(crate) struct Writing {
     _saying: Saying,
     _guard: WorkerGuard,
 }
 
-/// A level as it is called here, or the filter that it is. A word that is neither would be a filter too, for a
-/// part of the program that does not exist: then nothing at all would be logged.
+/// Resolves the name of a level; anything but a single word is a filter. An unknown word is an error: as a filter it
+/// would name a module that does not exist, and nothing would be logged.
 fn level(text: &str) -> Result<&str, Exit> {
     if !text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Ok(text);
@@ -67,7 +67,7 @@ pub(crate) fn start(args: &Log) -> Result<Writing, Exit> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(bounds.writer(writer, json))
-        // It would report a log that cannot be written (a full disk) to stderr, and panic over that.
+        // Otherwise it would report failed writes (a full disk) to stderr, and panic when that fails too.
         .log_internal_errors(false);
     match args.log_format {
         LogFormat::Text => {

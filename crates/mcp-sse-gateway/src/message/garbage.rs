@@ -1,4 +1,4 @@
-//! What comes where messages are expected, and is none.
+//! Input that is not a message, where messages are expected.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use tokio::time::Instant;
 
 use crate::pace::Pace;
 
-/// A line, or an event, that is no message: as long as a thousand come in a second, or a MiB, and no more,
-/// they may come for ever.
+/// Lines or events that are not messages are tolerated for ever at up to 1,000 per second.
 const LINE: Duration = Duration::from_millis(1);
+/// And at up to 1 MiB per second.
 const KIB: Duration = Duration::from_micros(977);
-/// Above that, a hundred thousand or 100 MiB; unless a message comes, with which it begins anew.
+/// Above those rates, 100,000 of them or 100 MiB are tolerated. A message resets the count.
 const FLOOD: Duration = Duration::from_secs(100);
 
-/// Tells when somebody says nothing any more but what is no message.
+/// Detects a peer that sends nothing but input that is not a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Garbage(Pace);
 
 impl Garbage {
-    /// One of so many bytes; whether that is too much.
+    /// Counts one that has this many bytes; whether that is too much.
     pub(crate) fn is_flood(&mut self, now: Instant, bytes: u64) -> bool {
         let kib = u32::try_from(bytes / 1024).unwrap_or(u32::MAX);
         !self.0.take(now, LINE.max(KIB.saturating_mul(kib)), FLOOD)

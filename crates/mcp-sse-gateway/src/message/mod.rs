@@ -1,11 +1,11 @@
-//! Messages as bytes, whichever way they go: how they are told apart where they come one a line, and what is
-//! looked at of one that is not read whole.
+//! Messages as bytes, in either direction: how they are framed as lines, and what is read of those that are not
+//! parsed whole.
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | `lines` | messages one a line, on stdin and stdout |
-//! | `oversized` | what is known of a message that was too long to be kept, and what goes out in its place |
-//! | `garbage` | what is no message, and when it is too much |
+//! | `lines` | messages one per line, on stdin and stdout |
+//! | `oversized` | the envelope of a message that was too long to be kept, and what is sent in its place |
+//! | `garbage` | input that is not a message, and when it is too much |
 //! | `slim` | a client's message as rmcp needs it |
 
 pub(crate) mod garbage;

@@ -1,19 +1,19 @@
-//! Messages that are too long to be kept. Their bytes are thrown away as they come; what is remembered is the
-//! envelope (kind, id), wherever in the message its members stand, so that whoever waits can be answered.
+//! Messages that are too long to be kept. Their bytes are discarded as they arrive; only the envelope (kind, id) is
+//! remembered, wherever its members are in the message, so that a pending request can be answered.
 //!
 //! Invariant: a [`Scan`] keeps a bounded number of bytes, whatever it is given.
 
 use mcp_sse::{Message, MessageKind};
 
-/// A key that is longer, escapes included, is none of the envelope's.
+/// A key that is longer, including escapes, is not one of the envelope's.
 const KEY_BYTES: usize = 64;
-/// More than an id may have.
+/// More than the maximum length of an id.
 const VALUE_BYTES: usize = 1100;
-/// Of a batch, so many messages are answered.
+/// How many messages of a batch are answered.
 const BATCH_MESSAGES: usize = 64;
-/// A message may be as many times as long as the limit until it is taken for one that never ends.
+/// A message that is longer than this many times the limit is taken for one that never ends.
 const ENDLESS_TIMES: u64 = 16;
-/// But at least as long as this.
+/// A message of up to this length never is.
 const ENDLESS_BYTES: u64 = 64 * 1024 * 1024;
 /// JSON-RPC's "internal error".
 pub(crate) const INTERNAL_ERROR: i32 = -32603;
@@ -22,18 +22,18 @@ pub(crate) const INTERNAL_ERROR: i32 = -32603;
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
     bytes: u64,
-    /// Of the objects whose members are looked at: 1, or 2 in a batch; 0 before the first byte.
+    /// The nesting depth of the objects whose members are read: 1, or 2 in a batch; 0 before the first byte.
     level: u64,
     depth: u64,
     string: InString,
     expect: Expect,
-    /// The bytes of a key or a value, and whether there were more.
+    /// The bytes of the current key or value, and whether there were too many.
     taken: Vec<u8>,
     overflow: bool,
     key: Key,
     envelope: Envelope,
     found: Vec<MessageKind>,
-    /// It is no JSON that could be a message.
+    /// Whether it cannot be a message.
     broken: bool,
 }
 
@@ -44,7 +44,7 @@ enum InString {
     Escaped,
 }
 
-/// What may come next in an object whose members are looked at.
+/// What may come next in an object whose members are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expect {
     Key,
@@ -61,35 +61,35 @@ enum Key {
     Other,
 }
 
-/// What was found of one message: the JSON texts of its members.
+/// The members found of one message, as JSON text.
 #[derive(Clone, Debug, Default)]
 struct Envelope {
     id: Option<Vec<u8>>,
     method: Option<Vec<u8>>,
     result: bool,
     error: bool,
-    /// A member came twice, or is too long.
+    /// Whether a member is repeated or too long.
     broken: bool,
 }
 
-/// What is known of what was thrown away.
+/// What is known of a discarded message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Oversized {
     pub(crate) bytes: u64,
-    /// None if it was no message; several of a batch.
+    /// Empty if it was not a message; several for a batch.
     pub(crate) kinds: Vec<MessageKind>,
 }
 
-/// What stands in the place of messages that were thrown away.
+/// What is sent in place of discarded messages.
 #[derive(Debug, Default)]
 pub(crate) struct Instead {
-    /// For whom the messages were.
+    /// For the receiver of the messages.
     pub(crate) forward: Vec<Message>,
-    /// For who wrote them.
+    /// For their sender.
     pub(crate) back: Vec<Message>,
 }
 
-/// The length from which on a message is taken for one that never ends.
+/// The length beyond which a message is taken for one that never ends.
 pub(crate) fn endless(limit: usize) -> u64 {
     u64::try_from(limit).unwrap_or(u64::MAX).saturating_mul(ENDLESS_TIMES).max(ENDLESS_BYTES)
 }
@@ -123,7 +123,7 @@ impl Scan {
             if self.broken {
                 return;
             }
-            // Most of a long message is strings that nobody looks into.
+            // Fast path: most of a long message is strings that are not kept.
             if self.string == InString::Yes && !self.takes() {
                 let Some(at) = memchr::memchr2(b'"', b'\\', rest) else { return };
                 self.string = if rest[at] == b'"' { InString::No } else { InString::Escaped };
@@ -158,7 +158,7 @@ impl Scan {
         self.depth == self.level && self.level > 0
     }
 
-    /// Whether what stands here is a key, or the value of a member that is remembered.
+    /// Whether the current position is in a key, or in the value of a member that is remembered.
     fn takes(&self) -> bool {
         self.is_at_members()
             && match self.expect {
@@ -188,7 +188,7 @@ impl Scan {
             }
             _ if self.depth == 0 => self.broken = true,
             b'{' | b'[' => {
-                // An id or a method is neither.
+                // An id or a method cannot be an object or an array.
                 self.overflow |= self.takes();
                 self.depth = self.depth.saturating_add(1);
                 if self.depth == self.level {
@@ -257,7 +257,7 @@ impl Scan {
         };
         let too_long = self.overflow && self.key == Key::Id;
         if self.overflow && self.key == Key::Method {
-            // Only that there is one matters.
+            // All that matters is that there is one.
             envelope.method = Some(br#""?""#.to_vec());
         }
         envelope.broken |= twice || too_long;
@@ -276,7 +276,7 @@ impl Scan {
         }
     }
 
-    /// What it was, when all of it has come.
+    /// The result, once the whole message has been pushed.
     pub(crate) fn finish(self) -> Oversized {
         let whole = !self.broken && self.depth == 0;
         Oversized { bytes: self.bytes, kinds: if whole { self.found } else { Vec::new() } }
@@ -284,7 +284,7 @@ impl Scan {
 }
 
 impl Envelope {
-    /// By the rules of messages that are not too long: of a short one with the same envelope.
+    /// Parses a short message with the same envelope, so that the rules are the same as for other messages.
     fn kind(self) -> Option<MessageKind> {
         if self.broken {
             return None;
@@ -312,7 +312,7 @@ impl Envelope {
 }
 
 impl Oversized {
-    /// What is said in the place of these messages, and the log's line about it. `who` wrote them.
+    /// Makes what is sent in place of the messages, and logs it. `who` is their sender.
     pub(crate) fn instead(self, who: &str, limit: usize) -> Instead {
         let Self { bytes, kinds } = self;
         let mut instead = Instead::default();
@@ -324,7 +324,7 @@ impl Oversized {
             match kind {
                 MessageKind::Response { id: Some(id), .. } => {
                     tracing::warn!(
-                        "an answer of the {who} {over} if it should pass; an error goes on instead"
+                        "an answer of the {who} {over} if it should pass; an error is sent instead"
                     );
                     let text = format!("the {who}'s answer {over} if it should pass");
                     instead.forward.push(Message::error(&id, INTERNAL_ERROR, &text));

@@ -1,12 +1,12 @@
-//! A client's message as rmcp needs it, either way: the envelope, and those of its parameters that rmcp looks at
-//! itself, to find streams and to compare them with headers. The whole message goes on beside it, as its bytes.
+//! A client's message as rmcp needs it, in its server and in its client: the envelope, and the parameters that rmcp
+//! itself reads to find streams and to compare them with headers. The whole message is carried alongside, as its bytes.
 
 use bytes::Bytes;
 use mcp_sse::{Message, MessageKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// rmcp does not see a parameter that is larger, nor an `initialize`.
+/// Larger parameters are left out. An `initialize` of up to this size is kept whole.
 const SEEN_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ pub(crate) fn slim(message: &Message) -> Bytes {
     let (id, method) = match message.kind() {
         MessageKind::Request { id, method } => (Some(id), method),
         MessageKind::Notification { method } => (None, method),
-        // It is not rmcp that looks for the request.
+        // rmcp need not match it to its request.
         MessageKind::Response { .. } => {
             return Bytes::from_static(br#"{"jsonrpc":"2.0","id":0,"result":{}}"#);
         }

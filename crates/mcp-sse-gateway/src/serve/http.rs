@@ -1,4 +1,4 @@
-//! What the gateway serves beside SSE: the same servers over Streamable HTTP, and the health checks.
+//! What the gateway serves other than SSE: the same servers over Streamable HTTP, and the health checks.
 
 use std::{
     convert::Infallible,
@@ -21,12 +21,12 @@ use tower_service::Service;
 use super::servers::{Named, Table};
 use crate::{args::Http, front::http::Answer, listening::Listening};
 
-/// Connections to the admin place. Probes are few, and each leaves after its answer.
+/// Maximum number of connections to the admin place. Probes are few, and each is closed after its answer.
 const ADMIN_CONNECTIONS: usize = 256;
-/// How long one may be silent there; twice that at most.
+/// How long a connection may be idle there; closed after twice that at the latest.
 const ADMIN_IDLE: Duration = Duration::from_secs(2);
 
-/// The service behind all paths that are not SSE's.
+/// The service for all paths other than those of SSE.
 #[derive(Clone)]
 pub(super) struct Beside(Health);
 
@@ -38,7 +38,7 @@ pub(super) struct Health {
     draining: Arc<AtomicBool>,
 }
 
-/// Serves the health checks, and nothing else, for as long as it is not dropped.
+/// Serves only the health checks, until it is dropped.
 pub(super) async fn admin(listener: Listening, health: Health) {
     Server::new()
         .max_connections(ADMIN_CONNECTIONS)
@@ -60,7 +60,7 @@ impl Beside {
         self.0.clone()
     }
 
-    /// Not ready from now on, and no new sessions.
+    /// From now on, reports not ready and refuses new sessions.
     pub(super) fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
     }
@@ -79,7 +79,7 @@ impl Beside {
         };
         let behind = Mcp { table: Arc::clone(table), draining: Arc::clone(draining), named };
         let guarded = table.transport.guard().layer(behind).call(request).await;
-        // It cannot fail.
+        // The error type is `Infallible`.
         guarded.unwrap_or_else(|never| match never {}).map(BodyExt::boxed)
     }
 }
@@ -99,15 +99,13 @@ impl Mcp {
     {
         let Self { table, draining, named } = self;
         let (parts, body) = request.into_parts();
-        // Without a session it would open one.
+        // A POST without a session opens one.
         let opens = parts.method == Method::POST && !parts.headers.contains_key("mcp-session-id");
         if opens && named.is_retired() {
             return text(StatusCode::NOT_FOUND, "there is nothing here any more\n");
         }
         if opens && (draining.load(Ordering::Acquire) || !table.transport.has_room(&parts.extensions)) {
-            tracing::warn!(
-                "a session over Streamable HTTP was refused: the gateway is full or shutting down"
-            );
+            tracing::warn!("refused a session over Streamable HTTP: the gateway is full or shutting down");
             let mut busy = text(StatusCode::SERVICE_UNAVAILABLE, "Too many sessions, try again later");
             busy.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             return busy;
@@ -143,7 +141,7 @@ where
 }
 
 impl Health {
-    /// `None`: it is not asked for its health.
+    /// `None` if the request is not for a health check.
     fn answer<B>(&self, request: &Request<B>) -> Option<Answer> {
         let path = request.uri().path();
         if self.paths.iter().any(|health| health == path) {
@@ -152,7 +150,7 @@ impl Health {
         (path == "/readyz").then(|| read_only(request, || self.ready()))
     }
 
-    /// Whether a new session would be taken, and how many there are.
+    /// Whether a new session would be accepted, and how many there are.
     fn ready(&self) -> Answer {
         let draining = self.draining.load(Ordering::Acquire);
         let ready = !draining && self.table.has_room();
@@ -172,14 +170,14 @@ impl Health {
     }
 }
 
-/// A session that has been deleted. rmcp says 202, which Python clients take for a failure.
+/// The answer to the deletion of a session. rmcp answers with 202, which Python clients take for a failure.
 fn no_content() -> Answer {
     let mut response = Response::new(Full::default().boxed());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
-/// Probes come under any host name, so it is not checked; and they tell nothing that is worth hiding.
+/// Answers GET and HEAD. Probes use any host name, so `Host` is not checked; the answers reveal nothing secret.
 fn read_only<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return answer();
@@ -228,7 +226,7 @@ impl<B> Service<Request<B>> for Health {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let nothing = || text(StatusCode::NOT_FOUND, "there are only health checks here\n");
         let mut answer = self.answer(&request).unwrap_or_else(nothing);
-        // A probe that stays would take another's place.
+        // Closed, since a probe that keeps its connection would use up one of the few.
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         ready(Ok(answer))
     }

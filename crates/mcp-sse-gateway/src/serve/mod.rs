@@ -2,11 +2,11 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | start, signals, the way down |
-//! | `servers` | the table of named servers and its changes |
+//! | here | startup, signals, shutdown |
+//! | `servers` | the table of named servers, and reloads of it |
 //! | `target` | what a session is given to reach its server |
 //! | `session` | one session: from the client's first message to the server's end |
-//! | `http` | what is beside SSE: Streamable HTTP and the health checks |
+//! | `http` | everything other than SSE: Streamable HTTP and the health checks |
 
 mod http;
 mod servers;
@@ -27,7 +27,7 @@ use crate::{
     signals::Signals,
 };
 
-/// What sessions get to end, beside the times that are set.
+/// How long the end of all sessions may take, in addition to the configured timeouts.
 const END_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         return Err(Exit::Usage(format!("{}: there is no server in it", file.display())));
     }
     let client = remote::client(&plan.tls).map_err(Exit::Usage)?;
-    // Before anything is started: a busy port ends the program.
+    // First, since a port in use ends the program before anything is started.
     let listener = Listening::at(&args.listen.places()).await.map_err(Exit::Usage)?;
     if let Some(address) = listener.open_to_networks() {
         args.listen.check_address(address).map_err(Exit::Usage)?;
@@ -51,8 +51,8 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         Some(place) => Some(Listening::at(std::slice::from_ref(place)).await.map_err(Exit::Usage)?),
         None => None,
     };
-    // Who is on this machine may see what its programs say; of a proxy here the clients are elsewhere. Where clients
-    // authenticate, that would be no reason.
+    // Clients on this machine may see what its programs write to stderr. With a proxy, the clients are elsewhere even
+    // if their connections come from loopback.
     plan.bounds.stderr_to_client |= listener.is_loopback() && !args.listen.trusts_proxies();
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     if plan.config.is_some() {
         table.replace(servers).map_err(Exit::Usage)?;
     }
-    // Before anybody knows that there is something to signal.
+    // Before the greeting, after which SIGHUP may be sent.
     let hangup = signal(SignalKind::hangup())
         .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
     greet(args, &plan, &table, &listener, admin.as_ref());
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
             table.sessions_ended().await;
             children.ended().await;
         };
-        // Each part has its own deadline; this is for what nobody thought of.
+        // Each part has its own deadline; this one guards against a part that hangs anyway.
         let patience = timeout + 2 * plan.bounds.stop_timeout + END_PATIENCE;
         let hurried = tokio::select! {
             drained = tokio::time::timeout(patience, drained) => drained.is_err(),
@@ -96,7 +96,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         if hurried {
             children.hurry();
             tokio::join!(transport.shutdown(Duration::ZERO), table.end_http());
-            // What is left then goes with us: the keepers see to it.
+            // The keepers end whatever is left when this process exits.
             let _ = tokio::time::timeout(LAST_PATIENCE, children.ended()).await;
         }
     };
@@ -105,7 +105,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         .fallback(beside.clone())
         .serve(listener, end, LAST_PATIENCE)
         .await;
-    // Its socket goes with it.
+    // Dropping the task removes its socket.
     if let Some(admin) = admin {
         admin.abort();
         let _ = admin.await;
@@ -113,12 +113,12 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Reads the file again at each SIGHUP. A mistake in it changes nothing. Without a file there is nothing to read,
-/// and no reason to end.
+/// Reads the file again on each SIGHUP. A mistake in it changes nothing. Without a file, SIGHUP only must not end the
+/// program.
 async fn reload(mut hangup: Signal, file: Option<PathBuf>, table: Arc<Table>) {
     while hangup.recv().await.is_some() {
         let Some(path) = file.clone() else {
-            tracing::info!("SIGHUP: there is no --config to read again");
+            tracing::info!("SIGHUP ignored: there is no --config to read again");
             continue;
         };
         let read = tokio::task::spawn_blocking(move || config::read(&path)).await;
@@ -132,7 +132,7 @@ async fn reload(mut hangup: Signal, file: Option<PathBuf>, table: Arc<Table>) {
     }
 }
 
-/// Where the servers are. If nobody reads it, that is no reason to stop.
+/// Prints where the servers are. A closed stdout is ignored.
 fn greet(args: &Serve, plan: &Plan, table: &Table, listener: &Listening, admin: Option<&Listening>) {
     use std::io::Write as _;
     let mut text = format!("mcp-sse {}\n", env!("CARGO_PKG_VERSION"));

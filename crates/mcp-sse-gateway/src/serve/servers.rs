@@ -1,8 +1,8 @@
-//! The table of servers: what stands under which path, and how that changes while sessions are open.
+//! The table of servers: which server is served under which path, and how that changes while sessions are open.
 //!
 //! Invariants:
-//! - A session keeps the server that it began with; a changed definition is for new sessions.
-//! - A server that was taken out takes no new sessions. Those it has go on, and can be resumed, to their ends.
+//! - A session keeps the server that it began with; a changed definition applies to new sessions.
+//! - A removed server accepts no new sessions. Its open sessions continue, and can be resumed, until they end.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -33,38 +33,38 @@ use crate::{
     },
 };
 
-/// What sessions over Streamable HTTP get to tell their clients that they end.
+/// How long sessions over Streamable HTTP may take to tell their clients that they end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long a body may take to arrive over Streamable HTTP; the transport's own default.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// All servers.
+/// The table of all servers.
 pub(super) struct Table {
     servers: Mutex<BTreeMap<String, Arc<Named>>>,
     routes: Routes,
-    /// The transport of the server without a name; the others stand beside it.
+    /// The transport of the server without a name; the others are further endpoints of it.
     pub(super) transport: SseServerTransport,
     pub(super) children: Children,
     client: reqwest::Client,
     bounds: Bounds,
     settings: Settings,
-    /// Sessions over Streamable HTTP.
+    /// The counts of sessions and requests over Streamable HTTP.
     http_sessions: Arc<http::Figures>,
-    /// What their clients post.
+    /// The memory bounds for the bodies that are posted over it.
     bodies: Arc<Bodies>,
-    /// Ends whatever rmcp's services still do.
+    /// Cancels whatever rmcp's services still do.
     end_http: CancellationToken,
-    /// Sessions that are not over yet for their servers.
+    /// Sessions whose servers have not been told yet that they are over.
     running: TaskTracker,
 }
 
-/// What the servers have in common.
+/// The settings that all servers share.
 struct Settings {
     sse_path: String,
     message_path: String,
     mcp_path: String,
     base_path: String,
-    /// Paths of the health checks.
+    /// The paths of the health checks.
     health: Vec<String>,
     no_mcp: bool,
     mcp_idle_timeout: Duration,
@@ -73,13 +73,13 @@ struct Settings {
     http: http::Bounds,
 }
 
-/// A server under a name; the empty name is that of the root paths.
+/// A server with its name; the server at the root paths has the empty name.
 pub(super) struct Named {
     pub(super) name: String,
     pub(super) paths: Paths,
     transport: SseServerTransport,
     state: Mutex<State>,
-    /// Sessions that have begun.
+    /// How many sessions have begun, that is, are no longer silent, and have not ended.
     sessions: AtomicUsize,
     pub(super) mcp: Option<Mcp>,
     children: Children,
@@ -87,11 +87,11 @@ pub(super) struct Named {
 
 struct State {
     target: Arc<Target>,
-    /// It was taken out of the configuration.
+    /// Whether it was removed from the configuration.
     retired: bool,
 }
 
-/// Where the paths of a server are, as plain text.
+/// The paths of a server, not percent-encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Paths {
     pub(super) sse: String,
@@ -146,9 +146,10 @@ impl Table {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more session would be taken, and its program started.
+    /// Whether another session would be accepted, and its program started.
     pub(super) fn has_room(&self) -> bool {
-        // Where sessions have all the places for programs, one of them makes room, or the transport says no.
+        // If sessions hold all places for programs, either one of them makes room or the transport refuses; otherwise
+        // a free place is needed.
         let begun =
             || self.lock().values().map(|named| named.sessions.load(Ordering::Acquire)).sum::<usize>();
         self.transport.has_room(&::http::Extensions::new())
@@ -159,41 +160,42 @@ impl Table {
         self.settings.max_sessions
     }
 
-    /// Over SSE, those of them in which nothing was said, and over Streamable HTTP.
+    /// The numbers of sessions over SSE, of silent ones among these, and of sessions over Streamable HTTP.
     pub(super) fn session_counts(&self) -> (usize, usize, usize) {
         let counts = self.transport.session_counts();
         (counts.open, counts.silent, self.http_sessions.open())
     }
 
-    /// The server whose Streamable HTTP stands at this path of a request.
+    /// The server whose Streamable HTTP endpoint is at this path of a request.
     pub(super) fn at_mcp_path(&self, path: &str) -> Option<Arc<Named>> {
         let path = encoded(path.strip_suffix('/').unwrap_or(path));
         let servers = self.lock();
         servers.values().find(|named| encoded(&named.paths.mcp) == path && named.mcp.is_some()).cloned()
     }
 
-    /// Waits until no request over Streamable HTTP is in flight, at most this long, and ends the sessions.
+    /// Waits, at most this long, until no request over Streamable HTTP is in flight, then ends the sessions.
     pub(super) async fn drain_http(&self, timeout: Duration) {
         let _ = tokio::time::timeout(timeout, self.http_sessions.no_requests()).await;
         self.end_http().await;
     }
 
-    /// Ends the sessions over Streamable HTTP at once: requests that wait are answered, if that goes quickly.
+    /// Ends the sessions over Streamable HTTP at once. Pending requests get an error, as far as that takes no more than
+    /// `LAST_ANSWERS`.
     pub(super) async fn end_http(&self) {
         self.http_sessions.end();
         let _ = tokio::time::timeout(LAST_ANSWERS, self.http_sessions.no_sessions()).await;
         self.end_http.cancel();
     }
 
-    /// Waits until remote servers know that their sessions are over.
+    /// Waits until remote servers have been told that their sessions are over.
     pub(super) async fn sessions_ended(&self) {
         self.running.close();
         self.running.wait().await;
     }
 
-    /// Makes the named servers these. The one without a name stays.
+    /// Replaces the named servers with these. The one without a name stays.
     pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
-        // Whatever can be wrong is found before anything is changed.
+        // All checks come before the first change.
         for (name, server) in &servers {
             if let Server::Command(command) = server
                 && command.isolation.limits.processes.is_some()
@@ -217,18 +219,18 @@ impl Table {
                 }
                 Change::Changed => {
                     changed += 1;
-                    tracing::info!(server = name, "server changed, for new sessions");
+                    tracing::info!(server = name, "server changed; open sessions keep the old one");
                 }
                 Change::Same => {}
             }
         }
         for named in gone {
             {
-                // It must not be forgotten meanwhile, or its paths would stay.
+                // Locked, so that it is not forgotten before `mount`, which would leave its paths behind.
                 let _servers = self.lock();
                 if named.retire() {
                     removed += 1;
-                    tracing::info!(server = named.name, "server removed; its sessions go on");
+                    tracing::info!(server = named.name, "server removed; its open sessions continue");
                     self.mount(&named);
                 }
             }
@@ -242,8 +244,8 @@ impl Table {
         Ok(())
     }
 
-    /// Whether every path is only one thing's: of these servers, of those that are there (at the root, or taken
-    /// out and still in use), and of the health checks.
+    /// Checks that no path is used twice: by these servers, by those that stay (at the root, or removed but still in
+    /// use) and by the health checks.
     fn check_paths(&self, servers: &Servers) -> Result<(), String> {
         let mut taken: BTreeMap<String, String> = BTreeMap::new();
         let mut take = |path: &str, what: String| {
@@ -281,17 +283,17 @@ impl Table {
         Ok(())
     }
 
-    /// Puts a server under a name.
+    /// Adds a server under this name, or changes the one that is there.
     pub(super) fn set(self: &Arc<Self>, name: &str, server: Server) -> Result<Change, String> {
         if let Server::Command(command) = &server
             && command.find().is_none()
         {
-            tracing::warn!(server = name, program = command.name(), "the program is not there now");
+            tracing::warn!(server = name, program = command.name(), "the program cannot be found now");
         }
         if let Server::Command(command) = &server {
             isolation::warn_of_missing(&command.isolation);
         }
-        // Held to the end: a server that is being taken out must not come back half.
+        // Held to the end, so that this cannot interleave with the removal of the same server.
         let mut servers = self.lock();
         if let Some(named) = servers.get(name) {
             let mut state = named.state();
@@ -349,7 +351,7 @@ impl Table {
         self.routes.messages(&named.paths.messages, named.transport.handle_post_message());
     }
 
-    /// Takes a server out whose time is over: no session is open, not even one that has said nothing yet.
+    /// Removes a retired server and its paths, once it has no open session, not even a silent one.
     fn forget(&self, named: &Arc<Named>) {
         let mut servers = self.lock();
         let is_there = servers.get(&named.name).is_some_and(|there| Arc::ptr_eq(there, named));
@@ -399,21 +401,22 @@ impl Table {
         let config = StreamableHttpServerConfig::default()
             .with_sse_keep_alive((!keep_alive.is_zero()).then_some(*keep_alive))
             .with_cancellation_token(self.end_http.clone())
-            // The transport's own check comes first.
+            // The transport's own checks have run already.
             .disable_allowed_hosts()
             .disable_allowed_origins();
         Mcp::new(sessions, Arc::clone(&self.bodies), config)
     }
 }
 
-/// A path, or what of it a request has encoded, in one spelling. A name has no "%" of its own.
+/// Percent-encodes a path, whether or not parts of it are encoded already, so that paths can be compared. Names contain
+/// no "%".
 fn encoded(path: &str) -> String {
     const ENCODED: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'%');
     utf8_percent_encode(path, ENCODED).to_string()
 }
 
-/// What a new definition was.
+/// What a definition has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Added,
@@ -439,22 +442,22 @@ impl Named {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it takes no new sessions.
+    /// Whether it accepts no new sessions.
     pub(super) fn is_retired(&self) -> bool {
         self.state().retired
     }
 
-    /// Takes no new sessions any more; whether that is new.
+    /// Accepts no new sessions from now on; returns whether it did before.
     fn retire(&self) -> bool {
         !std::mem::replace(&mut self.state().retired, true)
     }
 
-    /// The headers of clients that say who they are to it.
+    /// The headers that identify clients to it.
     pub(super) fn identity(&self) -> Vec<HeaderName> {
         self.state().target.server.identity()
     }
 
-    /// What it is, for people.
+    /// The server's name or URL, for display.
     pub(super) fn what(&self) -> String {
         let target = Arc::clone(&self.state().target);
         target.what()
@@ -467,7 +470,7 @@ impl Named {
     }
 }
 
-/// One session in the count, until it is dropped.
+/// Counts one session until it is dropped.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {

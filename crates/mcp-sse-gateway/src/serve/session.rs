@@ -22,7 +22,7 @@ use crate::{
 const CLIENT_GONE: &str = "client gone";
 const SERVER_ENDED: &str = "server ended";
 
-/// Why it ended is returned.
+/// Runs the session, and returns why it ended.
 pub(super) async fn run(
     children: &Children,
     target: &Target,
@@ -60,7 +60,7 @@ async fn command_session(
     if source.skipped() > 0 {
         tracing::warn!(lines = source.skipped(), "the server wrote lines to stdout that were no messages");
     }
-    // The end of its input is what tells a server to end.
+    // Closing its stdin tells the server to exit.
     drop(sink);
     source.end();
     reason
@@ -89,14 +89,14 @@ async fn remote_session(
     reason
 }
 
-/// By when a server has to have answered `initialize`, and how long that was from its start.
+/// The deadline for the server's answer to `initialize`, and the time between the start and the deadline.
 struct Start {
     until: Instant,
     timeout: Duration,
 }
 
-/// The one place where a client and its server meet, whatever they are. What stands between them takes the server's two
-/// halves here, and is two such halves for the relay, as the deadline of the greeting is one.
+/// The one place where a client and its server are connected, whatever their kinds. A layer between them wraps one or
+/// both of the server's halves here, as [`Greeted`] does to enforce the deadline.
 async fn carry(
     first: Incoming,
     receiver: &mut impl Receive,
@@ -108,7 +108,7 @@ async fn carry(
     let mut source = Greeted::new(source, Some(&first.message), start.until, start.timeout);
     match relay(Some(first), receiver, reply, sink, &mut source).await {
         End::Client => {
-            // One that was ended by us may still hear it.
+            // If the gateway ended the session, the client may still read this.
             reply.fail("the session ended before the answer").await;
             CLIENT_GONE
         }

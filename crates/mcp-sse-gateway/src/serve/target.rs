@@ -1,15 +1,16 @@
-//! What a session is given to reach its server: the definition, and for a remote server what its sessions share.
+//! What a session needs to reach its server: the definition and, for a remote server, the state that its sessions
+//! share.
 
 use crate::{backend::remote::Remote, config::Server};
 
 pub(super) struct Target {
     pub(super) server: Server,
-    /// There if it is a remote one.
+    /// `Some` if the server is remote.
     pub(super) remote: Option<Remote>,
 }
 
 impl Target {
-    /// What it is, for people.
+    /// The server's name or URL, for display.
     pub(super) fn what(&self) -> String {
         match (&self.server, &self.remote) {
             (Server::Command(command), _) => command.label(),

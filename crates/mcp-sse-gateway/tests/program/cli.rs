@@ -117,7 +117,7 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
         (
             &["npx", "server"],
             str![
-                "error: unexpected argument 'npx' found; a program stands behind `--`, as in: mcp-sse serve -- npx; see --help"
+                "error: unexpected argument 'npx' found; a program comes after `--`, as in: mcp-sse serve -- npx; see --help"
             ],
         ),
         (
@@ -130,7 +130,7 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
         (&["--env", "NAME", "--", "sh"], str!["error: --env \"NAME\": expected NAME=VALUE"]),
         (
             &["--env", "=x", "--", "sh"],
-            str!["error: --env \"=x\": \"\" is no name of an environment variable"],
+            str!["error: --env \"=x\": \"\" is not a name for an environment variable"],
         ),
         (
             &["--env-from-header", "X-User", "--", "sh"],
@@ -138,7 +138,7 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
         ),
         (
             &["--env-from-header", "a b=C", "--", "sh"],
-            str!["error: --env-from-header \"a b=C\": \"a b\" is no name of a header"],
+            str!["error: --env-from-header \"a b=C\": \"a b\" is not a header name"],
         ),
         (&["--start-timeout", "0s", "--", "sh"], str!["error: --start-timeout must be more than zero"]),
         (&["--cwd", "/no such", "--", "sh"], str!["error: --cwd \"/no such\" is no directory"]),
@@ -152,10 +152,10 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
             &["--upstream", "http://h", "--", "sh"],
             str!["error: the argument '--upstream <URL>' cannot be used with '[COMMAND]...'; see --help"],
         ),
-        (&["--upstream", "h"], str!["error: --upstream \"h\" is no URL: relative URL without a base"]),
+        (&["--upstream", "h"], str!["error: --upstream \"h\" is not a URL: relative URL without a base"]),
         (
             &["--upstream", "ws://h"],
-            str!["error: --upstream \"ws://h\" is no URL of a server; expected http:// or https://"],
+            str!["error: --upstream \"ws://h\" is not the URL of a server; expected http:// or https://"],
         ),
         (
             &["--upstream", "http://${NO_SUCH_VARIABLE}"],
@@ -238,7 +238,7 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
 fn a_mistake_with_connect_is_one_line_and_exit_code_2() {
     for (arguments, expected) in [
         (&[][..], str!["error: the following required arguments were not provided:; <URL>; see --help"]),
-        (&["example.com/sse"], str!["error: \"example.com/sse\" is no URL: relative URL without a base"]),
+        (&["example.com/sse"], str!["error: \"example.com/sse\" is not a URL: relative URL without a base"]),
         (
             &["http://h", "--transport", "ws"],
             str![

@@ -117,7 +117,7 @@ fn a_call_in_a_session_that_was_made_again_may_take_longer_than_a_start() {
     remote.signal("-KILL");
     drop(remote);
     // By now it waits for a while before it tries again, unless it is asked to.
-    bridge.log.until("a longer pause", |log| count(log, "it is tried again") >= 4);
+    bridge.log.until("a longer pause", |log| count(log, "trying again") >= 4);
     let remote = Program::prepare("serve", &port, &["--", PROGRAM, "demo", "--stdio"]).piped();
     bridge.say(&long_task(2, 1, 4_000));
     let answer = bridge.hear(r#""id":2"#);

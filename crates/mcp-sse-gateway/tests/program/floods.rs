@@ -25,7 +25,7 @@ fn a_program_that_only_floods_its_stdout_ends() {
     assert!(answer.contains("writes lines that are no messages to stdout"), "{answer}");
     client.rest();
     gateway.log.until_says("server ended");
-    let log = gateway.log.until_says("lines were left out, which came too often");
+    let log = gateway.log.until_says("lines were left out, because they came too often");
     let line = log.lines().find(|line| line.contains("too often")).unwrap();
     assert!(
         line.contains("like=\"the server wrote a line that is no message") && line.contains("id="),
@@ -59,8 +59,9 @@ fn a_flood_on_stderr_is_some_lines_and_a_count_and_the_session_goes_on() {
         let mut client = gateway.connect();
         client.initialize();
         client.echo(1, "hello");
-        let log =
-            gateway.log.until("the count", |log| log.contains("lines were left out, which came too often"));
+        let log = gateway
+            .log
+            .until("the count", |log| log.contains("lines were left out, because they came too often"));
         assert!(count(&log, "mcp_sse::stderr") < 500, "{level}");
         if level == "info" {
             is_small(&log);
@@ -97,7 +98,7 @@ fn an_upstream_that_only_sends_garbage_ends_its_session() {
     let mut client = gateway.connect();
     client.accepted(INITIALIZE);
     let answer = client.answer(0);
-    assert!(answer.contains("sends events that are no messages"), "{answer}");
+    assert!(answer.contains("sends nothing but events that are not messages"), "{answer}");
     is_small(&gateway.log.until_says("lines were left out"));
 }
 

@@ -67,7 +67,7 @@ fn a_socket_that_nobody_listens_on_is_replaced_and_any_other_file_is_not() {
     let running = gateway(&["--listen", &place]);
     assert!(request(&path, "GET /healthz HTTP/1.1", "").starts_with("HTTP/1.1 200"));
     let why = refused(&["serve", "--listen", &place, "--", "cat"]);
-    assert!(why.contains("somebody listens there already"), "{why}");
+    assert!(why.contains("another process listens there already"), "{why}");
     assert!(request(&path, "GET /healthz HTTP/1.1", "").starts_with("HTTP/1.1 200"));
 
     // Its place was taken by another: that one's file stays.
@@ -107,7 +107,7 @@ fn sockets_of_systemd_are_served() {
 #[test]
 fn where_systemd_has_passed_nothing_on_it_does_not_start() {
     let why = refused(&["serve", "--listen", "systemd", "--", "cat"]);
-    assert!(why.contains("systemd has passed no sockets on"), "{why}");
+    assert!(why.contains("systemd has passed no sockets"), "{why}");
 }
 
 #[test]

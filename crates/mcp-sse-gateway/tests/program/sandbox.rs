@@ -253,8 +253,14 @@ fn what_cannot_be_done_is_an_error_at_the_start() {
             "error: invalid value '9-8' for '--user-range <FROM-TO>': expected FROM-TO",
         ),
         (&["--port", "0", "--config", &limited], "error: mcpServers.a.limits.processes: the system counts"),
-        (&["--port", "0", "--config", &without], "allowPath: only a server with \"sandbox\": true has this"),
-        (&["--port", "0", "--config", &both], "sandbox: there is no sandbox with \"isolation\": false"),
+        (
+            &["--port", "0", "--config", &without],
+            "allowPath: only a server with \"sandbox\": true can have this",
+        ),
+        (
+            &["--port", "0", "--config", &both],
+            "sandbox: \"sandbox\" cannot be combined with \"isolation\": false",
+        ),
         (&["--port", "0", "--config", &slip], "did you mean \"sandbox\"?"),
         (&["--port", "0", "--config", &wrong], "limits.memory: expected a number of bytes"),
     ] {

@@ -1,4 +1,4 @@
-//! What all children have in common.
+//! What all children share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,22 +11,22 @@ use super::{
     turns::Turns,
 };
 
-/// The bounds of all children together.
+/// The bounds for all children.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Children that run at the same time.
+    /// Children running at once.
     pub(crate) children: usize,
-    /// Starts a second; as many may come at once.
+    /// Starts per second; the burst is one second's worth.
     pub(crate) starts_per_second: u32,
-    /// From the start to the answer to `initialize`, waiting for a place included.
+    /// From the start to the answer to `initialize`, including the wait for a place.
     pub(crate) start_timeout: Duration,
-    /// What a child gets to end by itself, and again after SIGTERM.
+    /// How long a child may take to exit after its stdin is closed, and again after SIGTERM.
     pub(crate) stop_timeout: Duration,
-    /// Bytes of a line on stdout.
+    /// Maximum length of a line on stdout, in bytes.
     pub(crate) message_bytes: usize,
-    /// Each has a user of its own from these.
+    /// The range that each session's user is taken from.
     pub(crate) users: Option<Range>,
-    /// Clients are told the end of a child's stderr when it dies. Secrets may stand there.
+    /// Whether clients are sent the last lines of a child's stderr when it dies. They may contain secrets.
     pub(crate) stderr_to_client: bool,
 }
 
@@ -38,13 +38,13 @@ pub(super) struct Inner {
     pub(super) starter: mpsc::Sender<Start>,
     pub(super) apart: Arc<Apart>,
     pub(super) strays: Arc<Strays>,
-    /// What is still being done for children that nobody holds any more.
+    /// The tasks that end children whose `Process` was dropped.
     pub(super) ending: TaskTracker,
-    /// No more patience with any of them.
+    /// Cancelled when all children are to be killed at once.
     pub(super) hurry: CancellationToken,
 }
 
-/// A keeper to be started, and where to put it.
+/// A keeper to start, and the channel that returns it.
 pub(super) struct Start {
     pub(super) command: tokio::process::Command,
     pub(super) reply: oneshot::Sender<std::io::Result<tokio::process::Child>>,

@@ -6,16 +6,16 @@ use http::{HeaderName, request::Parts};
 
 use super::isolation::Isolation;
 
-/// What a child gets of our environment when it is to be clean: without these hardly any program runs. The
-/// same that the official SDKs pass.
+/// The variables of our environment that a child with a clean one still gets, since hardly any program runs
+/// without them. The official SDKs pass the same ones.
 const KEPT: [&str; 6] = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
 
-/// Programs that start others, and what may stand before the name of one.
+/// Programs that start others, and the arguments that may come before the name of the program to start.
 const LAUNCHERS: [&str; 11] =
     ["bun", "bunx", "deno", "node", "npx", "pipx", "pnpm", "python", "python3", "uv", "uvx"];
 const BEFORE: [&str; 8] = ["-m", "-q", "-y", "--quiet", "--yes", "dlx", "run", "tool"];
 
-/// A program and how to start it. No shell stands between.
+/// A program and how to start it, without a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) program: OsString,
@@ -23,7 +23,7 @@ pub(crate) struct Command {
     pub(crate) env: BTreeMap<String, OsString>,
     pub(crate) clean_env: bool,
     pub(crate) cwd: Option<PathBuf>,
-    /// Headers of the client, and the variables that they become.
+    /// Headers of the client, each with the variable that its value goes to.
     pub(crate) env_from_header: Vec<(HeaderName, String)>,
     pub(crate) isolation: Isolation,
 }
@@ -41,17 +41,17 @@ impl Command {
         }
     }
 
-    /// Whether a variable is set for it by name, and not only inherited.
+    /// Whether this command sets the variable, rather than inheriting it.
     pub(super) fn sets(&self, variable: &str) -> bool {
         self.env.contains_key(variable) || self.env_from_header.iter().any(|(_, name)| name == variable)
     }
 
-    /// The program's name, for people.
+    /// The program's name, for display.
     pub(crate) fn name(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
 
-    /// What it is, for people: with a launcher, what that starts. Other arguments may be secret.
+    /// The program's name for display; for a launcher, followed by what it launches. Other arguments may be secret.
     pub(crate) fn label(&self) -> String {
         let name = self.name();
         let launcher = std::path::Path::new(&self.program).file_stem().and_then(|stem| stem.to_str());
@@ -64,8 +64,8 @@ impl Command {
         }
     }
 
-    /// Sets environment and working directory. A variable that a header gives is not there at all without
-    /// the header: a client must not get what was meant for another.
+    /// Sets environment and working directory. A variable from a header is unset if the header is missing, even if
+    /// it could be inherited: a client must not get a value that was meant for another.
     pub(super) fn apply(&self, command: &mut tokio::process::Command, parts: &Parts) {
         if self.clean_env {
             command.env_clear();
@@ -81,7 +81,7 @@ impl Command {
             let value = values.next();
             let text = value.and_then(|value| value.to_str().ok()).filter(|_| values.next().is_none());
             if value.is_some() && text.is_none() {
-                tracing::warn!(%header, variable, "the header came twice or is not ASCII; the variable is left out");
+                tracing::warn!(%header, variable, "the header is repeated or not ASCII; its variable is not set");
             }
             match text {
                 Some(text) => command.env(variable, text),
@@ -93,7 +93,7 @@ impl Command {
         }
     }
 
-    /// Where the program is, if it can be found now: as a path, or in the `PATH` that it will have.
+    /// Where the program is, if it exists now: as a path, or in the `PATH` that it will be started with.
     pub(crate) fn find(&self) -> Option<PathBuf> {
         use std::os::unix::fs::PermissionsExt as _;
         let runs = |path: &PathBuf| {

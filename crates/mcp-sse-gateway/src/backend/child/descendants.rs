@@ -1,11 +1,11 @@
-//! What a process has started: its children and theirs, whatever group or session they have put themselves into.
+//! The descendants of a process, in whatever process group or session they have moved to.
 //!
-//! A child that its parent has not waited for keeps its number. So whoever signals only its own children, and
-//! waits for none of them meanwhile, signals nobody else.
+//! The pid of a child is not reused until its parent has waited for it. So a process that signals only its own
+//! children, and waits for none of them meanwhile, cannot hit another process.
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The children of this process, ended ones that nobody has waited for included.
+/// The children of this process, including zombies.
 #[cfg(target_os = "linux")]
 pub(super) fn own_children() -> Vec<Pid> {
     match std::fs::read_dir("/proc/self/task") {
@@ -28,8 +28,8 @@ fn numbers(path: std::path::PathBuf) -> Vec<Pid> {
     text.split(' ').filter_map(|number| number.trim().parse().ok().and_then(Pid::from_raw)).collect()
 }
 
-/// Kills this process's children but for these. What they have started comes to us, if we are its next reaper.
-/// Returns who was there.
+/// Kills this process's children, except those for which `but` is true. Their own children are then reparented to
+/// us, if we are their subreaper. Returns the children that were signalled.
 pub(super) fn kill_children(but: impl Fn(Pid) -> bool) -> Vec<Pid> {
     let mut children = own_children();
     children.retain(|child| !but(*child));
@@ -39,12 +39,12 @@ pub(super) fn kill_children(but: impl Fn(Pid) -> bool) -> Vec<Pid> {
     children
 }
 
-/// Sends SIGTERM to all descendants of this process that are not in this group, each once.
+/// Sends SIGTERM once to each descendant of this process that is not in this process group.
 #[cfg(target_os = "linux")]
 pub(super) fn terminate_outside(group: Option<Pid>) {
     use rustix::process::{PidfdFlags, getpid, pidfd_open, pidfd_send_signal};
 
-    /// More than anybody has; a walk that never ended would be worse than one that misses some.
+    /// More than any program has. Bounds the walk, even if processes are started faster than it proceeds.
     const MOST: usize = 10_000;
 
     let mut seen = std::collections::HashSet::from([getpid()]);
@@ -55,7 +55,7 @@ pub(super) fn terminate_outside(group: Option<Pid>) {
             if seen.len() >= MOST || !seen.insert(child) {
                 continue;
             }
-            // Held, so that the number stays its own; then looked at, and only then signalled.
+            // The pidfd pins the process. Its parent is checked after that, so a reused pid is never signalled.
             let Ok(held) = pidfd_open(child, PidfdFlags::empty()) else { continue };
             let Some((its_parent, its_group)) = parent_and_group(child) else { continue };
             if !its_parent.is_some_and(|parent| seen.contains(&parent)) {
@@ -79,11 +79,11 @@ fn children_of(parent: Pid) -> Vec<Pid> {
     tasks.flat_map(|task| numbers(task.path().join("children"))).collect()
 }
 
-/// Of a process: its parent and its process group.
+/// The parent and the process group of a process.
 #[cfg(target_os = "linux")]
 fn parent_and_group(pid: Pid) -> Option<(Option<Pid>, Option<Pid>)> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // The name stands in parentheses, and may have any of its own.
+    // The name is in parentheses, and may itself contain some.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(1).map(|field| field.parse().ok().and_then(Pid::from_raw));
     Some((fields.next()?, fields.next()?))

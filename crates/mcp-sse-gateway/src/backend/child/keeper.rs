@@ -1,10 +1,10 @@
-//! The parent of one session's program: a small process between us and it. What the program starts and loses,
-//! in whatever group or session, becomes the keeper's child (it is a "child subreaper"), so that the processes
-//! of one session are known from all others, and it ends them all. It does so when we tell it to, and when we
-//! are gone, by whatever.
+//! The parent of one session's program: a small process between the gateway and the program. It is a child
+//! subreaper: orphans of the program, in whatever process group or session, are reparented to it. So it can tell the
+//! processes of its session from all others, and it ends all of them, on order of the gateway or when the gateway
+//! is gone for any reason.
 //!
-//! It has a socket to us as its stdin, by which first the program's stdin comes to it. On the socket each
-//! [`Order`] is a byte; the answers are lines, see [`Said`]. It ends when nobody is left.
+//! Its stdin is a socket to the gateway, which first sends the program's stdin over it. On the socket each
+//! [`Order`] is a byte; the answers are lines, see [`Said`]. The keeper exits when no descendant is left.
 //!
 //! Invariant: only children of this process are killed, and none of them is waited for meanwhile.
 
@@ -33,21 +33,21 @@ use rustix::{
 use super::descendants;
 
 pub(crate) const WORD: &str = "__keep";
-/// What the session's processes get between SIGTERM and SIGKILL when we are gone.
+/// Time between SIGTERM and SIGKILL for the session's processes when the gateway is gone.
 const GRACE: Duration = Duration::from_secs(2);
-/// The pause between two looks at who is left of those that were killed. After this many looks it is longer.
+/// How often the keeper checks which killed processes are left; after `LOOKS` checks, less often.
 const LOOK: Duration = Duration::from_millis(2);
 const LOOKS: u32 = 1_000;
 const LATER_LOOK: Duration = Duration::from_secs(1);
-/// The stack of the second thread; the part that it does not touch costs nothing.
+/// Stack size of the second thread; pages that it does not touch cost nothing.
 const STACK: usize = 1024 * 1024;
 
-/// What it is told.
+/// What the gateway tells the keeper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// SIGTERM to all.
+    /// Send SIGTERM to all descendants.
     Terminate,
-    /// SIGKILL to all, until nobody is left.
+    /// Send SIGKILL to all descendants, until none is left.
     Kill,
 }
 
@@ -60,14 +60,14 @@ impl Order {
     }
 }
 
-/// What it says.
+/// What the keeper tells the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// The program, or what becomes the program, runs.
+    /// The program runs, or the launch step that becomes it. With its pid.
     Started(i32),
     /// It could not be started.
     Failed(String),
-    /// The program has ended, with this status as the system gives it. Others may be left.
+    /// The program has ended, with this wait status. Other descendants may be left.
     Exited(i32),
 }
 
@@ -91,7 +91,7 @@ impl Said {
     }
 }
 
-/// Puts the program's stdin into the socket.
+/// Sends the program's stdin over the socket.
 pub(super) fn hand_over(control: &UnixStream, stdin: BorrowedFd<'_>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut message = SendAncillaryBuffer::new(&mut space);
@@ -115,7 +115,7 @@ fn take_over(control: &UnixStream) -> Option<OwnedFd> {
     })
 }
 
-/// The keeper process. `launch` is the word of the step that becomes the program; the arguments are that step's.
+/// The keeper process. `launch` is the word that selects the launch step; `args` are the arguments of that step.
 pub(crate) fn run(launch: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
     let Ok(control) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else {
         return ExitCode::from(2);
@@ -125,12 +125,12 @@ pub(crate) fn run(launch: &str, args: impl Iterator<Item = OsString>) -> ExitCod
     {
         let _ = rustix::thread::set_name(c"mcp-keeper");
         if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-            eprintln!("mcp-sse: not told of orphans: {error}");
+            eprintln!("mcp-sse: cannot become a subreaper: {error}");
         }
     }
     let mut command = program(launch, args);
     let spawned = command.stdin(Stdio::from(stdin)).process_group(0).spawn();
-    // With the program's stdin in it.
+    // It holds our copy of the program's stdin.
     drop(command);
     let said = match &spawned {
         Ok(child) => Said::Started(Pid::from_child(child).as_raw_nonzero().get()),
@@ -139,7 +139,7 @@ pub(crate) fn run(launch: &str, args: impl Iterator<Item = OsString>) -> ExitCod
     let _ = (&control).write_all(said.line().as_bytes());
     let Ok(child) = spawned else { return ExitCode::FAILURE };
     let kept = Kept { control, program: Mutex::new(Some(Pid::from_child(&child))) };
-    // Its pipes are the program's alone: their other ends are to see when it closes them.
+    // Only the program may hold its pipes open, so that the gateway sees when the program closes them.
     let _ = let_go();
     std::thread::scope(|scope| -> ExitCode {
         let orders = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || kept.obey());
@@ -147,12 +147,12 @@ pub(crate) fn run(launch: &str, args: impl Iterator<Item = OsString>) -> ExitCod
             descendants::kill_children(|_| false);
         }
         kept.reap();
-        // The other thread waits for orders.
+        // Not a return: the other thread still waits for orders.
         std::process::exit(0)
     })
 }
 
-/// The command line of the step that becomes the program.
+/// The command line of the launch step, which becomes the program.
 #[cfg(target_os = "linux")]
 fn program(launch: &str, args: impl Iterator<Item = OsString>) -> std::process::Command {
     let mut command = std::process::Command::new("/proc/self/exe");
@@ -160,7 +160,7 @@ fn program(launch: &str, args: impl Iterator<Item = OsString>) -> std::process::
     command
 }
 
-/// Without such a step, the program itself.
+/// Where there is no launch step: the program itself.
 #[cfg(not(target_os = "linux"))]
 fn program(_: &str, mut args: impl Iterator<Item = OsString>) -> std::process::Command {
     let mut command = std::process::Command::new(args.nth(2).unwrap_or_default());
@@ -178,7 +178,8 @@ fn let_go() -> io::Result<()> {
 
 struct Kept {
     control: UnixStream,
-    /// The program, until it was waited for; it leads its group. Held while anybody is signalled or waited for.
+    /// The program, which leads its process group; `None` once it was waited for. Locked while any process is
+    /// signalled or waited for.
     program: Mutex<Option<Pid>>,
 }
 
@@ -187,10 +188,10 @@ impl Kept {
         self.program.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for all that end, until nobody is left.
+    /// Reaps children until none is left.
     fn reap(&self) {
         loop {
-            // Looks, and waits for nobody yet.
+            // `NOWAIT`: only learns that one has ended, and reaps it under the lock below.
             let ended = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             match ended {
                 Err(Errno::INTR) => continue,
@@ -209,7 +210,7 @@ impl Kept {
         }
     }
 
-    /// Does what it is told, until we are gone.
+    /// Carries out orders until the gateway is gone, then ends all descendants.
     fn obey(&self) {
         let mut byte = [0];
         while let Ok(1) = (&self.control).read(&mut byte) {
@@ -232,7 +233,7 @@ impl Kept {
         descendants::terminate_outside(*program);
     }
 
-    /// Returns never: when nobody is left, the other thread ends the process.
+    /// Never returns: when no descendant is left, the other thread exits the process.
     fn kill(&self) {
         let mut looks = 0;
         loop {
@@ -242,14 +243,14 @@ impl Kept {
             }
             descendants::kill_children(|_| false);
             drop(program);
-            // Whoever is left after many looks is somebody whom we may not kill.
+            // What is left after many checks is a process that we may not kill.
             looks = LOOKS.min(looks + 1);
             pause(if looks < LOOKS { LOOK } else { LATER_LOOK });
         }
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a process of its own that has nothing else to do")]
+#[allow(clippy::disallowed_methods, reason = "a separate process that has nothing else to do")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
 }

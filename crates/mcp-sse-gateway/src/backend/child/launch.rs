@@ -1,18 +1,19 @@
-//! The step between us and a child: it ties the child's life to ours, and becomes the child.
+//! The launch step, which runs in the child before the program: it ties the child's life to the keeper's, confines
+//! the child, and executes the program.
 //!
-//! The parent-death signal has to be asked for by the child itself, and it stays through `exec`. So a child
-//! of the keeper is first this program, with the word [`WORD`], which asks for the signal, gives up what the
-//! program is not to have ([`Confinement`](super::isolation)), and then executes what was asked for. Where there is
-//! no such signal, the keeper starts programs directly.
+//! The parent-death signal has to be requested by the child itself, and survives `exec`. So a child of the keeper
+//! is first this binary, with the word [`WORD`]. It requests the signal, drops the rights that the program must not
+//! have ([`Confinement`](super::isolation)), and then executes the program. On systems without this signal, the
+//! keeper starts programs directly.
 
 use std::{ffi::OsString, process::ExitCode};
 
 use super::{isolation::Lease, keeper};
 
 pub(crate) const WORD: &str = "__launch";
-/// What the shells say for a command that cannot be executed.
+/// The exit code that shells use for a command that cannot be executed.
 pub(super) const CANNOT_START: i32 = 127;
-/// How the line on stderr begins that says why.
+/// The start of the line on stderr that says why.
 pub(super) const CANNOT_START_TEXT: &str = "mcp-sse: cannot start ";
 
 /// The command line that starts a keeper, which starts a program with its arguments.
@@ -21,7 +22,7 @@ pub(super) fn command(
     args: &[OsString],
     lease: &Lease,
 ) -> Result<tokio::process::Command, String> {
-    // Not by path where that can be: the file may have been replaced since we were started.
+    // Not by path where possible: the file may have been replaced since this process was started.
     let exe = if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() };
     let mut command = tokio::process::Command::new(exe.map_err(|error| error.to_string())?);
     let (files, confinement) = (crate::limits::before(), lease.confinement.word()?);
@@ -48,7 +49,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("mcp-sse: no parent-death signal: {error}");
     }
-    // It may have died before the signal was asked for.
+    // The keeper may have died before the signal was requested.
     if getppid().map(rustix::process::Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(parent) {
         return ExitCode::FAILURE;
     }

@@ -1,4 +1,4 @@
-//! A child from its start until nobody is left of it: its keeper, seen from us.
+//! A child from its start until all its processes are gone: the gateway's side of its keeper.
 
 use std::{
     io,
@@ -28,14 +28,14 @@ use super::{
 };
 use crate::clock;
 
-/// What those who were killed get to be gone. Who is not is somebody whom we may not kill.
+/// How long killed processes may take to be gone. What is left after that is a process that we may not kill.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
-/// More than a line of the keeper has.
+/// More than the longest line that a keeper writes.
 const LINE_BYTES: usize = 4096;
 
-/// A running child. Dropping it ends it, and all that it has started.
+/// A running child. Dropping this ends the child and all its descendants.
 pub(super) struct Process {
-    /// Until it is ended.
+    /// `None` once it is being ended.
     state: Option<State>,
     status: Option<ExitStatus>,
     bounds: Bounds,
@@ -45,7 +45,7 @@ struct State {
     keeper: Keeper,
     started: Instant,
     all: Arc<Inner>,
-    /// Until the child is gone.
+    /// Held until the child is gone.
     _place: OwnedSemaphorePermit,
     lease: Lease,
     span: tracing::Span,
@@ -64,7 +64,7 @@ pub(super) struct Ends {
     stdin: OwnedFd,
 }
 
-/// Gives a keeper's command its socket, with the program's stdin in it, and the program's other pipes.
+/// Sets up a keeper's command: its socket, over which the program's stdin is sent, and the program's other pipes.
 pub(super) fn connect(command: &mut tokio::process::Command) -> io::Result<Ends> {
     let (control, theirs) = net::UnixStream::pair()?;
     let (reader, writer) = io::pipe()?;
@@ -75,7 +75,7 @@ pub(super) fn connect(command: &mut tokio::process::Command) -> io::Result<Ends>
 }
 
 impl Process {
-    /// Waits until the child is there.
+    /// Waits until the keeper has started the child.
     pub(super) async fn new(
         mut keeper: Child,
         ends: Ends,
@@ -110,7 +110,7 @@ impl Process {
             span: tracing::Span::current(),
             runtime: tokio::runtime::Handle::current(),
         };
-        // From here on it is ended, whatever happens: a program may be there before it is told of.
+        // From here on, dropping `this` ends it: the program may run before the keeper has reported it.
         let mut this = Self { state: Some(state), status: None, bounds };
         let Some(state) = &mut this.state else { return Err(io::ErrorKind::NotFound.into()) };
         timeout_at(deadline, state.keeper.started()).await.map_err(|_| io::ErrorKind::TimedOut)??;
@@ -141,7 +141,8 @@ impl Process {
     fn reap(&mut self, pipes: Option<(ChildStdout, Stderr)>) {
         let Some(state) = self.state.take() else { return };
         let (all, span, runtime) = (Arc::clone(&state.all), state.span.clone(), state.runtime.clone());
-        // If the runtime is gone, so is the task, and with it our end of the socket: the keeper sees to the rest.
+        // If the runtime is gone, the task is dropped, and with it our end of the socket: the keeper then ends the
+        // processes.
         all.ending.spawn_on(state.end(pipes).instrument(span), &runtime);
     }
 }
@@ -161,7 +162,7 @@ impl State {
             if let Some((mut stdout, stderr)) = pipes {
                 let mut rest = vec![0; 4096];
                 while stdout.read(&mut rest).await.is_ok_and(|read| read > 0) {}
-                // It is read by its own task until it is dropped.
+                // Held, because dropping it stops the task that reads stderr.
                 std::future::pending::<()>().await;
                 drop(stderr);
             }
@@ -169,7 +170,7 @@ impl State {
         };
         let ended = async {
             let mut forced = None;
-            // Its input is at its end.
+            // Its stdin is closed already.
             if timeout(patience, keeper.exited()).await.is_err() {
                 forced = Some("SIGTERM");
                 keeper.order(Order::Terminate);
@@ -178,7 +179,7 @@ impl State {
                     keeper.order(Order::Kill);
                 }
             } else {
-                // Others that it started and left behind.
+                // Descendants that it has left behind.
                 keeper.order(Order::Terminate);
             }
             if forced != Some("SIGKILL") && timeout(patience, keeper.gone()).await.is_err() {
@@ -203,12 +204,12 @@ impl State {
         if !gone {
             tracing::warn!(
                 keeper = self.keeper.pid,
-                "processes that this server started cannot be killed; its keeper waits for them"
+                "processes that this server started could not be killed; its keeper waits for them"
             );
         } else if self.keeper.failed.is_none() && self.keeper.died() {
             tracing::warn!(
                 keeper = self.keeper.pid,
-                "the keeper of a server was killed; the processes that it left are ended"
+                "the keeper of a server was killed; ending the processes that it left"
             );
             self.all.strays.end().await;
         }
@@ -225,20 +226,20 @@ struct Keeper {
     pid: Option<u32>,
     control: UnixStream,
     heard: Vec<u8>,
-    /// What the program is called.
+    /// The program's name.
     name: String,
-    /// The program, once it was told of.
+    /// The pid of the program, once the keeper has reported it.
     program: Option<i32>,
-    /// Why there is none.
+    /// Why the program could not be started.
     failed: Option<String>,
-    /// What became of the program.
+    /// The exit status of the program.
     exit: Option<ExitStatus>,
-    /// It has ended.
+    /// The keeper has ended.
     over: bool,
 }
 
 impl Keeper {
-    /// What it says next; `None` when it has ended. Cancel safe.
+    /// The keeper's next line; `None` when it has ended. Cancel safe.
     async fn hear(&mut self) -> Option<Said> {
         loop {
             if let Some(end) = memchr::memchr(b'\n', &self.heard) {
@@ -261,7 +262,7 @@ impl Keeper {
         }
     }
 
-    /// Resolves when the program is there. Cancel safe.
+    /// Resolves when the program runs. Cancel safe.
     async fn started(&mut self) -> io::Result<()> {
         match self.hear().await {
             Some(Said::Started(_)) => Ok(()),
@@ -279,7 +280,7 @@ impl Keeper {
             match self.hear().await {
                 Some(Said::Exited(status)) => self.exit = Some(ExitStatus::from_raw(status)),
                 Some(_) => {}
-                // Killed, and the program with it.
+                // The keeper was killed, and the program with it.
                 None => {
                     let status = self.wait().await;
                     self.exit.get_or_insert(status);
@@ -288,7 +289,7 @@ impl Keeper {
         }
     }
 
-    /// Resolves when nobody is left. Cancel safe.
+    /// Resolves when the program and all its descendants are gone. Cancel safe.
     async fn gone(&mut self) {
         self.exited().await;
         if !self.over {
@@ -302,13 +303,13 @@ impl Keeper {
         status
     }
 
-    /// Whether it has ended before its time.
+    /// Whether the keeper did not exit by itself with success.
     fn died(&mut self) -> bool {
         !matches!(self.process.try_wait(), Ok(Some(status)) if status.success())
     }
 
     fn order(&self, order: Order) {
-        // One byte always finds room, unless the keeper is gone.
+        // One byte always fits into the socket's buffer, unless the keeper is gone.
         let _ = self.control.try_write(&[order.byte()]);
     }
 }

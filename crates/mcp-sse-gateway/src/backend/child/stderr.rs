@@ -1,5 +1,5 @@
-//! A child's stderr: into the log, which has its own bounds, and its end kept for those who ask why the child
-//! died.
+//! A child's stderr: its lines go to the log, which has its own bounds, and the last ones are kept to explain why
+//! the child died.
 
 use std::{
     collections::VecDeque,
@@ -14,16 +14,17 @@ use tokio::{
 
 use crate::{clock, pace::Pace};
 
-/// Of a line, this much is kept; the rest of it is dropped.
+/// Bytes of a line that are kept; the rest is dropped.
 const LINE_BYTES: usize = 1_000;
-/// This many lines of the end are kept.
+/// How many of the last lines are kept.
 const TAIL_LINES: usize = 10;
-/// What is read a second, and at once: a child that writes more waits, and takes no more of our time than that.
+/// Bytes read per second, and the burst in seconds of that. A child that writes faster blocks, so it cannot take
+/// more of our CPU time than that.
 const READ_BYTES: u32 = 8 * 1024 * 1024;
 const READ_BURST: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The end of what a child wrote to stderr.
+/// The last lines that a child wrote to stderr.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail(Arc<Mutex<VecDeque<String>>>);
 
@@ -41,14 +42,14 @@ impl Tail {
     }
 }
 
-/// A child's stderr while it is read.
+/// A child's stderr, while a task reads it.
 pub(super) struct Stderr {
     pub(super) reading: tokio::task::JoinHandle<()>,
     pub(super) tail: Tail,
 }
 
 impl Stderr {
-    /// The end of what it wrote, if it ends; what is there now, if something holds it open.
+    /// Its last lines, once it is closed; at `until`, the last lines so far, since some process may hold it open.
     pub(super) async fn end(&mut self, until: Instant) -> Vec<String> {
         let _ = timeout_at(until, &mut self.reading).await;
         self.tail.lines()
@@ -61,7 +62,7 @@ impl Drop for Stderr {
     }
 }
 
-/// Reads until the other side is closed.
+/// Reads until the write end is closed.
 pub(crate) async fn read(mut stderr: impl AsyncRead + Unpin, tail: Tail) {
     let mut pace = Pace::default();
     let mut chunk = [0; 4096];

@@ -1,4 +1,4 @@
-//! Our own children, and who is left of keepers that were killed: what they kept becomes our child.
+//! Our own children, and strays: processes that a killed keeper leaves behind, which are reparented to us.
 //!
 //! Invariant: every child of ours is started here, so that none of them is taken for a stray.
 
@@ -14,29 +14,29 @@ use tokio::{process::Child, time::timeout};
 
 use super::descendants;
 
-/// What strays that were killed get to be gone. Who is not is somebody whom we may not kill.
+/// How long killed strays may take to be gone. What is left after that is a process that we may not kill.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Who is left of keepers that were killed: what they kept becomes our child.
+/// Tells strays from our own children, and ends them.
 #[derive(Debug, Default)]
 pub(super) struct Strays {
     /// Our own children. Locked while one is started.
     own: Mutex<HashSet<Pid>>,
 }
 
-/// From here on it is looked who of our own is gone.
+/// With this many entries, those of children that are gone are removed.
 const MANY: usize = 1024;
-/// Between two looks at strays.
+/// The pause between two checks for strays.
 const LOOK: Duration = Duration::from_millis(5);
 
 impl Strays {
-    /// Begins to take them in.
+    /// Makes this process the subreaper, so that strays are reparented to it.
     pub(super) fn take_in() -> Self {
         #[cfg(target_os = "linux")]
         if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
-            tracing::debug!(%error, "not told of orphans");
+            tracing::debug!(%error, "cannot become a subreaper");
         }
-        // Whoever started us by `exec` may have had children.
+        // A process that became us by `exec` may have had children before.
         Self { own: Mutex::new(descendants::own_children().into_iter().collect()) }
     }
 
@@ -49,7 +49,7 @@ impl Strays {
         self.list(|| command.spawn(), Child::id)
     }
 
-    /// The same, for a thread of its own.
+    /// The same with the standard library's process, for callers that block.
     #[cfg(target_os = "linux")]
     pub(super) fn start_std(&self, mut command: std::process::Command) -> io::Result<std::process::Child> {
         self.list(|| command.spawn(), |child| Some(child.id()))
@@ -62,7 +62,7 @@ impl Strays {
     ) -> io::Result<C> {
         let mut own = self.own();
         if own.len() >= MANY {
-            // Those whose start was given up are not forgotten otherwise.
+            // Nothing else forgets children whose start was cancelled.
             let children: HashSet<Pid> = descendants::own_children().into_iter().collect();
             own.retain(|pid| children.contains(pid));
         }
@@ -77,7 +77,7 @@ impl Strays {
         }
     }
 
-    /// Kills them, and waits until nobody is left.
+    /// Kills all strays, and waits until none is left.
     pub(super) async fn end(&self) {
         let end = async {
             while self.kill() {
@@ -85,11 +85,11 @@ impl Strays {
             }
         };
         if timeout(KILL_PATIENCE, end).await.is_err() {
-            tracing::warn!("processes that a server started cannot be killed");
+            tracing::warn!("processes that a server started could not be killed");
         }
     }
 
-    /// Whether there was any.
+    /// Kills all strays once; whether there were any.
     fn kill(&self) -> bool {
         let own = self.own();
         let strays = descendants::kill_children(|pid| own.contains(&pid));

@@ -1,9 +1,9 @@
-//! Who starts a child next: places among those that run, and so many starts a second.
+//! Which session starts a child next: bounds the children that run at once, and the starts per second.
 //!
 //! Invariants:
-//! - A turn is taken when it is due, by whom it is given to then. Who gives up waiting has taken nothing.
-//! - Addresses take turns: one that waits a thousand times delays another one by one turn.
-//! - Only the first in line waits for a place and for the time; the others wait for being the first.
+//! - A turn is consumed only when it is due and its waiter takes it. A waiter that gives up has consumed nothing.
+//! - Addresses take turns: an address with a thousand waiters delays another address by one turn.
+//! - Only the first in line waits for a place and for the next turn; the others wait to become the first.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,14 +22,14 @@ use tokio::{
 
 use crate::clock;
 
-/// Starts that wait, at the most.
+/// Maximum number of starts that wait.
 const WAITING: usize = 4096;
-/// An address may have so many of them, or half of all if that is more.
+/// Of them, an address may have this many, or half of all if that is more.
 const FEW: usize = 64;
-/// Turns that nobody took may be taken later, those of this time at the most.
+/// Unused turns accumulate, up to those of this much time.
 const BURST: Duration = Duration::from_secs(1);
 
-/// Whose turn it is.
+/// Hands out places and turns.
 #[derive(Debug)]
 pub(crate) struct Turns {
     places: Arc<Semaphore>,
@@ -40,7 +40,7 @@ pub(crate) struct Turns {
 
 #[derive(Debug)]
 struct State {
-    /// When all turns that were taken are used up.
+    /// When the last turn that was taken is due.
     next: Instant,
     waiting: HashMap<Address, VecDeque<Arc<Waiter>>>,
     /// The addresses that wait; the one in front is the next.
@@ -48,12 +48,12 @@ struct State {
     count: usize,
 }
 
-/// Whose starts take turns with those of others; `None` is one too.
+/// Starts are queued per address; those without an address share one queue.
 type Address = Option<IpAddr>;
 
 #[derive(Debug, Default)]
 struct Waiter {
-    /// It may be the first now, or has been refused.
+    /// Notified when this waiter may be the first, or was refused.
     look: Notify,
     refused: AtomicBool,
 }
@@ -63,11 +63,11 @@ struct Waiter {
 pub(crate) enum NoTurn {
     /// All places were taken until the deadline.
     NoPlace,
-    /// Too many wait, or waited until the deadline.
+    /// Too many wait, or the turn did not come before the deadline.
     TooMany,
 }
 
-/// A place in the line, until it is dropped.
+/// A position in the line, until it is dropped.
 struct InLine<'a> {
     turns: &'a Turns,
     address: Address,
@@ -75,10 +75,10 @@ struct InLine<'a> {
 }
 
 impl Turns {
-    /// `patience` is how long one waits at the most.
+    /// `patience` is the longest that a caller of `take` waits.
     pub(crate) fn new(places: Arc<Semaphore>, per_second: u32, patience: Duration) -> Self {
         let step = Duration::from_secs(1) / per_second.max(1);
-        // More could not have their turn in time.
+        // Further ones could not get their turn in time.
         let reached = patience.as_secs_f64() * f64::from(per_second) + f64::from(per_second);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it saturates")]
         let waiting_in_all = (reached as usize).clamp(1, WAITING);
@@ -97,7 +97,7 @@ impl Turns {
             line.first().await?;
             let places = Arc::clone(&self.places);
             let place = places.acquire_owned().await.map_err(|_| NoTurn::NoPlace)?;
-            // Nobody else takes a turn meanwhile.
+            // Only the first in line gets here, so nobody else takes a turn meanwhile.
             let due = self.state().due(self.step);
             sleep_until(due).await;
             self.state().next = due;
@@ -142,8 +142,8 @@ impl State {
         self.waiting.get(self.order.front()?)?.front()
     }
 
-    /// Refuses the last waiter of the address with most waiters, in favour of an address with `own`; `false` if that one
-    /// has as many.
+    /// Refuses the last waiter of the address with the most waiters, to make room for an address with `own` waiters;
+    /// `false` if no address has at least two more than that.
     fn make_room(&mut self, own: usize) -> bool {
         let longest = self.waiting.iter_mut().max_by_key(|(_, waiters)| waiters.len());
         let Some((_, waiters)) = longest.filter(|(_, waiters)| waiters.len() > own + 1) else { return false };
@@ -155,7 +155,7 @@ impl State {
         true
     }
 
-    /// Takes one out, and wakes who is the first now.
+    /// Removes a waiter, and wakes the one that is now first.
     fn leave(&mut self, address: Address, waiter: &Arc<Waiter>) {
         let Some(waiters) = self.waiting.get_mut(&address) else { return };
         let Some(at) = waiters.iter().position(|other| Arc::ptr_eq(other, waiter)) else { return };
@@ -172,7 +172,7 @@ impl State {
             first.look.notify_one();
         }
         if self.waiting.is_empty() {
-            // A wave that is over gives its memory back.
+            // Frees the memory that a burst of waiters took.
             self.waiting = HashMap::new();
             self.order = VecDeque::new();
         }
@@ -180,7 +180,7 @@ impl State {
 }
 
 impl InLine<'_> {
-    /// Waits until it is the first.
+    /// Waits until this one is the first in line.
     async fn first(&self) -> Result<(), NoTurn> {
         loop {
             if self.waiter.refused.load(Ordering::Acquire) {

@@ -4,17 +4,17 @@ use std::{path::PathBuf, time::Duration};
 
 use reqwest::redirect::Policy;
 
-/// How long a connection may take to be made.
+/// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Redirects that are followed, within one origin.
+/// How many redirects are followed, all within one origin.
 const REDIRECTS: usize = 5;
 
-/// Whom to trust.
+/// Which certificates to trust.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tls {
-    /// Certificates to trust beside the system's, in PEM.
+    /// A PEM file of certificates to trust in addition to the system's.
     pub(crate) ca_file: Option<PathBuf>,
-    /// Trust anybody.
+    /// Accept any certificate.
     pub(crate) insecure: bool,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Tls {
 #[derive(Debug, thiserror::Error)]
 enum Redirected {
     #[error(
-        "{from} redirects to {to}, which is not followed; if that is right, give the URL that it redirects to"
+        "{from} redirects to {to}, which is not followed; if that is intended, configure the URL that it redirects to"
     )]
     Elsewhere { from: String, to: String },
     #[error("it redirects more than {REDIRECTS} times")]
@@ -31,13 +31,13 @@ enum Redirected {
 
 /// A client; an error says which setting is wrong.
 pub(crate) fn client(tls: &Tls) -> Result<reqwest::Client, String> {
-    // The second call finds the first one's provider, which is the same.
+    // Fails from the second call on, because the same provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .user_agent(concat!("mcp-sse/", env!("CARGO_PKG_VERSION")))
-        // The headers go along, and may be secret.
+        // The headers are sent to the new URL too, and may be secret.
         .redirect(Policy::custom(|attempt| {
             let from = attempt.previous().first().map(|from| from.origin().ascii_serialization());
             let from = from.unwrap_or_default();

@@ -1,13 +1,12 @@
-//! Reads server-sent events from bytes that come in pieces. Source: the WHATWG HTML standard, "Server-sent
-//! events".
+//! Parses server-sent events incrementally. Source: the WHATWG HTML standard, "Server-sent events".
 //!
-//! Of an event over the limit no more is kept than what message it was.
+//! Of an oversized event, only the envelope of its message is kept.
 
 use crate::message::oversized::{self, Oversized, Scan};
 
-/// The longest id that is kept: it goes back to the server when a stream is opened again.
+/// The longest id that is kept: it is sent back to the server when the stream is resumed.
 const ID_BYTES: usize = 1024;
-/// A line is not kept beyond this, unless it is data.
+/// How much of a line is kept, unless it is data.
 const LINE_BYTES: usize = 2 * ID_BYTES;
 const DATA: &[u8] = b"data:";
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
@@ -15,48 +14,49 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// One event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Event {
-    /// Empty: the default, which is `message`.
+    /// Empty stands for the default, `message`.
     pub(super) name: String,
     pub(super) data: String,
-    /// Whether there is data, be it empty. Without, the event is none to its reader, but has an id or a time.
+    /// Whether there is a `data` field, even an empty one. Without one, the event is not dispatched, but may have an id
+    /// or a retry time.
     pub(super) has_data: bool,
-    /// Its data was over the limit, and thrown away.
+    /// Its data was over the limit, and was discarded.
     pub(super) oversized: Option<Oversized>,
     pub(super) id: Option<String>,
-    /// How long to wait before the stream is opened again, in milliseconds.
+    /// How long to wait before reconnecting, in milliseconds.
     pub(super) retry: Option<u64>,
 }
 
-/// What has come of the stream.
+/// The parser of one stream.
 #[derive(Debug)]
 pub(super) struct Events {
-    /// Bytes of an event's data.
+    /// Maximum size of an event's data, in bytes.
     limit: usize,
     line: Vec<u8>,
     after_cr: bool,
     begun: bool,
     event: Event,
-    /// The event's data are over the limit.
+    /// There if the event's data is over the limit.
     long: Option<Box<Scan>>,
-    /// What of the line that is being read is not kept.
+    /// What happens to the rest of the current line.
     rest: Rest,
-    /// The id that the stream named last.
+    /// The last event id of the stream.
     pub(super) last_id: Option<String>,
-    /// An id that was too long has been logged.
+    /// Whether an id that was too long has been logged.
     warned: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
-    /// There is none.
+    /// It is kept.
     Kept,
-    /// Data of an event that is over the limit.
+    /// Data of an oversized event: only scanned for the envelope.
     Scanned,
-    /// A field of no use, or a comment.
+    /// An unused field or a comment: skipped.
     Skipped,
 }
 
-/// An event does not end.
+/// An event is so long that it is taken for one that never ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Endless;
 
@@ -75,7 +75,7 @@ impl Events {
         }
     }
 
-    /// Takes a piece; `each` gets the events that it completes.
+    /// Parses the next piece; `each` is called with every event that it completes.
     pub(super) fn push(&mut self, piece: &[u8], mut each: impl FnMut(Event)) -> Result<(), Endless> {
         let mut rest = piece;
         while let Some(&byte) = rest.first() {
@@ -100,7 +100,7 @@ impl Events {
         Ok(())
     }
 
-    /// A part of a line.
+    /// Takes a part of a line.
     fn take(&mut self, mut part: &[u8]) -> Result<(), Endless> {
         while !part.is_empty() {
             match self.rest {
@@ -129,26 +129,26 @@ impl Events {
         if is_endless { Err(Endless) } else { Ok(()) }
     }
 
-    /// The line without what may stand before the first.
+    /// The line, without a byte order mark at the start of the stream.
     fn line(&self) -> &[u8] {
         let mark = if self.begun { &[][..] } else { BYTE_ORDER_MARK };
         self.line.strip_prefix(mark).unwrap_or(&self.line)
     }
 
-    /// How much more of the line is kept, as far as can be told now.
+    /// How many more bytes of the line may be kept, as far as is known now.
     fn room(&self) -> usize {
         let line = self.line();
         if line.len() < DATA.len() {
             DATA.len() - line.len()
         } else if line.starts_with(DATA) {
-            // And a space, which is not part of the data.
+            // One more for the space after the colon, which is not part of the data.
             (self.limit + DATA.len() + 1).saturating_sub(line.len() + self.event.data.len())
         } else {
             LINE_BYTES.saturating_sub(line.len())
         }
     }
 
-    /// What has come of the line is more than is kept.
+    /// The line is longer than what is kept.
     fn overflow(&mut self) {
         let line = self.line().to_vec();
         self.line = Vec::new();
@@ -163,7 +163,7 @@ impl Events {
         }
     }
 
-    /// Data of an event that is over the limit.
+    /// Scans a line of data of an oversized event, after any data that was kept so far.
     fn discard(&mut self, value: &[u8]) {
         let data = std::mem::take(&mut self.event.data);
         let long = self.long.get_or_insert_with(|| Box::new(Scan::new()));
@@ -177,7 +177,7 @@ impl Events {
     fn ignore_id(&mut self) {
         if !std::mem::replace(&mut self.warned, true) {
             tracing::warn!(
-                "an event of the upstream server has an id of more than {ID_BYTES} bytes; such ids are ignored"
+                "an event from the upstream server has an id of more than {ID_BYTES} bytes; such ids are ignored"
             );
         }
     }
@@ -187,7 +187,7 @@ impl Events {
         if std::mem::replace(&mut self.rest, Rest::Kept) != Rest::Kept {
             return None;
         }
-        // A long line gives its memory back.
+        // Frees the memory of a long line.
         let line = std::mem::take(&mut self.line);
         let text = String::from_utf8_lossy(&line);
         let text = if begun { &*text } else { text.strip_prefix('\u{feff}').unwrap_or(&text) };

@@ -1,4 +1,4 @@
-//! A remote server that speaks Streamable HTTP, by rmcp's client transport, at the level of messages.
+//! A remote server that speaks Streamable HTTP: rmcp's client transport, used at the level of messages.
 
 use std::{
     collections::VecDeque,
@@ -45,7 +45,7 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     config.allow_stateless = true;
     config.max_concurrent_requests = remote.requests_in_flight;
     config.retry_config = Arc::new(resumes());
-    // Cancellations and answers need a way too.
+    // Beyond the requests, leaves room for cancellations and answers.
     let transport = StreamableHttpClientTransport::with_client(client, config);
     let (sender, receiver, transport) = split(transport, remote.requests_in_flight.saturating_add(64));
     let (answers, own) = mpsc::channel(16);
@@ -62,7 +62,7 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, transport })
 }
 
-/// A stream that broke is resumed, but not for ever: somebody waits for the answers.
+/// A broken stream is resumed, but not for ever: callers wait for the answers.
 fn resumes() -> ExponentialBackoff {
     let mut retries = ExponentialBackoff::default();
     retries.max_times = Some(4);
@@ -75,10 +75,10 @@ pub(crate) struct HttpSink {
     remote: Remote,
     headers: Headers,
     sender: mpsc::Sender<Outgoing>,
-    /// For requests that the server did not take: the errors in place of its answers.
+    /// Error answers to requests that the server did not accept.
     answers: mpsc::Sender<Message>,
     trouble: Trouble,
-    /// Sends whose end is awaited.
+    /// The sends in progress.
     sends: TaskTracker,
     handshake: Handshake,
 }
@@ -87,9 +87,9 @@ pub(crate) struct HttpSink {
 enum Handshake {
     /// No `initialize` yet.
     None,
-    /// What has to wait for `notifications/initialized`, with its headers.
+    /// The messages that wait for `notifications/initialized`, with their headers.
     Awaited(VecDeque<(Message, HeaderMap)>),
-    /// Everything goes.
+    /// All messages are sent at once.
     Over,
 }
 
@@ -115,7 +115,7 @@ impl HttpSink {
             }
             Handshake::Awaited(held) => {
                 match message.kind() {
-                    // Allowed before, and it must not wait for what its sender may want to know first.
+                    // A ping is allowed this early, and the client may wait for the answer before it goes on.
                     MessageKind::Request { id, method } if &**method == "ping" => {
                         if let Ok(pong) = Message::result(id, &serde_json::Map::new()) {
                             let _ = self.answers.send(pong).await;
@@ -138,7 +138,8 @@ impl HttpSink {
         self.post(message, headers).await
     }
 
-    /// What the transport waits for before it could end the session there, a client that has left need not say.
+    /// The transport ends the session on the server only after `notifications/initialized`; if the client left without
+    /// sending it, it is sent here.
     pub(super) async fn end(mut self) {
         if matches!(self.handshake, Handshake::Awaited(_))
             && let Ok(initialized) =
@@ -158,7 +159,7 @@ impl HttpSink {
             Ok(typed) => typed,
             Err(error) => {
                 if let Some(id) = id {
-                    let text = format!("this request has no form that Streamable HTTP knows: {error}");
+                    let text = format!("this request cannot be sent over Streamable HTTP: {error}");
                     let _ = self.answers.send(Message::error(&id, -32600, &text)).await;
                 }
                 return Ok(());
@@ -169,15 +170,15 @@ impl HttpSink {
         let closed = || Failure::new(format!("the session with {name} is over"));
         self.sender.send(Outgoing { message: typed, sent }).await.map_err(|_| closed())?;
         let (answers, trouble) = (self.answers.clone(), Arc::clone(&self.trouble));
-        // It may take as long as the server takes to answer; others go on meanwhile. It ends with the transport.
+        // Takes as long as the server takes to answer, and must not delay other messages. Ends with the transport.
         self.sends.spawn(async move {
             let Ok(Err(error)) = result.await else { return };
-            // Of rmcp's errors only this one has causes of its own.
+            // rmcp drops the causes of this one; they were noted when it occurred.
             let noted = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let error = noted.filter(|_| error.starts_with("Client error")).unwrap_or(error);
-            tracing::warn!("{name} did not take a message: {error}");
+            tracing::warn!("{name} did not accept a message: {error}");
             if let Some(id) = id {
-                let text = format!("{name} did not take the request: {error}");
+                let text = format!("{name} did not accept the request: {error}");
                 let _ = answers.send(Message::error(&id, -32000, &text)).await;
             }
         });
@@ -195,7 +196,7 @@ pub(crate) struct HttpSource {
 }
 
 impl HttpSource {
-    /// The transport deletes the session; it has a time of its own for that.
+    /// Waits until the transport has deleted the session, for which it has its own timeout.
     pub(super) async fn end(mut self) {
         self.receiver.close();
         let _ = self.transport.await;
@@ -209,7 +210,7 @@ impl HttpSource {
                 message = self.receiver.recv() => message,
             };
             let Some(message) = message else {
-                // What is still being sent has failed too, and says why.
+                // The sends in progress have failed too, and their errors say why.
                 self.sends.close();
                 tokio::select! {
                     biased;
@@ -230,13 +231,13 @@ impl HttpSource {
             }
             match original::unwrap(&message) {
                 Some(message) => return Ok(message),
-                None => tracing::warn!("a message of {} cannot be written as JSON-RPC", self.name),
+                None => tracing::warn!("a message from {} could not be written as JSON-RPC", self.name),
             }
         }
     }
 }
 
-/// The request that rmcp gives up, because the stream of its response is gone.
+/// The request that rmcp gives up on, because the stream with its response is gone.
 fn broken(message: &ServerJsonRpcMessage) -> Option<RequestId> {
     let ServerJsonRpcMessage::Error(error) = message else { return None };
     error.error.data.as_ref()?.get("io.modelcontextprotocol/transportClosed")?;

@@ -1,5 +1,5 @@
-//! A remote server, over Streamable HTTP (by rmcp's client) or over HTTP+SSE (by ours; rmcp has none any
-//! more). A session of ours is a session there.
+//! A remote server, over Streamable HTTP (with rmcp's client) or over HTTP+SSE (with our own; rmcp no longer has
+//! one). Each session here has one session there.
 
 mod client;
 mod events;
@@ -22,11 +22,11 @@ pub(crate) use self::{
 };
 use super::{Failure, Sink, Source};
 
-/// How long a server may take to say which of the two it speaks.
+/// How long to wait, when detecting the transport, for the response and for its first event.
 const PROBE: Duration = Duration::from_secs(5);
 
 impl Remote {
-    /// Connects, for a session whose first request has this head.
+    /// Opens a session on the server, for a session here whose first request has this head.
     pub(crate) async fn open(&self, parts: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
         let open = async {
             let headers = self.headers_for(parts);
@@ -55,17 +55,17 @@ impl Remote {
         opened
     }
 
-    /// A server that speaks HTTP+SSE opens a stream for any GET and begins it with its endpoint. One that
-    /// speaks Streamable HTTP refuses a GET without a session, or opens a stream that begins otherwise.
-    /// A guess: it is remembered when an `initialize` shows that it is right.
+    /// Detects the transport. A server that speaks HTTP+SSE answers any GET with a stream that begins with its
+    /// endpoint. One that speaks Streamable HTTP refuses a GET without a session, or opens a stream that begins
+    /// otherwise. This is a guess, which is remembered only after an `initialize` has succeeded.
     async fn ask(&self, headers: &HeaderMap) -> Result<Kind, Failure> {
         Ok(match timeout(PROBE, sse::Stream::open(self, headers, None)).await {
             Ok(Ok(mut stream)) => match timeout(PROBE, stream.endpoint()).await {
                 Ok(Ok(_)) => Kind::Sse,
                 Ok(Err(_)) | Err(_) => Kind::Http,
             },
-            // It says so, or it is busy, or does not know us or the path, or is slow: if it speaks Streamable
-            // HTTP, this goes well.
+            // The server refused the GET for any reason, or is slow: assume Streamable HTTP, and let `initialize`
+            // tell.
             Ok(Err(sse::Refused::Status(..))) | Err(_) => Kind::Http,
             Ok(Err(sse::Refused::Failed(failure))) => return Err(failure),
         })
@@ -80,7 +80,7 @@ pub(crate) enum RemoteSink {
 pub(crate) struct RemoteSource {
     half: Half,
     remote: Remote,
-    /// What it is taken to speak.
+    /// The transport that this session uses.
     kind: Kind,
 }
 
@@ -89,7 +89,7 @@ enum Half {
     Sse(Box<sse::SseSource>),
 }
 
-/// Lets the server know that the session is over, if it can be told.
+/// Tells the server that the session is over, if the transport can say so.
 pub(crate) async fn end(sink: RemoteSink, source: RemoteSource) {
     if let RemoteSink::Http(sink) = sink {
         sink.end().await;

@@ -1,8 +1,9 @@
-//! Messages inside rmcp's types as the bytes that they are: rmcp carries them, and rewrites nothing.
+//! Carries messages through rmcp's types as their original bytes, so that rmcp rewrites nothing.
 //!
-//! A client's message is an envelope for rmcp, with the bytes beside it (requests and notifications) or in it
-//! (responses, which have no place beside). What a server sends is put into an envelope before rmcp parses it,
-//! so that whatever stands in it comes through; nothing that a server sends can be taken for such an envelope.
+//! A client's message becomes an envelope for rmcp. The bytes are attached as an extension (requests and
+//! notifications) or stored inside (responses, which have no extensions). A server's message is wrapped in an
+//! envelope before rmcp parses it, so all of its content is preserved; nothing that a server sends can be mistaken
+//! for such an envelope.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -16,19 +17,19 @@ use serde_json::{Value, json};
 
 use crate::message::slim::slim;
 
-/// The method of what is in an envelope.
+/// The method of envelopes, and the mark of those without a method.
 const METHOD: &str = "mcp-sse/original";
-/// Where the original stands there.
+/// The parameter that holds the original.
 const PARAMETER: &str = "original";
 
-/// Beside a client's message: its bytes, and the headers of the client that go with them.
+/// Attached to a client's message: its bytes, and the headers to send with them.
 #[derive(Clone)]
 pub(super) struct Original {
     bytes: Bytes,
     pub(super) headers: HeaderMap,
 }
 
-/// A client's message for rmcp.
+/// Wraps a client's message for rmcp.
 pub(super) fn enclose(
     message: &Message,
     headers: HeaderMap,
@@ -41,7 +42,7 @@ pub(super) fn enclose(
             let result = ClientResult::CustomResult(CustomResult::new(message.as_str().into()));
             return Ok(JsonRpcMessage::Response(JsonRpcResponse { jsonrpc: JsonRpcVersion2_0, id, result }));
         }
-        // rmcp keeps it, to open the session again.
+        // Whole, because rmcp keeps it and reopens the session with it.
         MessageKind::Request { method, .. } if &**method == "initialize" => serde_json::from_slice(&bytes)
             .or_else(|_| serde_json::from_slice::<ClientJsonRpcMessage>(&slim(message)))?,
         _ => serde_json::from_slice(&slim(message))?,
@@ -55,7 +56,7 @@ pub(super) fn enclose(
     Ok(typed)
 }
 
-/// What stands beside a client's message; nothing beside rmcp's own.
+/// What is attached to a client's message; `None` for rmcp's own messages.
 pub(super) fn beside(message: &ClientJsonRpcMessage) -> Option<&Original> {
     match message {
         ClientJsonRpcMessage::Request(request) => request.request.extensions().get(),
@@ -77,8 +78,8 @@ pub(super) fn bytes(message: &ClientJsonRpcMessage) -> Result<Bytes, serde_json:
     serde_json::to_vec(message).map(Bytes::from)
 }
 
-/// A server's message in an envelope for rmcp; `None` if it is no message. `initialize`: it may be the answer to
-/// that, in which rmcp looks for the revision.
+/// Wraps a server's message in an envelope for rmcp; `None` if it is not a message. With `initialize`, it may be the
+/// answer to `initialize`, in which rmcp looks for the revision.
 pub(super) fn wrap(text: &str, initialize: bool) -> Option<String> {
     #[derive(Deserialize)]
     struct Answer {
@@ -125,7 +126,7 @@ pub(super) fn wrap(text: &str, initialize: bool) -> Option<String> {
     Some(json)
 }
 
-/// The server's message again; what rmcp says itself is written anew.
+/// Unwraps a server's message; a message of rmcp's own is serialized.
 pub(super) fn unwrap(message: &ServerJsonRpcMessage) -> Option<Message> {
     let original = match message {
         ServerJsonRpcMessage::Request(request) => match &request.request {

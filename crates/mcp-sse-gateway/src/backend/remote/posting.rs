@@ -1,5 +1,5 @@
-//! What rmcp's client posts and reads over HTTP, by us: the client's messages as the bytes that they are, with
-//! our headers, and the server's within our bounds.
+//! Our HTTP client for rmcp's client transport: posts the client's messages as their original bytes, with our
+//! headers, and reads the server's messages within our bounds.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -28,17 +28,17 @@ use super::{
 };
 use crate::message::oversized::{INTERNAL_ERROR, Instead, Oversized};
 
-/// What is read of the answer to a message that was not taken, or that needs none.
+/// How much is read of the answer to a message that was not accepted, or that needs no answer.
 const SHORT_ANSWER: usize = 64 * 1024;
-/// What of that stands in an error.
+/// How many characters of it are quoted in an error.
 const SHOWN: usize = 1024;
-/// The longest that a server may have us wait before a stream is opened again.
+/// The longest wait before a reconnect that a server may ask for.
 const LONGEST_RETRY_MS: u64 = 60_000;
 
-/// What went wrong last; the transport itself only ends.
+/// The last error, since the transport just ends without saying why.
 pub(super) type Trouble = Arc<Mutex<Option<String>>>;
 
-/// The headers of the client's last request that are passed on, and those of the settings.
+/// The headers from the settings, and those copied from the client's last request.
 #[derive(Clone, Debug)]
 pub(super) struct Headers(Arc<Mutex<HeaderMap>>);
 
@@ -74,7 +74,7 @@ fn unexpected(text: String) -> Failed {
     StreamableHttpError::UnexpectedServerResponse(text.into())
 }
 
-/// Those of rmcp, and over them ours.
+/// rmcp's headers and ours; ours replace rmcp's.
 fn all(custom: Custom, ours: &HeaderMap) -> HeaderMap {
     let mut all: HeaderMap = custom.into_iter().collect();
     for name in ours.keys() {
@@ -90,13 +90,13 @@ fn content_type(response: &reqwest::Response) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// What stands in an error, and so in a line of the log.
+/// The start of a text on one line, for an error and so for the log.
 fn shown(text: &str) -> String {
     let shown = text.trim().chars().take(SHOWN);
     shown.map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
-/// The body, and whether that is all of it.
+/// Reads the body up to `limit`; whether that is all of it.
 async fn read(mut response: reqwest::Response, limit: usize) -> Result<(Vec<u8>, bool), Failed> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await? {
@@ -110,7 +110,7 @@ async fn read(mut response: reqwest::Response, limit: usize) -> Result<(Vec<u8>,
 }
 
 impl Posting {
-    /// An error without the URL, which may hold secrets. Its causes, which rmcp does not pass on, are noted.
+    /// The error without its URL, which may contain secrets. Notes its causes, which rmcp drops.
     fn cleaned(&self, error: Failed) -> Failed {
         match error {
             StreamableHttpError::Client(error) => {
@@ -122,7 +122,8 @@ impl Posting {
         }
     }
 
-    /// The error of a message that was not taken, noted: if the transport ends with it, nobody else says why.
+    /// The same for a message that was not accepted. Notes any error: if the transport ends because of it, nothing else
+    /// says why.
     fn refused(&self, error: Failed) -> Failed {
         let error = self.cleaned(error);
         if !matches!(error, StreamableHttpError::Client(_)) {
@@ -176,7 +177,7 @@ impl Posting {
         let session = response.headers().get("mcp-session-id").and_then(|value| value.to_str().ok());
         let session = session.map(str::to_owned);
         let Some(id) = id else {
-            // Nothing is waited for. Read to its end, the connection serves for the next message too.
+            // No answer is expected. Read to its end, so that the connection can be reused.
             if kind != "text/event-stream" {
                 let _ = read(response, SHORT_ANSWER).await;
                 return Ok(StreamableHttpPostResponse::Accepted);
@@ -204,7 +205,7 @@ impl Posting {
                 let wrapped = original::wrap(&text, initialize);
                 match wrapped.and_then(|wrapped| serde_json::from_str(&wrapped).ok()) {
                     Some(message) => Ok(StreamableHttpPostResponse::Json(message, session)),
-                    None => Err(unexpected(format!("its answer is no JSON-RPC message: {}", shown(&text)))),
+                    None => Err(unexpected(format!("its answer is not JSON-RPC: {}", shown(&text)))),
                 }
             }
             _ => Err(StreamableHttpError::UnexpectedContentType(Some(kind).filter(|kind| !kind.is_empty()))),
@@ -244,7 +245,7 @@ impl Posting {
         Ok(self.events(response, Asked::Nothing))
     }
 
-    /// The events of a stream, as rmcp knows them, with each message in an envelope.
+    /// The events of a stream as rmcp's type, each message wrapped in an envelope.
     fn events(&self, response: reqwest::Response, asked: Asked) -> Stream {
         let reading = ReadingEvents {
             body: response.bytes_stream().boxed(),
@@ -265,7 +266,7 @@ fn too_long(limit: usize) -> String {
     format!("its answer has more than {limit} bytes; raise --max-message-bytes if it should")
 }
 
-/// An error that answers this request, for rmcp. One about another request, or none, answers nothing.
+/// The error in this body, wrapped for rmcp, if it answers the request with this id.
 fn error_for(text: &str, id: Option<&str>) -> Option<rmcp::model::ServerJsonRpcMessage> {
     let message = Message::parse(text.to_owned()).ok()?;
     let MessageKind::Response { id: Some(of), is_error: true } = message.kind() else { return None };
@@ -311,7 +312,7 @@ impl ReadingEvents {
         let initialize = matches!(self.asked, Asked::Request { initialize: true, .. });
         let data = match event.oversized {
             None if !event.has_data => None,
-            // What is no message rmcp passes over; an empty one begins a stream.
+            // rmcp skips data that is not a message; a stream may begin with empty data.
             None => Some(original::wrap(&event.data, initialize).unwrap_or_default()),
             Some(oversized) => self.instead(oversized),
         };
@@ -325,12 +326,12 @@ impl ReadingEvents {
 }
 
 impl ReadingEvents {
-    /// What rmcp gets in the place of a message over the limit.
+    /// What rmcp gets in place of an oversized message.
     fn instead(&self, oversized: Oversized) -> Option<String> {
         let is_unknown = oversized.kinds.is_empty();
         let Instead { forward, back } = oversized.instead("upstream server", self.limit);
         if !back.is_empty() {
-            tracing::warn!("a request of the upstream server is over the limit, and is not answered");
+            tracing::warn!("a request from the upstream server is over the limit, and is not answered");
         }
         let error = match (forward.into_iter().next(), &self.asked) {
             (Some(error), _) => error.as_str().to_owned(),
@@ -368,7 +369,7 @@ impl StreamableHttpClient for Posting {
         session: Option<Arc<str>>,
         auth: Option<String>,
         custom: Custom,
-        // They are ours.
+        // Our own limits apply.
         _: StreamableHttpResponseLimits,
     ) -> Result<Answered, Failed> {
         self.post_message(uri, message, session, auth, custom).await
@@ -384,7 +385,7 @@ impl StreamableHttpClient for Posting {
         let request = self.client.delete(&*uri).headers(all(custom, &self.headers.get()));
         let response = request.header("mcp-session-id", &*session).send().await;
         let status = response.map_err(|error| self.cleaned(error.into()))?.status();
-        // Not every server lets its sessions be deleted.
+        // Not every server lets clients delete sessions.
         if status.is_success() || status == StatusCode::METHOD_NOT_ALLOWED {
             Ok(())
         } else {

@@ -1,4 +1,4 @@
-//! A remote server and how to reach it: what all its sessions have in common.
+//! A remote server and how to reach it: what all its sessions share.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +13,7 @@ use crate::backend::Failure;
 /// Which transport a remote server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Ask it
+    /// Detect it
     Auto,
     /// Streamable HTTP
     #[value(aliases = ["streamable-http", "streamablehttp", "streamableHttp"])]
@@ -29,18 +29,18 @@ pub(crate) struct Remote {
     pub(crate) kind: Kind,
     /// Sent with every request.
     pub(crate) headers: HeaderMap,
-    /// Taken over from the client's requests, by name.
+    /// Names of the headers that are copied from the client's requests.
     pub(crate) headers_from_client: Vec<HeaderName>,
     pub(crate) client: reqwest::Client,
     pub(crate) message_bytes: usize,
-    /// Requests of a session that may be unanswered.
+    /// Maximum number of unanswered requests per session.
     pub(crate) requests_in_flight: usize,
     pub(crate) start_timeout: Duration,
-    /// What it turned out to speak.
+    /// The transport that was detected.
     pub(crate) found: Found,
 }
 
-/// Which transport a server speaks, as the last successful `initialize` has shown.
+/// The transport that the last successful `initialize` used.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Found(Arc<Mutex<Option<Kind>>>);
 
@@ -49,13 +49,13 @@ impl Found {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether that is new.
+    /// Sets it; whether it has changed.
     pub(super) fn set(&self, kind: Option<Kind>) -> bool {
         std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), kind) != kind
     }
 }
 
-/// Headers that belong to a connection or to the transport itself: they are not passed on.
+/// Headers that belong to the connection or to the transport itself, and are not passed on.
 const OWN: [&str; 13] = [
     "accept",
     "accept-encoding",
@@ -72,13 +72,13 @@ const OWN: [&str; 13] = [
     "upgrade",
 ];
 
-/// Whether a header may be set for, or taken over into, requests to a remote server.
+/// Whether a header may be set on requests to a remote server, or copied to them.
 pub(crate) fn may_pass(name: &HeaderName) -> bool {
     !OWN.contains(&name.as_str())
 }
 
 impl Remote {
-    /// The headers for a request that a client's request with this head causes.
+    /// The headers to send with a request on behalf of a client's request with this head.
     pub(super) fn headers_for(&self, parts: &Parts) -> HeaderMap {
         let mut headers = self.headers.clone();
         for name in &self.headers_from_client {
@@ -97,7 +97,7 @@ impl Remote {
         Failure::new(format!("{} did not answer within {time:?}", self.name()))
     }
 
-    /// Where it is, without what may be secret.
+    /// Its URL, without the parts that may be secret.
     pub(crate) fn name(&self) -> String {
         let mut url = self.url.clone();
         let _ = url.set_username("");

@@ -1,5 +1,5 @@
-//! A remote server that speaks HTTP+SSE: a stream of events one way, POSTs the other. Messages stay the bytes
-//! that they are.
+//! A remote server that speaks HTTP+SSE: a stream of events in one direction, POSTs in the other. Messages keep
+//! their original bytes.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -21,12 +21,13 @@ use crate::{
     message::{garbage::Garbage, oversized::Instead},
 };
 
-/// How often a message that the server is too busy for is posted, and how long it waits between.
+/// How often a message is posted while the server is too busy, and how long to wait in between.
 const TRIES: u32 = 5;
 const BUSY_WAIT: Duration = Duration::from_secs(1);
-/// What is read of the answer to a POST, which says no more than its status does.
+/// How much of the answer to a POST is read. Only its status matters.
 const ANSWER_BYTES: usize = 64 * 1024;
-/// Answers to a server's requests over the limit that are being posted; further ones are not answered.
+/// Maximum number of refusals, answers to oversized requests of the server, being posted at once; further requests are
+/// not answered.
 const REFUSALS: usize = 8;
 /// How long a POST may take to be answered.
 const POST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,9 +37,9 @@ pub(super) type Bytestream = futures_util::stream::BoxStream<'static, reqwest::R
 /// Why there is no stream.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// The server says no, or opens no stream of events: the status, and more about it.
+    /// The server refused, or its response is no event stream: the status and the content type.
     Status(String),
-    /// It cannot be reached.
+    /// The server cannot be reached.
     Failed(Failure),
 }
 
@@ -60,7 +61,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Opens the stream; `last_id` to go on where another one ended.
+    /// Opens the stream; with `last_id`, after the event with this id.
     pub(super) async fn open(
         remote: &Remote,
         headers: &HeaderMap,
@@ -119,7 +120,7 @@ impl Stream {
         }
     }
 
-    /// Where to post: what the first event says.
+    /// The URL to post to, from the first event.
     pub(super) async fn endpoint(&mut self) -> Result<Url, String> {
         let event = self.next().await.map_err(|broken| broken.to_string())?;
         if event.name != "endpoint" {
@@ -129,7 +130,7 @@ impl Stream {
     }
 }
 
-/// Why a stream gives nothing more.
+/// Why a stream has ended.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Broken {
     #[error("{0}")]
@@ -138,10 +139,11 @@ enum Broken {
     Endless,
 }
 
-/// A server must not send its clients elsewhere.
+/// Resolves the endpoint, which must have the origin of the stream: a server must not redirect its clients
+/// elsewhere.
 fn endpoint(stream: &Url, said: &str) -> Result<Url, String> {
-    // Not what it said: that may be long, and hold the session's id.
-    let url = stream.join(said.trim()).map_err(|error| format!("its endpoint is no URI: {error}"))?;
+    // The error does not quote the endpoint, which may be long and contain the session id.
+    let url = stream.join(said.trim()).map_err(|error| format!("its endpoint is not a URI: {error}"))?;
     if url.origin() == stream.origin() {
         Ok(url)
     } else {
@@ -152,11 +154,11 @@ fn endpoint(stream: &Url, said: &str) -> Result<Url, String> {
     }
 }
 
-/// Opens a session there.
+/// Opens a session on the server.
 pub(super) async fn open(remote: &Remote, headers: HeaderMap) -> Result<(SseSink, SseSource), Failure> {
     let mut stream =
         Stream::open(remote, &headers, None).await.map_err(|refused| refused.into_failure(remote))?;
-    let broken = |error: String| Failure::new(format!("{} is no SSE server: {error}", remote.name()));
+    let broken = |error: String| Failure::new(format!("{} is not an SSE server: {error}", remote.name()));
     let endpoint = stream.endpoint().await.map_err(broken)?;
     let (answers, own) = mpsc::channel(16);
     let post = Post { remote: remote.clone(), endpoint: endpoint.clone() };
@@ -177,7 +179,7 @@ pub(super) async fn open(remote: &Remote, headers: HeaderMap) -> Result<(SseSink
 /// Posts the client's messages.
 pub(crate) struct SseSink {
     post: Post,
-    /// For requests that the server did not take: the errors in place of its answers.
+    /// Error answers to requests that the server did not accept.
     answers: mpsc::Sender<Message>,
 }
 
@@ -191,9 +193,9 @@ impl SseSink {
                 Err(Failure::new(format!("{} has closed the session", self.post.remote.name())))
             }
             Err(Refusal::Message(text)) => {
-                tracing::warn!("a message was not taken: {text}");
+                tracing::warn!("a message was not accepted: {text}");
                 if let MessageKind::Request { id, .. } = message.kind() {
-                    // The source is gone only at the end of the session.
+                    // Fails only at the end of the session, when the source is gone.
                     let _ = self.answers.send(Message::error(id, -32000, &text)).await;
                 }
                 Ok(())
@@ -228,7 +230,7 @@ impl Post {
             })?;
             match answer.status() {
                 status if status.is_success() => {
-                    // Read to its end, the connection serves for the next message too.
+                    // Read to its end, so that the connection can be reused.
                     discard(answer).await;
                     return Ok(());
                 }
@@ -258,16 +260,16 @@ enum Refusal {
 
 /// Reads the server's messages.
 pub(crate) struct SseSource {
-    /// Where the sink posts, too.
+    /// The same as the sink's.
     post: Post,
     headers: HeaderMap,
     stream: Stream,
     own: mpsc::Receiver<Message>,
     /// How often the stream broke since its last event.
     breaks: u32,
-    /// What stands in the place of messages over the limit.
+    /// Replacements for oversized messages.
     instead: VecDeque<Message>,
-    /// Answers to requests over the limit.
+    /// Answers to oversized requests, while they are posted.
     refusals: JoinSet<()>,
     garbage: Garbage,
 }
@@ -311,11 +313,11 @@ impl SseSource {
                     return Ok(message);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the upstream server sent an event that is no message; it was skipped");
+                    tracing::warn!(%error, "the upstream server sent an event that is not a message; it was skipped");
                     if self.garbage.is_flood(clock::now(), bytes) {
                         let name = self.post.remote.name();
                         return Err(Failure::new(format!(
-                            "{name} sends events that are no messages, very many of them, and nothing else"
+                            "{name} sends nothing but events that are not messages, and too many of them"
                         )));
                     }
                 }
@@ -334,7 +336,7 @@ impl SseSource {
         }
     }
 
-    /// A stream that numbers its events can go on after a break; else the session is lost.
+    /// Resumes a broken stream if its events have ids; otherwise the session is lost.
     async fn resume(&mut self, why: &Broken) -> Result<(), Failure> {
         let name = self.post.remote.name();
         let lost = |more: &str| Failure::new(format!("the stream of {name} broke: {why}{more}"));
@@ -349,7 +351,7 @@ impl SseSource {
             Err(_) => Err("it did not answer in time".to_owned()),
         };
         self.stream = stream.map_err(|error| lost(&format!("; it could not be resumed: {error}")))?;
-        tracing::info!("the stream of {name} broke ({why}) and goes on");
+        tracing::info!("the stream of {name} broke ({why}) and was resumed");
         Ok(())
     }
 }

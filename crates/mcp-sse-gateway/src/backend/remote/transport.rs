@@ -1,5 +1,5 @@
-//! Both directions of rmcp's client transport at the same time. Its methods want it whole, so a task of its
-//! own holds it, with a bounded channel each way.
+//! Splits rmcp's client transport into its two directions. Its methods take `&mut self`, so a task owns it, with a
+//! bounded channel in each direction.
 
 use std::{task::Poll, time::Duration};
 
@@ -16,21 +16,21 @@ use tokio::{
     time::timeout,
 };
 
-/// Messages that wait in a channel.
+/// Capacity of each channel, in messages.
 const CAPACITY: usize = 16;
-/// What is being sent when the session ends gets this long.
+/// How long sends in progress may take to finish when the session ends.
 const LAST_SENDS: Duration = Duration::from_secs(1);
-/// And the whole end, in which the server is told.
+/// How long the whole end of the session may take, including telling the server.
 const END: Duration = Duration::from_secs(8);
 
-/// A message to be sent, and what became of it.
+/// A message to send, and the channel for the result.
 pub(super) struct Outgoing {
     pub(super) message: ClientJsonRpcMessage,
     pub(super) sent: oneshot::Sender<Result<(), String>>,
 }
 
 /// The task ends when the sender is dropped or the transport ends; the receiver ends with the transport.
-/// `sends` bounds the messages whose POSTs are not answered.
+/// `sends_bound` is the maximum number of messages whose POSTs are not answered yet.
 pub(super) fn split<C: StreamableHttpClient>(
     mut transport: WorkerTransport<StreamableHttpClientWorker<C>>,
     sends_bound: usize,
@@ -41,14 +41,14 @@ pub(super) fn split<C: StreamableHttpClient>(
         let mut sends = JoinSet::new();
         loop {
             let receive = async {
-                // First the room, then the message: none is taken that could not be passed on.
+                // The permit first: no message is taken from the transport that could not be passed on.
                 let permit = incoming.reserve().await.ok()?;
                 Some((permit, transport.receive().await?))
             };
             tokio::select! {
                 next = outgoing.recv(), if sends.len() < sends_bound => match next {
                     Some(Outgoing { message, sent }) => {
-                        // The future has its place in the order when it is first polled, which is now.
+                        // The first poll queues the message, so polling here keeps the order.
                         let mut send = Box::pin(transport.send(message));
                         let first = futures_util::poll!(&mut send);
                         sends.spawn(async move {
@@ -70,8 +70,8 @@ pub(super) fn split<C: StreamableHttpClient>(
         }
         drop(incoming);
         let end = async {
-            // The client's last words, and then the end of the session. The transport's own task may stand
-            // where it hands over a message; so messages are taken, and dropped, until it has ended.
+            // First the sends in progress, then the end of the session. The transport's own task may be blocked
+            // on handing over a message; so messages are received, and dropped, until it has ended.
             let last = async { while sends.join_next().await.is_some() {} };
             tokio::select! {
                 _ = timeout(LAST_SENDS, last) => {}
@@ -89,13 +89,13 @@ pub(super) fn split<C: StreamableHttpClient>(
     (sender, receiver, task)
 }
 
-/// An error with its causes, for people.
+/// An error and its causes as one text.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Many repeat the text of their cause.
+        // Many errors already contain the text of their cause.
         if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);

@@ -1,4 +1,4 @@
-//! An answer to a request, and one that is a text.
+//! The type of an answer to a request, and an answer made of text.
 
 use std::convert::Infallible;
 

@@ -1,10 +1,10 @@
-//! Bodies of requests over Streamable HTTP: read here, in bounded time and memory, before rmcp parses anything.
+//! Reads the bodies of requests over Streamable HTTP, in bounded time and memory, before rmcp parses anything.
 //!
-//! rmcp gets the envelope of a message and what it looks at itself; the message goes on as the bytes that it
-//! is. So a large message costs one pass over its bytes, and that on a thread where nobody else waits.
+//! rmcp gets only the envelope of a message and the parameters that it reads itself; the message is passed on as its
+//! original bytes. So a large message costs one pass over its bytes, on a blocking thread.
 //!
-//! Invariant: what a body takes in memory is counted from the moment it takes it until its message is in its
-//! session's queue, which has bounds of its own.
+//! Invariant: the memory of a body is counted from its allocation until its message is in its session's queue, which
+//! has its own bounds.
 
 use std::{
     future::poll_fn,
@@ -33,32 +33,32 @@ use super::{
 };
 use crate::message::slim::slim;
 
-/// Bytes of all bodies together, unless one alone may have more.
+/// Bytes for all bodies together; more if a single body may be larger.
 const ALL_BYTES: usize = 64 * 1024 * 1024;
-/// A session may hold this part of them; one without a session, which only opens one, no more than
-/// `OPENING_BYTES`, and all of those together this part.
+/// A session may hold one `SHARE`th of them. A request without a session, which can only open one, may hold no more
+/// than `OPENING_BYTES`, and all of those together one `SHARE`th.
 const SHARE: usize = 4;
-/// What a request without a session may have: an `initialize` needs no more.
+/// The body limit of a request without a session: an `initialize` needs no more.
 const OPENING_BYTES: usize = 64 * 1024;
-/// Not counted: the HTTP server keeps as much for a connection anyway. So short messages get through while
-/// others hold everything.
+/// The bytes of each body that are not counted, since the HTTP server keeps this much for a connection anyway. So
+/// short messages get through even when large ones hold all the memory.
 const FREE_BYTES: usize = 8 * 1024;
-/// Longer messages are parsed one at a time, and apart.
+/// Longer messages are parsed on a blocking thread, one at a time.
 const LARGE_BYTES: usize = 64 * 1024;
 
-/// The bounds of the bodies of all requests.
+/// The memory bounds for the bodies of all requests.
 #[derive(Debug)]
 pub(crate) struct Bodies {
     body_bytes: usize,
     timeout: Duration,
     all_bytes: usize,
     held: AtomicUsize,
-    /// What requests without a session hold of that.
+    /// The part of it that requests without a session hold.
     opening: Arc<AtomicUsize>,
     parsing: Arc<Semaphore>,
 }
 
-/// Why there is no message.
+/// Why a body was refused.
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
     TooLarge { limit: usize },
@@ -70,19 +70,19 @@ pub(super) enum Refusal {
     NoMessage(String),
 }
 
-/// A message that has come, and the memory that it takes.
+/// A message that was read, and the memory that it takes.
 #[derive(Debug, Default)]
 pub(super) struct Posted {
     message: OnceLock<(Message, Held)>,
-    /// What it is to have while it waits for its session's server.
+    /// Its room while it waits for its session's server.
     room: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-/// Whose bodies are read: a session's share of all bytes.
+/// The bytes that one session's bodies hold.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Share(Arc<AtomicUsize>);
 
-/// Bytes that are counted until this is dropped.
+/// Counted bytes; uncounted when this is dropped.
 #[derive(Debug)]
 struct Held {
     bodies: Arc<Bodies>,
@@ -112,9 +112,8 @@ impl Bodies {
         })
     }
 
-    /// The body for rmcp, which is read when rmcp asks for it: not before it has looked at the head. `posted`
-    /// gets the message. `session` are the share of the request's session, and the room that its message is to
-    /// have there.
+    /// The body for rmcp. It is read only when rmcp polls it, after checking the head; the message is stored in
+    /// `posted`. `session` is the share of the request's session, and the room for its waiting messages.
     pub(super) fn lazy<B>(
         self: &Arc<Self>,
         body: B,
@@ -167,14 +166,14 @@ impl Bodies {
                     Some(Err(_)) => return Err(Refusal::Unreadable),
                     Some(Ok(frame)) => frame,
                 };
-                // Trailers say nothing that is needed.
+                // Trailers are ignored.
                 let Ok(mut data) = frame.into_data() else { continue };
                 let length = json.len().saturating_add(data.remaining());
                 if length > limit {
                     return Err(too_large());
                 }
                 if length > json.capacity() {
-                    // Twice as much each time, and no more than it may become.
+                    // Doubles, but to no more than the body can need.
                     let most = body.size_hint().upper().map_or(limit, |rest| {
                         usize::try_from(rest).unwrap_or(limit).saturating_add(length).min(limit)
                     });
@@ -199,8 +198,7 @@ impl Bodies {
         };
         if is_large {
             let turn = Arc::clone(&self.parsing).acquire_owned().await.map_err(|_| Refusal::Busy)?;
-            // It goes on when its client has hung up, and has its turn and its memory until it is done.
-            // It goes on when its client has hung up: so it has its turn until it is done, and its memory is free.
+            // Parsing goes on even if the client disconnects, and keeps its turn and its memory until it is done.
             let (parsed, _turn) = spawn_blocking(move || (parse(), turn)).await.map_err(|_| Refusal::Busy)?;
             parsed
         } else {
@@ -210,7 +208,7 @@ impl Bodies {
 }
 
 impl Held {
-    /// Counts this many bytes instead, if there is room for them.
+    /// Counts this many bytes in all, if there is room for them.
     fn grow_to(&mut self, bytes: usize) -> Result<(), Refusal> {
         let more = bytes.saturating_sub(FREE_BYTES).saturating_sub(self.bytes);
         let most = (self.bodies.all_bytes / SHARE).max(self.bodies.body_bytes);
@@ -258,11 +256,11 @@ impl Refusal {
             Self::TooLargeToOpen => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
-                    "a request without Mcp-Session-Id may have {OPENING_BYTES} bytes; open a session with initialize, and send its id with what is larger"
+                    "a request without Mcp-Session-Id may have at most {OPENING_BYTES} bytes; open a session with initialize, and send its id with larger requests"
                 ),
             ),
             Self::TooLate(time) => {
-                (StatusCode::REQUEST_TIMEOUT, format!("the body was not there whole within {time:?}"))
+                (StatusCode::REQUEST_TIMEOUT, format!("the body did not arrive within {time:?}"))
             }
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -270,7 +268,7 @@ impl Refusal {
             ),
             Self::Waiting => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the server does not take what was sent before; try again later".to_owned(),
+                "the server has not read the earlier messages yet; try again later".to_owned(),
             ),
             Self::Unreadable => (StatusCode::BAD_REQUEST, "the body could not be read".to_owned()),
             Self::NoMessage(why) => {
@@ -290,13 +288,13 @@ impl Refusal {
 
 type Reading = Pin<Box<dyn Future<Output = Result<Bytes, Refusal>> + Send>>;
 
-/// A body that is read when it is asked for.
+/// A body that is read when it is first polled.
 pub(super) struct Lazy {
     reading: Option<Reading>,
     refused: Arc<OnceLock<Refusal>>,
 }
 
-/// What rmcp hears of a refusal; the client hears the refusal itself.
+/// The error that rmcp gets for a refusal. The client gets the refusal itself.
 #[derive(Debug, thiserror::Error)]
 #[error("refused")]
 pub(super) struct Refused;

@@ -1,11 +1,11 @@
-//! How many sessions and requests there are over Streamable HTTP, and the end of all.
+//! Counts the sessions and requests over Streamable HTTP, and ends all of them.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// All sessions of this program over Streamable HTTP.
+/// The counts for all sessions of the gateway over Streamable HTTP.
 #[derive(Debug)]
 pub(crate) struct Figures {
     open: watch::Sender<usize>,
@@ -37,7 +37,7 @@ impl Figures {
         self.requests.send_modify(|requests| *requests -= number);
     }
 
-    /// Ends all sessions, after what was sent in them.
+    /// Ends all sessions, once the messages already sent in them are handled.
     pub(crate) fn end(&self) {
         self.end.cancel();
     }

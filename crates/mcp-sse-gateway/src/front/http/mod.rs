@@ -1,5 +1,5 @@
-//! A session over Streamable HTTP: rmcp's service and its sessions, at the level of messages. Where rmcp would
-//! run a handler, the messages go to a server of the user's instead.
+//! A session over Streamable HTTP, with rmcp's service and session manager. Where rmcp would run a handler, the
+//! messages go to the user's server instead.
 
 mod answer;
 mod bodies;
@@ -39,14 +39,14 @@ use self::{answer::answer, bodies::Posted, figures::Counted, usage::Usages};
 use crate::clock;
 
 tokio::task_local! {
-    /// The request that rmcp answers in this task: what rmcp does not hand on with a message.
+    /// The request that rmcp is answering in this task, for what rmcp does not pass on with a message.
     static REQUEST: InHand;
 }
 
 struct InHand {
     parts: Parts,
     posted: Arc<Posted>,
-    /// Headers that say who the client of a new session is.
+    /// The headers that identify the client of a new session.
     identity: Vec<HeaderName>,
 }
 
@@ -60,14 +60,14 @@ pub(crate) struct Mcp {
 impl Mcp {
     pub(crate) fn new(sessions: Sessions, bodies: Arc<Bodies>, config: StreamableHttpServerConfig) -> Self {
         let usages = sessions.usages.clone();
-        // What rmcp gets is bounded by what was read.
+        // The bodies that rmcp gets are bounded already.
         let config = config.with_max_request_body_bytes(usize::MAX);
         let service = StreamableHttpService::new(|| Ok(WithSessionsOnly), Arc::new(sessions), config);
         Self { service, usages, bodies }
     }
 
-    /// Answers a request. Its session is looked up before a byte of its body is read. `identity` are the
-    /// headers that say who the client is, for a session that it opens.
+    /// Answers a request. Its session is looked up before its body is read. `identity` names the headers that identify
+    /// the client, in case the request opens a session.
     pub(crate) async fn handle<B>(&self, request: Request<B>, identity: Vec<HeaderName>) -> Answer
     where
         B: http_body::Body + Send + 'static,
@@ -108,20 +108,20 @@ fn plain(status: StatusCode, text: &str) -> Answer {
     answer(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
-/// What runs a session, and says why it ended.
+/// Runs a session, and returns why it ended.
 type Run =
     Arc<dyn Fn(HttpReceiver, HttpReply) -> Pin<Box<dyn Future<Output = &'static str> + Send>> + Send + Sync>;
 
-/// rmcp's sessions, each run by us.
+/// rmcp's session manager, with each session run by us.
 pub(crate) struct Sessions {
     inner: LocalSessionManager,
     run: Run,
     bounds: Bounds,
     figures: Arc<Figures>,
-    /// Whose sessions these count with.
+    /// The transport under whose caps these sessions count.
     transport: SseServerTransport,
     usages: Usages,
-    /// How long a session may be out of use; zero is for ever.
+    /// How long a session may be idle; zero: no limit.
     idle_timeout: Duration,
 }
 
@@ -138,9 +138,9 @@ impl Sessions {
         R: Future<Output = &'static str> + Send + 'static,
     {
         let mut inner = LocalSessionManager::default();
-        // That is for us to see.
+        // `Usages` decides when a session is idle.
         inner.session_config.keep_alive = None;
-        // A server that has just been started may take its time.
+        // A server may take longer to start; the start timeout is enforced elsewhere.
         inner.session_config.init_timeout = None;
         Self {
             inner,
@@ -154,7 +154,7 @@ impl Sessions {
     }
 }
 
-/// What rmcp's service gets in place of the session's messages: nothing, until the session is over.
+/// The transport for rmcp's own service: yields no messages, and ends with the session.
 pub(crate) struct Silent(CancellationToken);
 
 impl Transport<RoleServer> for Silent {
@@ -182,7 +182,7 @@ impl SessionManager for Sessions {
     type Transport = Silent;
 
     async fn create_session(&self) -> Result<(SessionId, Silent), Self::Error> {
-        // Looked at before, where a better answer can be given.
+        // Normally refused before this, with a better answer.
         let client = REQUEST.try_with(|request| request.parts.extensions.clone()).unwrap_or_default();
         let place = self.transport.reserve_session(&client).ok_or(SessionError::SessionServiceTerminated)?;
         let (id, transport) = self.inner.create_session().await?;
@@ -190,7 +190,7 @@ impl SessionManager for Sessions {
         let over = CancellationToken::new();
         let bound = REQUEST.try_with(|request| {
             let bound = BoundHeaders::new(request.identity.iter().cloned());
-            // Nothing is bound yet, so nothing is refused.
+            // The first check binds the headers, and refuses nothing.
             let _ = bound.check(&request.parts.headers);
             bound
         });
@@ -202,7 +202,7 @@ impl SessionManager for Sessions {
         let (evicted, idle_timeout) = (place.evicted(), self.idle_timeout);
         let usage = self.usages.list(Arc::clone(&id), inlet, place);
         let at_end = over.clone().drop_guard();
-        // Enough of it to find it again, and too little to use it.
+        // Enough to find the session in the log, too little to use it.
         let short: String = id.chars().take(8).collect();
         let span = tracing::info_span!("session", id = %format_args!("{short}…"));
         let session = async move {
@@ -228,7 +228,7 @@ impl SessionManager for Sessions {
             };
             let (messages_in, messages_out) = traffic.so_far();
             let seconds = start.elapsed().as_secs_f64();
-            // Before anybody reads of it: then it is no more.
+            // Dropped before the line is logged: whoever reads it finds the session gone.
             drop((at_end, counted, usage));
             tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
         };
@@ -242,7 +242,7 @@ impl SessionManager for Sessions {
         message: ClientJsonRpcMessage,
     ) -> Result<ServerJsonRpcMessage, Self::Error> {
         let _in_use = self.usages.use_it(id);
-        // Nobody knows a session whose client hung up before it had the answer, so nobody could end it.
+        // If the client disconnects before it has the answer, nobody knows the session id: the session is ended.
         let abandoned = self.usages.find(id).map(|session| session.end_on_drop());
         let answer = self.inner.initialize_session(id, message).await?;
         abandoned.map(tokio_util::sync::DropGuard::disarm);
@@ -270,7 +270,7 @@ impl SessionManager for Sessions {
     async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), Self::Error> {
         let _in_use = self.usages.use_it(id);
         if matches!(message, ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_)) {
-            // rmcp would only hand it on, and without its head.
+            // rmcp would only pass it on, without the request's head.
             let session = self.usages.find(id).ok_or(SessionError::SessionServiceTerminated)?;
             let posted = REQUEST.try_with(|request| (Arc::clone(&request.posted), request.parts.clone()));
             if let Ok((posted, parts)) = posted {
@@ -299,8 +299,8 @@ impl SessionManager for Sessions {
     }
 }
 
-/// What answers requests without a session: those of revision 2026-07-28. It knows the revisions with
-/// sessions only, so clients go on with `initialize`.
+/// Answers requests without a session, as in revision 2026-07-28: supports only the revisions with sessions, so that
+/// clients fall back to `initialize`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WithSessionsOnly;
 

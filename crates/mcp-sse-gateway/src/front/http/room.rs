@@ -7,9 +7,9 @@ use tokio::{
     time::timeout,
 };
 
-/// What the messages of a session may have together, unless one alone has more.
+/// Bytes for all waiting messages of a session together; a larger message passes alone.
 const BYTES: u32 = 1024 * 1024;
-/// How long a message waits for room, while those before it are taken.
+/// How long a message waits for room.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Room for so many bytes, in the order of the calls; `None` if it does not come free in time.
+    /// Waits for room for this many bytes, in the order of the calls; `None` if there is none in time.
     pub(super) async fn take(self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(BYTES);
         timeout(PATIENCE, self.0.acquire_many_owned(bytes)).await.ok()?.ok()

@@ -1,8 +1,8 @@
 //! The two halves of a session over Streamable HTTP.
 //!
-//! Invariant: messages of the client are always taken from rmcp, be it to refuse them. Its session does one
-//! thing at a time, so one that could not hand over a message would not take the server's messages either, and
-//! a server that waits for that would not take the client's.
+//! Invariant: messages from the client are always received from rmcp, if only to refuse them. rmcp's session does one
+//! thing at a time: if it blocked on handing one over, it would not accept the server's messages either, and a server
+//! that waits for that would not read the client's. That is a deadlock.
 
 use std::{
     collections::HashSet,
@@ -31,40 +31,40 @@ use crate::front::{Gone, Receive, Reply};
 
 /// Messages that a server may send before it has answered `initialize`.
 const EARLY_MESSAGES: usize = 64;
-/// Messages that wait for the server, beside requests in flight. Their bytes are bounded by [`Room`].
+/// Messages that wait for the server, in addition to the requests in flight. Their bytes are bounded by [`Room`].
 const WAITING_MESSAGES: usize = 256;
-/// Messages that are being handed to rmcp. The server's come one after the other; the others are refusals.
+/// Messages that are being handed to rmcp. The server's are handed over one by one; the rest are refusals.
 const SENDS: usize = 64;
-/// The code that SDKs use for a connection that closed.
+/// The error code that SDKs use for a closed connection.
 const CONNECTION_CLOSED: i32 = -32000;
 
 /// Bounds of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) requests_in_flight: usize,
-    /// How long a client may leave unread what waits for it.
+    /// How long a client may leave messages unread.
     pub(crate) stall_timeout: Duration,
 }
 
-/// The client's messages.
+/// Yields the client's messages.
 pub(crate) struct HttpReceiver {
     queue: mpsc::Receiver<Waiting>,
     shared: Arc<Shared>,
 }
 
-/// Takes the server's messages.
+/// Sends the server's messages to the client.
 pub(crate) struct HttpReply {
     outgoing: mpsc::Sender<Outgoing>,
     shared: Arc<Shared>,
 }
 
-/// A message for the client, and where to say that rmcp has it.
+/// A message for the client, and a channel that reports when rmcp has taken it.
 struct Outgoing {
     message: ServerJsonRpcMessage,
     sent: oneshot::Sender<()>,
 }
 
-/// The way into a session beside rmcp.
+/// A way to put messages into a session without rmcp.
 #[derive(Clone)]
 pub(super) struct Inlet {
     shared: Arc<Shared>,
@@ -78,7 +78,7 @@ struct Waiting {
 }
 
 impl Inlet {
-    /// Takes a response of the client.
+    /// Queues a response from the client.
     pub(super) fn put(&self, posted: &Posted, mut parts: Parts) {
         let Some(message) = posted.message().cloned() else { return };
         self.shared.bound.add_to(&mut parts.headers);
@@ -87,23 +87,23 @@ impl Inlet {
         }
     }
 
-    /// For the bytes of messages that wait for the server.
+    /// The room for messages that wait for the server.
     pub(super) fn room(&self) -> Room {
         self.shared.room.clone()
     }
 
-    /// The headers that say who the client is.
+    /// The headers that identify the client.
     pub(super) fn bound(&self) -> &BoundHeaders {
         &self.shared.bound
     }
 
-    /// Ends the session as if the client were gone, unless it is disarmed.
+    /// Ends the session, as if the client were gone, when the guard is dropped without being disarmed.
     pub(super) fn end_on_drop(&self) -> DropGuard {
         self.shared.closed.clone().drop_guard()
     }
 }
 
-/// What went through a session.
+/// The message counts of a session.
 pub(super) struct Traffic(Arc<Shared>);
 
 impl Traffic {
@@ -112,7 +112,7 @@ impl Traffic {
         self.0.closed.cancel();
     }
 
-    /// From the client, and to it.
+    /// Messages from the client, and to it.
     pub(super) fn so_far(&self) -> (u64, u64) {
         (self.0.messages_in.load(Ordering::Relaxed), self.0.messages_out.load(Ordering::Relaxed))
     }
@@ -123,7 +123,7 @@ struct Shared {
     messages_out: AtomicU64,
     bounds: Bounds,
     state: Mutex<State>,
-    /// For the messages that wait for the server.
+    /// The room for messages that wait for the server.
     room: Room,
     closed: CancellationToken,
     figures: Arc<Figures>,
@@ -132,9 +132,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Requests of the client that are not answered.
+    /// Requests from the client that are not answered yet.
     pending: HashSet<RequestId>,
-    /// rmcp takes the first message for the answer to `initialize`; what comes before is kept until then.
+    /// Whether `initialize` is answered. rmcp takes the first message for that answer, so earlier ones are held back.
     initialized: bool,
     early: Vec<Message>,
 }
@@ -163,14 +163,14 @@ pub(super) fn open(
     (HttpReceiver { queue, shared: Arc::clone(&shared) }, HttpReply { outgoing, shared }, inlet)
 }
 
-/// Holds rmcp's side of the session until one side ends.
+/// Drives rmcp's side of the session until either side ends.
 async fn carry(
     mut transport: SessionTransport,
     mut outgoing: mpsc::Receiver<Outgoing>,
     queue: mpsc::Sender<Waiting>,
     shared: Arc<Shared>,
 ) {
-    // At the end, whatever rmcp's session is doing.
+    // Cancels rmcp's session on return, whatever it is doing.
     let _end = transport.cancel_token().drop_guard();
     let _closed = shared.closed.clone().drop_guard();
     let mut sends = JoinSet::new();
@@ -180,7 +180,7 @@ async fn carry(
                 let Some(Outgoing { message, sent }) = next else { return };
                 let send = transport.send(message);
                 sends.spawn(async move {
-                    // That one could not be delivered (its stream is gone) is no end of the session.
+                    // A failure means that the message's stream is gone, which does not end the session.
                     let _ = send.await;
                     let _ = sent.send(());
                 });
@@ -201,7 +201,7 @@ async fn carry(
     }
 }
 
-/// A request whose answer is on its way.
+/// Counts a request as answered when it is dropped.
 struct Answered(Arc<Figures>);
 
 impl Drop for Answered {
@@ -210,7 +210,7 @@ impl Drop for Answered {
     }
 }
 
-/// More than can be kept or refused.
+/// More messages than can be queued or refused.
 struct Flood;
 
 impl Shared {
@@ -219,11 +219,11 @@ impl Shared {
     }
 
     fn flooded(&self) {
-        tracing::warn!("the client sends faster than its server takes; its session ends");
+        tracing::warn!("the client sends faster than its server reads; its session ends");
         self.closed.cancel();
     }
 
-    /// Queues what rmcp hands on, as it was posted, or returns the refusal for the client.
+    /// Queues a message from rmcp, as it was posted, or returns the refusal for the client.
     fn take(
         &self,
         mut message: ClientJsonRpcMessage,
@@ -231,7 +231,7 @@ impl Shared {
     ) -> Result<Option<ServerJsonRpcMessage>, Flood> {
         let (parts, posted) = self.parts_of(&mut message);
         let Some(message) = posted.as_ref().and_then(|posted| posted.message()).cloned() else {
-            tracing::warn!("a message of the client came without its bytes; it was dropped");
+            tracing::warn!("a message from the client came without its bytes; it was dropped");
             return Ok(None);
         };
         let room = posted.and_then(|posted| posted.take_room());
@@ -258,7 +258,7 @@ impl Shared {
             self.figures.request();
         }
         if let Some(id) = message.cancelled_id() {
-            // A server does not answer what was cancelled.
+            // A server does not answer a cancelled request.
             drop(self.answered(&id));
         }
         self.messages_in.fetch_add(1, Ordering::Relaxed);
@@ -287,7 +287,8 @@ impl Shared {
         }
     }
 
-    /// Room for another request; for the figures it is answered when what is returned is dropped.
+    /// Frees the request's place among those in flight; the figures count it as answered when the returned value is
+    /// dropped.
     fn answered(&self, id: &RequestId) -> Option<Answered> {
         self.state().pending.remove(id).then(|| Answered(Arc::clone(&self.figures)))
     }
@@ -319,10 +320,10 @@ impl HttpReply {
         let typed = match typed(message) {
             Ok(typed) => typed,
             Err(error) => {
-                tracing::warn!(%error, "a message of the server has no form that Streamable HTTP knows");
-                // Whoever waits for it is told; nobody waits for a notification.
+                tracing::warn!(%error, "a message from the server cannot be sent over Streamable HTTP");
+                // The client gets an error if it waits for an answer; it does not wait for notifications.
                 let MessageKind::Response { id: Some(id), .. } = message.kind() else { return Ok(()) };
-                let text = format!("the server's answer has no form that Streamable HTTP knows: {error}");
+                let text = format!("the server's answer cannot be sent over Streamable HTTP: {error}");
                 let told = Message::error(id, -32603, &text);
                 serde_json::from_slice(told.as_bytes()).map_err(|_| Gone)?
             }
@@ -353,12 +354,14 @@ impl Reply for HttpReply {
                 state.early.push(message);
                 Vec::new()
             } else {
-                tracing::warn!("the server talks before it has answered initialize; a message was dropped");
+                tracing::warn!(
+                    "the server sent too many messages before it answered initialize; one was dropped"
+                );
                 Vec::new()
             }
         };
         for message in ready {
-            // Before the client has it: its next request may come at once.
+            // Before the client gets the answer, since its next request may come at once.
             let answered = match message.kind() {
                 MessageKind::Response { id: Some(id), .. } => self.shared.answered(id),
                 _ => None,

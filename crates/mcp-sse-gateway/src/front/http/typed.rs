@@ -1,6 +1,6 @@
-//! A server's messages as rmcp's types, with as much of them as rmcp lets through: results, requests and
-//! notifications are given to it as custom ones, whose members it does not look at. Only those that it reads
-//! itself to find their stream are typed.
+//! Converts a server's messages to rmcp's types without losing members: results, requests and notifications become
+//! custom ones, whose content rmcp does not interpret. Only those that rmcp reads to find their stream become its
+//! typed ones.
 
 use mcp_sse::{Message, MessageKind};
 use rmcp::model::{
@@ -11,7 +11,7 @@ use rmcp::model::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What rmcp routes by what stands in it.
+/// The notifications that rmcp routes by their parameters.
 const ROUTED: [&str; 2] = ["notifications/progress", "notifications/cancelled"];
 
 #[derive(Deserialize)]
@@ -53,8 +53,8 @@ pub(super) fn typed(message: &Message) -> Result<ServerJsonRpcMessage, serde_jso
     }
 }
 
-/// rmcp would write `null` for parameters that are not there, which is no JSON-RPC.
-#[allow(clippy::unnecessary_wraps, reason = "what rmcp wants")]
+/// rmcp would write missing parameters as `null`, which is not valid JSON-RPC.
+#[allow(clippy::unnecessary_wraps, reason = "the type that rmcp takes")]
 fn params(params: Option<Value>) -> Option<Value> {
     Some(params.unwrap_or_else(|| Value::Object(serde_json::Map::new())))
 }

@@ -1,5 +1,5 @@
-//! Whether sessions over Streamable HTTP are in use: as long as a client waits for an answer or listens, its
-//! session is. rmcp's own timer looks at messages only, and would end a session in the middle of a long call.
+//! Tracks which sessions over Streamable HTTP are in use: a session is while its client waits for an answer or has a
+//! stream open. rmcp's own timer sees only messages, and would end a session in the middle of a long call.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{bodies::Share, session::Inlet};
 use crate::clock;
 
-/// The sessions that are open.
+/// The open sessions.
 #[derive(Clone, Default)]
 pub(super) struct Usages(Arc<Mutex<HashMap<SessionId, Arc<Usage>>>>);
 
@@ -33,22 +33,22 @@ struct Usage {
 }
 
 struct State {
-    /// Streams that are open, and requests that are being answered.
+    /// How many streams are open and requests are being answered.
     open: usize,
     /// When it was last in use.
     last: Instant,
-    /// The client has ended it.
+    /// Whether the client has ended it.
     deleted: bool,
-    /// Among all sessions, until this one is over.
+    /// Its place under the caps, until it is over.
     place: Option<SessionPermit>,
 }
 
-/// Something that makes a session used, until it is dropped.
+/// Keeps a session in use until it is dropped.
 pub(super) struct InUse(Option<Arc<Usage>>);
 
 impl Usages {
     pub(super) fn list(&self, id: SessionId, inlet: Inlet, place: SessionPermit) -> Listed {
-        // Most likely the next request uses it; if none comes, it makes room.
+        // The next request most likely uses it. Until then it may make room for others.
         place.set_in_use(false);
         let state = State { open: 0, last: clock::now(), deleted: false, place: Some(place) };
         let usage = Arc::new(Usage { state: Mutex::new(state), inlet, share: Share::default() });
@@ -56,7 +56,7 @@ impl Usages {
         Listed { all: self.clone(), id, usage }
     }
 
-    /// Uses a session until what is returned is dropped.
+    /// Marks a session as in use until the returned value is dropped.
     pub(super) fn use_it(&self, id: &SessionId) -> InUse {
         let usage = self.lock().get(id).cloned();
         if let Some(usage) = &usage {
@@ -91,11 +91,11 @@ impl State {
     }
 }
 
-/// A session that is open, or was a moment ago.
+/// A session that was open when it was looked up.
 pub(super) struct Found(Arc<Usage>);
 
 impl Found {
-    /// What the bodies of its requests hold.
+    /// The memory that bodies of its requests take.
     pub(super) fn share(&self) -> Share {
         self.0.share.clone()
     }
@@ -116,7 +116,7 @@ impl Usage {
 }
 
 impl Listed {
-    /// Resolves when the session has not been in use for this long; never, if that is zero.
+    /// Resolves when the session has not been in use for `time`; never, if that is zero.
     pub(super) async fn idle_for(&self, time: Duration) {
         if time.is_zero() {
             return std::future::pending().await;
@@ -144,13 +144,13 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.all.lock().remove(&self.id);
-        // Streams that are still open hold the usage, not the place.
+        // Streams that are still open keep the entry alive, but not the place.
         self.usage.lock().place = None;
     }
 }
 
 impl InUse {
-    /// The stream, which uses the session until it is dropped.
+    /// Wraps a stream so that the session is in use until the stream is dropped.
     pub(super) fn with<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> {
         stream.map(move |item| {
             let _ = &self;

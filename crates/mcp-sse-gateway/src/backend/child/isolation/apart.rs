@@ -1,4 +1,4 @@
-//! What all children have in common, and what one start takes of it.
+//! The users and folders that all children share, and the lease that one child has on them.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -13,16 +13,16 @@ use super::{
     users::Users,
 };
 
-/// The users and the folders.
+/// The pool of users, and the folders.
 #[derive(Debug)]
 pub(in super::super) struct Apart {
     users: Option<Users>,
     folders: Folders,
-    /// Who is to know of processes that clear away.
+    /// Where processes that clear up are registered, so that they are not taken for strays.
     strays: Arc<Strays>,
 }
 
-/// What one child has of them; its drop gives it back. To be dropped when the child is gone.
+/// The user and the folder of one child; dropping it gives them back. To be dropped when the child is gone.
 #[derive(Debug)]
 pub(in super::super) struct Lease {
     apart: Arc<Apart>,
@@ -38,12 +38,12 @@ impl Apart {
         Arc::new(Self { users, folders: Folders::default(), strays })
     }
 
-    /// To be called when no child is there any more.
+    /// To be called when no child is left.
     pub(in super::super) fn close(&self) {
         self.folders.close();
     }
 
-    /// What a child is to have.
+    /// Takes a user and makes a folder, as far as this child needs them.
     pub(in super::super) async fn lease(
         self: &Arc<Self>,
         command: &Command,
@@ -75,10 +75,10 @@ impl Apart {
 }
 
 impl Lease {
-    /// Tells the child where its folder is.
+    /// Sets the child's variables that name its folder.
     pub(in super::super) fn apply(&self, command: &Command, prepared: &mut tokio::process::Command) {
         let Some(folder) = &self.folder else { return };
-        // The home that is inherited is another user's, and closed to this one.
+        // The inherited home belongs to another user, and is closed to this one.
         let home = self.user.is_some().then_some("HOME");
         let names = ["TMPDIR", "TMP", "TEMP"].into_iter().chain(home);
         for name in names.filter(|name| !command.sets(name)) {
@@ -86,7 +86,7 @@ impl Lease {
         }
     }
 
-    /// Waits until it is given back. Ends what the child's user still runs.
+    /// Waits until all is given back. Ends the processes that the child's user still runs.
     pub(in super::super) async fn give_back(mut self) {
         if let Some(work) = self.take() {
             work.await;

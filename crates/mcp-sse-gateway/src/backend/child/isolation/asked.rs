@@ -1,11 +1,11 @@
-//! What is asked for, for one program.
+//! The isolation settings of one program.
 
 use std::path::PathBuf;
 
-/// What one program gets.
+/// How one program is isolated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Isolation {
-    /// It cannot signal, trace or look into what is not its own, and gains no privileges by `exec`.
+    /// It cannot signal, trace or inspect processes other than its own, and gains no privileges by `exec`.
     pub(crate) own_domain: bool,
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) limits: Limits,
@@ -17,7 +17,7 @@ impl Default for Isolation {
     }
 }
 
-/// What a program in a sandbox may use beside its own files and its working directory.
+/// What a sandboxed program may use in addition to its own files and its working directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sandbox {
     pub(crate) paths: Vec<Allowed>,
@@ -25,19 +25,19 @@ pub(crate) struct Sandbox {
     pub(crate) connect: Vec<u16>,
 }
 
-/// A file, or a folder with all that is in it.
+/// A file, or a folder with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
     pub(crate) path: PathBuf,
     pub(crate) write: bool,
 }
 
-/// Limits of each process of a child, except where it says otherwise.
+/// Limits for each process of a child, except where it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Limits {
-    /// Bytes of private memory that it may write.
+    /// Private writable memory, in bytes.
     pub(crate) memory: Option<u64>,
-    /// Seconds on a processor.
+    /// CPU time, in seconds.
     pub(crate) cpu: Option<u64>,
     /// Files open at once.
     pub(crate) files: Option<u64>,

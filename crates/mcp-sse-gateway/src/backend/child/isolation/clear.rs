@@ -1,5 +1,6 @@
-//! The process that ends what a session has left: all that its user runs, and what is in its folder. It is a process of
-//! its own because it walks through files that a stranger made: what goes wrong there does not go wrong in the gateway.
+//! The process that clears up after a session: kills everything that its user runs, and empties its folder. It is a
+//! separate process because it walks through files that a stranger made: if something goes wrong there, the gateway is
+//! not affected.
 
 use std::{
     ffi::OsString,
@@ -12,7 +13,7 @@ use rustix::process::{Pid, Signal, geteuid, getuid, kill_process_group};
 
 use super::{super::strays::Strays, confine::become_user, domain};
 
-/// The word for a process that ends what a session has left behind.
+/// The word on the command line that selects this process.
 pub(crate) const WORD: &str = "__clear";
 
 fn command(user: Option<u32>, folder: Option<&Path>) -> std::process::Command {
@@ -23,7 +24,7 @@ fn command(user: Option<u32>, folder: Option<&Path>) -> std::process::Command {
     command
 }
 
-/// Runs it; an error is what it says.
+/// Runs the process; an error is what it wrote to stderr.
 pub(super) async fn run_for(strays: &Strays, user: Option<u32>, folder: Option<&Path>) -> Result<(), String> {
     let mut command = tokio::process::Command::from(command(user, folder));
     command.kill_on_drop(true).stderr(Stdio::piped());
@@ -42,7 +43,7 @@ pub(super) async fn run_for(strays: &Strays, user: Option<u32>, folder: Option<&
     }
 }
 
-/// Empties a folder of this program's user, and waits for that.
+/// Empties a folder that belongs to the gateway's own user, and waits for that.
 pub(super) fn empty_and_wait(path: &Path, strays: &Strays) -> io::Result<ExitStatus> {
     let mut child = strays.start_std(command(None, Some(path)))?;
     let status = child.wait();
@@ -78,7 +79,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
             eprintln!("cannot become user {user}: {error}");
             return ExitCode::FAILURE;
         }
-        // As anyone else it would end what is not ours.
+        // As another user it would kill processes that are not the session's.
         if getuid().as_raw() != user || geteuid().as_raw() != user {
             return ExitCode::FAILURE;
         }
@@ -87,7 +88,7 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if user.is_some() {
-        // The group of process 1 stands for all processes that this user may signal, but for the caller.
+        // `kill(-1)`: all processes that this user may signal, except the caller.
         let _ = kill_process_group(Pid::INIT, Signal::KILL);
     }
     if !folder.is_empty()
@@ -99,9 +100,10 @@ pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Removes what is in a folder, however deep it is: folders in folders are moved up, not gone into.
+/// Empties a folder, however deeply nested it is: subfolders of subfolders are moved up to it rather than descended
+/// into.
 fn empty(top: &Path) -> io::Result<()> {
-    // Whoever is still there and puts a link in our way must not have us remove what it points to.
+    // A process that is still running could swap in a symlink; what it points to must not be removed.
     domain::enter_only(top);
     let mut moved: u64 = 0;
     loop {
@@ -132,7 +134,7 @@ fn empty(top: &Path) -> io::Result<()> {
     }
 }
 
-/// Lets us read and change it, if it is ours.
+/// Makes a folder readable and writable for us, if we own it.
 fn open_up(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
 }

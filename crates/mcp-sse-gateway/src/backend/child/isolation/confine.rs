@@ -1,5 +1,5 @@
-//! What a child does to itself before it becomes its program. It reaches the child as a word on its command line,
-//! which nothing secret is in.
+//! How a child restricts itself before it becomes its program. The settings reach the child as a word on its command
+//! line, and contain nothing secret.
 
 use rustix::{
     fs::{Gid, Uid, fchown},
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{asked::Limits, domain, network, rules::Rules};
 
-/// All of it, for one child.
+/// All restrictions of one child.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in super::super) struct Confinement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,11 +23,11 @@ pub(in super::super) struct Confinement {
     pub(super) limits: Limits,
 }
 
-/// What a process gets between the signal that says its time is over, and SIGKILL.
+/// CPU seconds between SIGXCPU, which says that the limit is reached, and SIGKILL.
 const LAST_SECONDS: u64 = 2;
 
 impl Confinement {
-    /// As a word for the command line. Fails for paths that are not UTF-8.
+    /// Encodes it as a word for the command line. Fails for paths that are not UTF-8.
     pub(in super::super) fn word(&self) -> Result<String, String> {
         serde_json::to_string(self).map_err(|error| error.to_string())
     }
@@ -36,11 +36,11 @@ impl Confinement {
         serde_json::from_str(word.to_str()?).ok()
     }
 
-    /// Becomes the user. To be done by a process of one thread, before it asks for the parent-death signal, which
-    /// the system forgets when the user changes.
+    /// Becomes the user. To be called in a single-threaded process, before it requests the parent-death signal, which
+    /// the system clears when the user changes.
     pub(in super::super) fn become_user(&self) -> Result<(), String> {
         let Some(user) = self.user else { return Ok(()) };
-        // Else it could not open them by name, as `/dev/stdout`.
+        // Otherwise the program could not open them by name, such as `/dev/stdout`.
         for pipe in [
             fchown(std::io::stdin(), Some(Uid::from_raw(user)), Some(Gid::from_raw(user))),
             fchown(std::io::stdout(), Some(Uid::from_raw(user)), Some(Gid::from_raw(user))),
@@ -51,7 +51,7 @@ impl Confinement {
         become_user(user).map_err(|error| format!("cannot become user {user}: {error}"))
     }
 
-    /// Gives up what the program is not to have. The last step: what comes after is the program.
+    /// Drops the rights that the program must not have. The last step before the program is executed.
     pub(in super::super) fn enter(&self) -> Result<(), String> {
         if self.own_domain {
             thread::set_no_new_privs(true).map_err(|error| format!("no no_new_privs: {error}"))?;
@@ -74,7 +74,7 @@ impl Confinement {
             (Resource::Nproc, processes, 0),
         ] {
             let Some(limit) = limit else { continue };
-            // One that is there already and lower stays.
+            // A lower limit that is already in force stays.
             let hard = getrlimit(resource).maximum.unwrap_or(u64::MAX);
             let maximum = limit.saturating_add(room).min(hard);
             setrlimit(resource, Rlimit { current: Some(limit.min(maximum)), maximum: Some(maximum) })?;
@@ -83,8 +83,8 @@ impl Confinement {
     }
 }
 
-/// Drops what lets root look past a domain: with these the system shows the environment and the memory's layout
-/// of every process.
+/// Drops the capabilities that let root look past a domain: with them the system shows the environment and the
+/// memory layout of every process.
 fn drop_capabilities() -> std::io::Result<()> {
     let dropped = CapabilitySet::SYS_ADMIN | CapabilitySet::PERFMON;
     let mut sets = thread::capabilities(None)?;
@@ -92,7 +92,7 @@ fn drop_capabilities() -> std::io::Result<()> {
         return Ok(());
     }
     for capability in dropped.iter() {
-        // Who may not do this, may not gain them either: there are no new privileges.
+        // A process that may not do this cannot gain them either, because of `no_new_privs`.
         let _ = thread::remove_capability_from_bounding_set(capability);
     }
     for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
@@ -102,7 +102,7 @@ fn drop_capabilities() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Becomes a user with a group of the same number and no others. It cannot go back.
+/// Becomes a user with a group of the same number and no other groups. This cannot be undone.
 pub(super) fn become_user(user: u32) -> std::io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
     thread::set_thread_groups(&[])?;

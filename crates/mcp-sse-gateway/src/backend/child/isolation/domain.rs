@@ -1,8 +1,8 @@
-//! Landlock, a part of the Linux kernel by which a process gives up rights for itself and all that it starts.
+//! Landlock, the Linux security module with which a process drops rights for itself and all its descendants.
 //!
-//! A process in a domain cannot signal, trace or read (`/proc/PID/environ`, `/proc/PID/fd`, its memory) what is
-//! outside of it. Whoever is outside, we or its keeper, can do all of that to it. Each child has a domain of its own,
-//! so siblings are outside.
+//! A process in a domain cannot signal, trace or read (`/proc/PID/environ`, `/proc/PID/fd`, memory) processes
+//! outside of it. Those outside, such as the gateway and the keeper, can still do all of that to it. Each child has
+//! a domain of its own, so other children are outside of it.
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath,
@@ -12,16 +12,16 @@ use landlock::{
 
 use super::{paths, rules::Rules};
 
-/// Below this a file that may not be written can be truncated.
+/// The oldest version that is good enough: before it, a file that may not be written can still be truncated.
 const FLOOR: ABI = ABI::V3;
-/// The newest whose rights for files were looked at; what the kernel does not have of them is left out.
+/// The newest version whose file rights were reviewed; those that the kernel does not know are left out.
 const KNOWN: ABI = ABI::V9;
 
 fn strict() -> Ruleset {
     Ruleset::default().set_compatibility(CompatLevel::HardRequirement)
 }
 
-/// Whether signals stay in a domain.
+/// Whether the kernel can confine signals to a domain.
 pub(super) fn has_scopes() -> bool {
     strict().scope(Scope::Signal).and_then(Ruleset::create).is_ok()
 }
@@ -34,7 +34,7 @@ pub(super) fn has_ports() -> bool {
     strict().handle_access(AccessNet::ConnectTcp).and_then(Ruleset::create).is_ok()
 }
 
-/// Enters a domain of this process's own. Without rules an old kernel may leave it out.
+/// Enters a new domain. Without rules, this does nothing on a kernel that is too old.
 pub(super) fn enter(rules: Option<&Rules>) -> Result<(), String> {
     let Some(rules) = rules else {
         let entered = Ruleset::default().scope(Scope::Signal).and_then(Ruleset::create);
@@ -55,14 +55,14 @@ pub(super) fn enter(rules: Option<&Rules>) -> Result<(), String> {
     restrict(rules, named).map_err(|error| format!("no sandbox: {error}"))
 }
 
-/// Enters a domain in which nothing can be changed but what is in a folder, if the system has that.
+/// Enters a domain in which only the contents of this folder can be changed, if the kernel supports that.
 pub(super) fn enter_only(folder: &std::path::Path) {
     let entered = || -> Result<(), RulesetError> {
         let created = Ruleset::default().handle_access(AccessFs::from_write(FLOOR))?.create()?;
         let rules = path_beneath_rules([folder], AccessFs::from_write(FLOOR));
         created.add_rules(rules)?.restrict_self().map(drop)
     };
-    // Without it the caller does no more than its user could.
+    // Without it the caller can do no more than its user could anyway.
     let _ = entered();
 }
 
@@ -92,7 +92,7 @@ fn restrict(
     Ok(())
 }
 
-/// Rights to files that are only data: to read them, or also to change them, and never to execute them.
+/// Rights to files that are only data: read, or read and write, but never execute.
 fn data(write: bool) -> BitFlags<AccessFs> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     if write { read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev } else { read }

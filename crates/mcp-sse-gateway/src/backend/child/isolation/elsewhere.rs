@@ -1,4 +1,4 @@
-//! Where there is no launch step, children have nothing of this. What is asked for was refused at the start.
+//! Systems without a launch step: children are not isolated. Settings that ask for it were refused at startup.
 
 use std::sync::Arc;
 

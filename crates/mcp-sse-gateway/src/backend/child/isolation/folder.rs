@@ -1,7 +1,7 @@
-//! A temporary folder for each session, which nobody else may use, and which is removed with the session.
+//! A private temporary folder for each session, which is removed with the session.
 //!
-//! They stand in one folder for each run of the program, with a file in it that is locked while the program runs: by that a
-//! later run knows which folders were left behind by one that was killed, and removes them.
+//! All of them are in one base folder per run of the gateway, with a file that is locked while the gateway runs. From
+//! the lock, a later run knows which base folders were left behind by a run that was killed, and removes them.
 
 use std::{
     fs::{self, DirBuilder, File},
@@ -30,7 +30,7 @@ struct State {
 #[derive(Debug)]
 struct Base {
     path: PathBuf,
-    /// Locked as long as it is open.
+    /// The lock is held as long as the file is open.
     _lock: File,
 }
 
@@ -39,7 +39,7 @@ impl Folders {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one for a user, or for this program's.
+    /// Makes a folder that belongs to this user, or to the gateway's own.
     pub(super) fn make(&self, user: Option<u32>, strays: &Arc<Strays>) -> io::Result<PathBuf> {
         let mut state = self.state();
         if state.base.is_none() {
@@ -56,7 +56,7 @@ impl Folders {
         Ok(path)
     }
 
-    /// Removes what all of them stood in. To be called when the last is gone.
+    /// Removes the base folder. To be called when the last folder is gone.
     pub(super) fn close(&self) {
         if let Some(base) = self.state().base.take() {
             let _ = fs::remove_file(base.path.join(LOCK));
@@ -65,7 +65,8 @@ impl Folders {
     }
 }
 
-/// How often a folder of ours may be taken for one that was left behind, before its lock is held.
+/// How often to try: another gateway may take a base folder for one that was left behind before it is locked, and
+/// remove it.
 const TRIES: usize = 5;
 
 fn base(strays: &Arc<Strays>) -> io::Result<Base> {
@@ -77,7 +78,7 @@ fn base(strays: &Arc<Strays>) -> io::Result<Base> {
         }
         made = new_base(&temporary);
     }
-    // However much there is, no session waits for it.
+    // In the background: no session waits for it, however much was left behind.
     let _ = std::thread::Builder::new().name("clear".into()).spawn({
         let strays = Arc::clone(strays);
         move || clear_left_behind(&temporary, &strays)
@@ -87,17 +88,17 @@ fn base(strays: &Arc<Strays>) -> io::Result<Base> {
 
 fn new_base(temporary: &Path) -> io::Result<Base> {
     use std::hash::{BuildHasher as _, Hasher as _};
-    // A number that others cannot guess; who did would only make us take another.
+    // A number that others cannot guess; if one did and took the name, the next try would use another.
     let number = std::hash::RandomState::new().build_hasher().finish();
     let path = temporary.join(format!("{PREFIX}{number:016x}"));
-    // Users of sessions pass through it, and see no names in it.
+    // The users of sessions may traverse it, but not list it.
     DirBuilder::new().mode(0o711).create(&path)?;
     let lock = File::create_new(path.join(LOCK))?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
     Ok(Base { path, _lock: lock })
 }
 
-/// Removes the folders of runs that were killed.
+/// Removes the base folders of runs that were killed.
 fn clear_left_behind(temporary: &Path, strays: &Strays) {
     let ours = rustix::process::geteuid().as_raw();
     for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
@@ -118,10 +119,10 @@ fn clear_left_behind(temporary: &Path, strays: &Strays) {
     }
 }
 
-/// Removes one folder, whose processes are gone.
+/// Removes a session's folder. To be called when its processes are gone.
 pub(super) async fn remove(strays: &Strays, user: Option<u32>, folder: &Path) {
     if let Err(error) = clear::run_for(strays, user, Some(folder)).await {
-        tracing::warn!("the temporary folder of a session stays: {error}");
+        tracing::warn!("the temporary folder of a session could not be removed: {error}");
     }
     let _ = tokio::fs::remove_dir(folder).await;
 }

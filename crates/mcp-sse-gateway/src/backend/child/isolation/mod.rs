@@ -1,22 +1,22 @@
-//! Children are kept apart: from each other, from us, and, where that is asked for, from the machine.
+//! Isolation of children: from each other, from the gateway and, on request, from the machine.
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | whether the system has what is asked for |
-//! | `asked` | what is asked for, for one program |
-//! | `apart` | what all children have in common: their users and folders; what one start takes of them |
-//! | `confine` | what a child does to itself before it becomes its program |
-//! | `rules` | what a sandbox lets through, as the child is told |
+//! | here | whether the system supports what is requested |
+//! | `asked` | the settings of one program |
+//! | `apart` | the users and folders that all children share, and the lease that one child has on them |
+//! | `confine` | how a child restricts itself before it becomes its program |
+//! | `rules` | what a sandbox allows, in the form that is passed to the child |
 //! | `domain` | Landlock: signals and ptrace, files, ports |
-//! | `network` | which sockets a sandboxed program may make |
-//! | `paths` | which files a program needs |
+//! | `network` | the sockets that a sandboxed program may create |
+//! | `paths` | the files that every program needs |
 //! | `users` | a user for each session |
 //! | `folder` | a temporary folder for each session |
-//! | `clear` | the process that ends what a session has left |
-//! | `parse` | settings as text |
+//! | `clear` | the process that clears up after a session |
+//! | `parse` | parsers for the settings |
 //!
-//! Invariant: what was asked for is in force when the program starts, or the program does not start. What
-//! is only there by default may be missing; the log says so once.
+//! Invariant: what was requested is in force when the program starts, or the program does not start. What is only
+//! on by default may be missing; the log says so once.
 
 #[cfg(target_os = "linux")]
 mod apart;
@@ -55,21 +55,21 @@ pub(crate) use self::{
     parse::Range,
 };
 
-/// Why nothing here is there on another system.
+/// The error on other systems.
 #[cfg(not(target_os = "linux"))]
-const ELSEWHERE: &str = "this system does not have it; it needs Linux";
+const ELSEWHERE: &str = "this needs Linux";
 
-/// Makes this process one that others of the same user cannot trace, nor read the environment of. The price:
-/// it leaves no core dump, and only root can attach a debugger.
+/// Keeps other processes of the same user from tracing this one and reading its environment. In exchange, it leaves
+/// no core dump, and only root can attach a debugger.
 pub(crate) fn close_to_others() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
     {
-        eprintln!("mcp-sse: its servers may read its environment: {error}");
+        eprintln!("mcp-sse: cannot hide its environment from its servers: {error}");
     }
 }
 
-/// Says what is missing of what children get where the system has it; once, whatever is asked later.
+/// Logs, once, if the system does not support the isolation that is on by default.
 pub(crate) fn warn_of_missing(isolation: &Isolation) {
     static SAID: Once = Once::new();
     #[cfg(target_os = "linux")]
@@ -85,7 +85,7 @@ pub(crate) fn warn_of_missing(isolation: &Isolation) {
     }
 }
 
-/// Whether this system has a sandbox for files.
+/// Whether this system supports the sandbox.
 pub(crate) fn check_sandbox() -> Result<(), String> {
     #[cfg(target_os = "linux")]
     {
@@ -93,7 +93,7 @@ pub(crate) fn check_sandbox() -> Result<(), String> {
             return Err("this kernel has no Landlock rules for files; expected Linux 6.2 or later, with \"landlock\" among its security modules".to_owned());
         }
         if !network::is_known() {
-            return Err(format!("it is not known for processors of the kind {}", std::env::consts::ARCH));
+            return Err(format!("the sandbox does not support {} processors", std::env::consts::ARCH));
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ pub(crate) fn check_sandbox() -> Result<(), String> {
     Err(ELSEWHERE.to_owned())
 }
 
-/// Whether this system has rules for TCP ports.
+/// Whether this system supports rules for TCP ports.
 pub(crate) fn check_ports() -> Result<(), String> {
     #[cfg(target_os = "linux")]
     return domain::has_ports().then_some(()).ok_or_else(|| {
@@ -111,7 +111,7 @@ pub(crate) fn check_ports() -> Result<(), String> {
     Err(ELSEWHERE.to_owned())
 }
 
-/// Whether this system has limits for each child.
+/// Whether this system supports limits for each child.
 pub(crate) fn check_limits() -> Result<(), String> {
     #[cfg(target_os = "linux")]
     return Ok(());
@@ -119,7 +119,7 @@ pub(crate) fn check_limits() -> Result<(), String> {
     Err(ELSEWHERE.to_owned())
 }
 
-/// Whether each of so many sessions can have a user of its own.
+/// Whether each of this many sessions can have a user of its own.
 pub(crate) fn check_users(range: Range, sessions: usize) -> Result<(), String> {
     #[cfg(target_os = "linux")]
     return users::check(range, sessions);
@@ -130,7 +130,7 @@ pub(crate) fn check_users(range: Range, sessions: usize) -> Result<(), String> {
     }
 }
 
-/// Whether a limit on processes means anything: the system counts those of a user, and does not bind root.
+/// Whether a limit on processes works: the system counts the processes of a user, and does not limit root.
 pub(crate) fn check_processes(users: Option<Range>) -> Result<(), String> {
     users.map(|_| ()).ok_or_else(|| {
         "the system counts the processes of a user, so this needs --user-range, which gives each session a user of its own"

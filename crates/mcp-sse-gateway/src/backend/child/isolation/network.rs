@@ -1,5 +1,5 @@
-//! Which sockets a sandboxed program may make. Landlock's rules know plain TCP only, so all other ways out are closed here,
-//! by a filter of system calls.
+//! Which sockets a sandboxed program may create. Landlock's rules cover plain TCP only, so all other ways out are
+//! closed here, by a seccomp filter.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use seccompiler::{
 const SOCKET: i64 = 41;
 #[cfg(not(target_arch = "x86_64"))]
 const SOCKET: i64 = 198;
-/// It could make sockets without the system call for that.
+/// With io_uring, a program can create sockets without the `socket` system call.
 const IO_URING_SETUP: i64 = 425;
 
-/// Each system call has a second number on x86-64, for programs with short pointers (where the kernel has that).
+/// On x86-64, each system call has a second number with this bit, for the x32 ABI (if the kernel supports it).
 const X32: i64 = 0x4000_0000;
 
 const EACCES: u32 = 13;
@@ -23,27 +23,27 @@ const EACCES: u32 = 13;
 const UNIX: u64 = 1;
 const INET: u64 = 2;
 const INET6: u64 = 10;
-/// For questions to the kernel, as which addresses the machine has.
+/// For queries to the kernel, such as which addresses the machine has.
 const NETLINK: u64 = 16;
 
-/// Of the second argument; the rest of it are flags.
+/// The bits of the second argument that are the type; the rest are flags.
 const KIND: u64 = 0xf;
 const STREAM: u64 = 1;
 const DATAGRAM: u64 = 2;
-/// All kinds but those two.
+/// All other types.
 const OTHER_KINDS: [u64; 6] = [0, 3, 4, 5, 6, 10];
 
 const ANY: u64 = 0;
 const TCP: u64 = 6;
 const UDP: u64 = 17;
 
-/// Lets the program make no sockets but those within the machine and, if it may connect to ports, those for TCP, and for UDP, by
-/// which names are looked up.
+/// Allows only sockets that stay on the machine and, if `may_connect`, those for TCP, and for UDP, which is needed to
+/// resolve names.
 pub(super) fn restrict(may_connect: bool) -> Result<(), Error> {
     apply_filter(&filter(may_connect)?)
 }
 
-/// Whether this machine's processor is one that filters are known for.
+/// Whether filters can be built for this machine's processor.
 pub(super) fn is_known() -> bool {
     filter(true).is_ok()
 }
@@ -63,7 +63,7 @@ fn filter(may_connect: bool) -> Result<BpfProgram, Error> {
             refused.push(SeccompRule::new(vec![is(0, family)?])?);
             continue;
         }
-        // MPTCP and others, which the rules for TCP ports do not know.
+        // MPTCP and others, which the rules for TCP ports do not cover.
         for (usual, protocol) in [(STREAM, TCP), (DATAGRAM, UDP)] {
             let other = vec![is(0, family)?, kind(usual)?, is_not(2, ANY)?, is_not(2, protocol)?];
             refused.push(SeccompRule::new(other)?);

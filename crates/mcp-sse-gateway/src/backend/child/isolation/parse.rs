@@ -1,10 +1,10 @@
-//! Settings as text.
+//! Parsers for the settings.
 
 use std::{path::Path, time::Duration};
 
 use super::asked::Allowed;
 
-/// Users, by their numbers; both ends are in it.
+/// A range of user ids, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) from: u32,
@@ -27,7 +27,7 @@ pub(crate) fn range(text: &str) -> Result<Range, String> {
     let (from, to) = text.split_once('-').ok_or_else(expected)?;
     let number = |text: &str| text.parse().ok().filter(|&user| user > 0).ok_or_else(expected);
     let (from, to) = (number(from)?, number(to)?);
-    // The last number means "none" to the system.
+    // The system uses the last number for "none".
     if from > to || to == u32::MAX {
         return Err(expected());
     }
@@ -50,7 +50,7 @@ fn there(path: &Path) -> Result<(), String> {
     path.metadata().map(|_| ()).map_err(|error| format!("{path:?} cannot be used: {error}"))
 }
 
-/// Bytes: a number, also in KiB, MiB or GiB.
+/// A size in bytes: a number, optionally in KiB, MiB or GiB.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit: u64 = match text[digits.len()..].trim_start() {
@@ -66,14 +66,14 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "expected a number of bytes such as 536870912, 512MiB or 2GiB".to_owned())
 }
 
-/// A time on a processor, such as `90s` or `5m`.
+/// CPU time, such as `90s` or `5m`, in seconds.
 pub(crate) fn time(text: &str) -> Result<u64, String> {
     humantime::parse_duration(text)
         .map_err(|_| "expected a time such as 90s or 5m".to_owned())
         .and_then(seconds)
 }
 
-/// Whole seconds, at least one: the system counts no less.
+/// Whole seconds, at least one: the system's limit is in seconds.
 pub(crate) fn seconds(time: Duration) -> Result<u64, String> {
     if time.is_zero() || time.subsec_nanos() > 0 {
         return Err("expected whole seconds, 1s or more".to_owned());

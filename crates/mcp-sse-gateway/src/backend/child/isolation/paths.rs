@@ -1,5 +1,5 @@
-//! Which files a program in a sandbox may use without being asked for: those of the system that hold no user's
-//! data, and its own.
+//! The files that a sandboxed program may use without any option: system files that hold no user's data, and its
+//! own.
 
 use std::{
     fs::File,
@@ -9,7 +9,7 @@ use std::{
 
 use super::{super::command::Command, asked::Sandbox, rules::Rules};
 
-/// Programs and libraries, to be read and executed.
+/// Programs and libraries: read and execute.
 pub(super) const SYSTEM: [&str; 10] = [
     "/bin",
     "/gnu/store",
@@ -23,8 +23,8 @@ pub(super) const SYSTEM: [&str; 10] = [
     "/run/current-system/sw",
 ];
 
-/// To be read. Of `/etc` only what programs need to start and to find hosts, and no private keys; of `/proc` nothing about other
-/// processes.
+/// Read only. From `/etc` only what programs need to start and to resolve host names, and no private keys; from
+/// `/proc` nothing about other processes.
 pub(super) const SYSTEM_DATA: [&str; 44] = [
     "/etc/alternatives",
     "/etc/ca-certificates",
@@ -72,17 +72,17 @@ pub(super) const SYSTEM_DATA: [&str; 44] = [
     "/sys/kernel/mm/transparent_hugepage",
 ];
 
-/// To be read and written.
+/// Read and write.
 pub(super) const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 
-/// What stands beside a folder `bin` and belongs to the programs in it. Not `share` and `etc`: in a home's
-/// `.local` they hold its owner's data.
+/// Siblings of a `bin` folder that belong to the programs in it. Not `share` and `etc`: in `~/.local` they hold the
+/// user's data.
 const BESIDE_BIN: [&str; 4] = ["lib", "lib64", "libexec", "pyvenv.cfg"];
 
-/// The interpreters of interpreters that are looked at.
+/// How long a chain of interpreters is followed: an interpreter may itself be a script.
 const DEPTH: usize = 4;
 
-/// What the sandbox of one session lets through.
+/// The rules of one session's sandbox.
 pub(super) fn rules(command: &Command, sandbox: &Sandbox, folder: &Path) -> Rules {
     let of = |write| {
         sandbox.paths.iter().filter(move |allowed| allowed.write == write).map(|allowed| allowed.path.clone())
@@ -96,8 +96,8 @@ pub(super) fn rules(command: &Command, sandbox: &Sandbox, folder: &Path) -> Rule
     }
 }
 
-/// The program's own files: itself, what its first line names as its interpreter, and, of each that stands in a folder
-/// `bin`, that folder and the libraries beside it (so it is in a virtual environment of Python and an installed Node).
+/// The program's own files: the program, the interpreter that its first line names, and, for each of them in a `bin`
+/// folder, that folder and the libraries beside it, as in a Python virtual environment or a Node installation.
 fn of_program(command: &Command) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     let mut next = command.find();
@@ -125,7 +125,7 @@ fn add(paths: &mut Vec<PathBuf>, program: &Path) {
     }
 }
 
-/// What `#!` in the first line names; behind `env` that is the word after it.
+/// The interpreter named after `#!` in the first line; if that is `env`, the program that `env` starts.
 fn interpreter(program: &Path) -> Option<String> {
     let mut start = Vec::new();
     File::open(program).ok()?.take(256).read_to_end(&mut start).ok()?;
@@ -149,7 +149,7 @@ mod tests {
         add(&mut paths, Path::new("/srv/venv/bin/python"));
         assert!(paths.contains(&"/srv/venv/lib".into()) && paths.contains(&"/srv/venv/pyvenv.cfg".into()));
         let mut paths = Vec::new();
-        // In a container's root, say.
+        // For example in the root of a container.
         add(&mut paths, Path::new("/server"));
         assert_eq!(paths, [PathBuf::from("/server")]);
     }

@@ -1,4 +1,4 @@
-//! What a sandbox lets through. It is made where the session starts, and reaches the child with its [`Confinement`].
+//! What a sandbox allows. The rules are built when the session starts, and reach the child in its [`Confinement`].
 //!
 //! [`Confinement`]: super::confine::Confinement
 
@@ -6,14 +6,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// What a sandbox lets through, beside what all of them do.
+/// What one sandbox allows, in addition to what every sandbox does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rules {
-    /// To be read and executed; what is not there is left out.
+    /// Paths to read and execute; missing ones are skipped.
     pub(super) program: Vec<PathBuf>,
-    /// The same, but it must be there.
+    /// Paths to read and execute; a missing one is an error.
     pub(super) read: Vec<PathBuf>,
+    /// Paths to read, execute and write; a missing one is an error.
     pub(super) write: Vec<PathBuf>,
-    /// TCP ports.
+    /// TCP ports to connect to.
     pub(super) connect: Vec<u16>,
 }

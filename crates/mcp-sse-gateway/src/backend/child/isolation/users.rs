@@ -1,8 +1,9 @@
-//! A user for each session: a number of its own from a range that nobody else uses.
+//! A user for each session: a user id of its own, from a range that nobody else uses.
 //!
 //! Invariants:
-//! - A user is given to one session at a time, and to none while a process of that user lives, whoever started it.
-//! - The numbers are taken in turns, so that what a session leaves in a public folder is not soon another's.
+//! - A user is given to one session at a time, and to none while any process runs as that user, whoever started it.
+//! - The ids are used in rotation, so that files which a session leaves in a public folder do not soon belong to
+//!   another one.
 
 use std::{collections::HashSet, fs, io, sync::Mutex, time::Duration};
 
@@ -14,7 +15,7 @@ use tokio::{
 
 use super::{super::strays::Strays, clear, parse::Range};
 
-/// The pause before a user's processes are counted again; doubled each time, up to [`LONGEST_LOOK`].
+/// The pause before the next check for a user's processes; doubled each time, up to [`LONGEST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
@@ -27,7 +28,7 @@ pub(super) struct Users {
 
 #[derive(Debug)]
 struct State {
-    /// Where the search for the next begins.
+    /// Where the search for the next free id begins.
     next: u32,
     taken: HashSet<u32>,
 }
@@ -42,7 +43,7 @@ impl Users {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A user that no session has, and no process.
+    /// Waits for a user that no session has and no process runs as.
     pub(super) async fn take(&self, deadline: Instant) -> Result<u32, String> {
         let Range { from, to } = self.range;
         loop {
@@ -60,7 +61,7 @@ impl Users {
         }
     }
 
-    /// Makes a user's number free, when its last process is gone. Ends them all, wherever they went.
+    /// Kills all processes of a user, and makes its id free when the last one is gone.
     pub(super) async fn give_back(&self, user: u32, strays: &Strays) {
         let only = Range { from: user, to: user };
         let (mut look, mut said) = (FIRST_LOOK, false);
@@ -74,7 +75,7 @@ impl Users {
             }
             if look == LONGEST_LOOK && !said {
                 said = true;
-                tracing::warn!(user, "processes of a session do not end; its user stays taken");
+                tracing::warn!(user, "processes of a session could not be ended; its user stays in use");
             }
             tokio::time::sleep(look).await;
             look = (look * 2).min(LONGEST_LOOK);
@@ -86,7 +87,7 @@ impl Users {
 
 impl State {
     fn take(&mut self, range: Range, living: &HashSet<u32>) -> Option<u32> {
-        // As many as may be in the way, and one.
+        // Of one more id than are in use, at least one is free.
         for _ in 0..range.len().min(self.taken.len() + living.len() + 1) {
             let user = self.next;
             self.next = if user == range.to { range.from } else { user + 1 };
@@ -98,7 +99,7 @@ impl State {
     }
 }
 
-/// The users of a range that have a process.
+/// The users in a range that a process runs as.
 fn living(range: Range) -> io::Result<HashSet<u32>> {
     let mut users = HashSet::new();
     for entry in fs::read_dir("/proc")? {
@@ -106,11 +107,11 @@ fn living(range: Range) -> io::Result<HashSet<u32>> {
         if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
             continue;
         }
-        // It may be gone meanwhile.
+        // The process may be gone by now.
         let Ok(status) = fs::read(entry.path().join("status")) else { continue };
         let status = String::from_utf8_lossy(&status);
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        // What has ended and waits to be cleared away does nothing any more.
+        // Zombies and dead processes do nothing any more.
         if field("State:").is_some_and(|state| state.trim_start().starts_with(['Z', 'X'])) {
             continue;
         }
@@ -120,7 +121,7 @@ fn living(range: Range) -> io::Result<HashSet<u32>> {
     Ok(users)
 }
 
-/// Whether sessions can have users of this range, each.
+/// Whether each session can have a user from this range.
 pub(crate) fn check(range: Range, sessions: usize) -> Result<(), String> {
     if !geteuid().is_root() {
         return Err(
