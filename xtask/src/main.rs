@@ -5,25 +5,33 @@
 //!
 //! `cargo xtask house` checks how the files of each crate hang together.
 //!
+//! `cargo xtask api --write` writes the listing of the library's public API anew.
+//!
 //! `cargo xtask bench` installs the peers, runs the benchmarks and writes `docs/benchmarks/report.md` with its
 //! plot; options after it go to `mcp-sse-bench run`.
 //!
 //! `cargo xtask compare` installs other gateways, does to each what happens to gateways, and writes
 //! `docs/gateways.md`.
 
+mod api;
 mod house;
 mod interop;
 mod report;
 mod rust;
+mod supply;
 mod tools;
 
 use std::process::{Command, ExitCode};
 
 use report::Report;
 
-const USAGE: &str =
-    "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
-parts: house, features, rust, model, fuzz, interop (all of them if none is named)";
+const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
+       cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
+parts: house, dependencies, features, rust, package, api, model, fuzz, interop (all of them if none is named)";
+
+/// The cheap ones first.
+const PARTS: [&str; 9] =
+    ["house", "dependencies", "features", "rust", "package", "api", "model", "fuzz", "interop"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,8 +42,11 @@ fn main() -> ExitCode {
     if let ["compare", scenarios @ ..] = arguments.as_slice() {
         return exit(interop::gateways::compare(scenarios));
     }
+    if let ["api", "--write"] = arguments.as_slice() {
+        return exit(api::write());
+    }
     let parts: &[&str] = match arguments.as_slice() {
-        ["test"] => &["house", "features", "rust", "model", "fuzz", "interop"],
+        ["test"] => &PARTS,
         ["test", parts @ ..] => parts,
         ["house"] => &["house"],
         _ => {
@@ -47,6 +58,9 @@ fn main() -> ExitCode {
     for part in parts {
         match *part {
             "house" => house::run(&mut report),
+            "dependencies" => supply::dependencies(&mut report),
+            "package" => supply::packages(&mut report),
+            "api" => api::check(&mut report),
             "rust" => rust::tests(&mut report),
             "model" => rust::model(&mut report),
             "features" => rust::features(&mut report),

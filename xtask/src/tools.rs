@@ -42,6 +42,60 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// A tool of cargo's that is installed, pinned, into `target/tools`.
+pub(crate) struct Tool {
+    /// The crate, and its program.
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// The Python package that has the program ready made, of the same version. Else, or without pip, it is compiled.
+    pub(crate) wheel: Option<&'static str>,
+}
+
+impl Tool {
+    /// The program.
+    pub(crate) fn install(&self) -> Result<PathBuf, String> {
+        let Self { name, version, wheel } = self;
+        let folder = root().join(format!("target/tools/{name}-{version}"));
+        let program = folder.join("bin").join(name);
+        if program.exists() {
+            return Ok(program);
+        }
+        if let Some(wheel) = wheel
+            && exists("python3")
+            && unpack(&folder, &format!("{wheel}=={version}")).is_ok()
+            && program.exists()
+        {
+            return Ok(program);
+        }
+        let mut install = cargo();
+        // It runs for a moment, so what counts is how long it takes to compile.
+        install.args(["install", name, "--locked", "--debug", "--version", version, "--root"]).arg(&folder);
+        install.env("CARGO_PROFILE_DEV_DEBUG", "false");
+        run(&mut install)?;
+        Ok(program)
+    }
+}
+
+fn unpack(folder: &Path, package: &str) -> Result<(), String> {
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    let mut pip = Command::new(folder.join("bin/python"));
+    run(pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        package,
+    ]))
+}
+
+/// Whether the nightly toolchain is here.
+pub(crate) fn has_nightly() -> bool {
+    let nightly = Command::new("cargo").args(["+nightly", "--version"]).stderr(Stdio::null()).output();
+    nightly.is_ok_and(|output| output.status.success())
+}
+
 /// Runs `install` unless the folder was installed from the same pins before.
 pub(crate) fn install_once(
     folder: &Path,

