@@ -8,14 +8,14 @@
 mod envelope;
 mod error;
 mod id;
+mod member;
 mod scan;
 pub(crate) mod write;
 
 use std::{fmt, io, ops::Range};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use self::{envelope::Envelope, error::WriteError, id::MAX_ID_BYTES, write::Buffer};
 pub use self::{
@@ -308,12 +308,38 @@ impl Message {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn params(&self) -> Option<&str> {
+        simdutf8::basic::from_utf8(self.params_json()?).ok()
+    }
+
+    fn params_json(&self) -> Option<&[u8]> {
         let range = match &self.params {
             Params::Absent => return None,
             Params::At(range) => range.clone(),
             Params::Unread => envelope::read(&self.json).ok()?.params?,
         };
-        simdutf8::basic::from_utf8(self.json.get(range)?).ok()
+        self.json.get(range)
+    }
+
+    /// One value of the parameters, as JSON text, by the names of the members that lead to it. `None` if it is
+    /// not there, or if a name on the way is given twice, which readers of JSON understand differently.
+    ///
+    /// What is beside it is not decoded. For one value of a large message this is several times as fast as
+    /// reading all of it with types.
+    ///
+    /// ```
+    /// use mcp_sse::Message;
+    ///
+    /// // Which tool a call is for, to pass it on to the server that has it.
+    /// let json = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"…"}}}"#;
+    /// let call = Message::parse(json)?;
+    /// let tool: Option<String> = call.param(&["name"]).and_then(|name| serde_json::from_str(name).ok());
+    /// assert_eq!(tool.as_deref(), Some("echo"));
+    /// assert_eq!(call.param(&["arguments", "text"]), Some(r#""…""#));
+    /// # Ok::<(), mcp_sse::ParseMessageError>(())
+    /// ```
+    pub fn param(&self, path: &[&str]) -> Option<&str> {
+        let params = self.params_json()?;
+        simdutf8::basic::from_utf8(params.get(member::find(params, path)?)?).ok()
     }
 
     /// The id of the request that a `notifications/cancelled` gives up; `None` for every other message.
@@ -325,33 +351,16 @@ impl Message {
     /// # Ok::<(), mcp_sse::ParseMessageError>(())
     /// ```
     pub fn cancelled_id(&self) -> Option<RequestId> {
-        #[derive(Deserialize)]
-        struct Cancelled<'a> {
-            #[serde(borrow, rename = "requestId")]
-            request_id: &'a RawValue,
-        }
         if self.method() != Some("notifications/cancelled") {
             return None;
         }
-        let cancelled: Cancelled<'_> = serde_json::from_str(self.params()?).ok()?;
-        RequestId::read(cancelled.request_id.get()).ok()
+        RequestId::read(self.param(&["requestId"])?).ok()
     }
 
     /// Whether it carries its protocol version in `_meta`, as the stateless revisions (2026-07-28 on) do.
     pub(crate) fn names_its_protocol_version(&self) -> bool {
-        #[derive(Deserialize)]
-        struct Versioned<'a> {
-            #[serde(borrow, rename = "_meta")]
-            meta: Meta<'a>,
-        }
-        #[derive(Deserialize)]
-        struct Meta<'a> {
-            #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
-            version: &'a RawValue,
-        }
-        self.params()
-            .and_then(|params| serde_json::from_str::<Versioned<'_>>(params).ok())
-            .is_some_and(|params| params.meta.version.get().starts_with('"'))
+        self.param(&["_meta", "io.modelcontextprotocol/protocolVersion"])
+            .is_some_and(|version| version.starts_with('"'))
     }
 
     /// Whether it is known to have nothing that the data of an event must not have: line ends, and the characters

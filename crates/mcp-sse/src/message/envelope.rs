@@ -183,7 +183,7 @@ fn kind(json: &[u8], members: Members) -> Result<MessageKind, ParseMessageError>
 }
 
 /// The text of a value, if it is a string, and one that is text: halves of surrogates alone are not.
-fn string(json: &[u8], value: Range<usize>) -> Option<Cow<'_, str>> {
+pub(super) fn string(json: &[u8], value: Range<usize>) -> Option<Cow<'_, str>> {
     let quoted = std::str::from_utf8(json.get(value)?).ok()?;
     let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {

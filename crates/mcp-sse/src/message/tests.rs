@@ -164,3 +164,26 @@ fn an_error_says_where_the_message_is_wrong_and_quotes_nothing_of_it() {
     assert!(error("[]").contains("batches are not part of this protocol"));
     assert!(error(r#"{"jsonrpc":"2.0","secret":1"#).contains("the end of the object"));
 }
+
+#[test]
+fn a_parameter_is_found_by_its_path_and_only_if_it_is_there_once() {
+    let json = r#" {"a": {"b" : [1, 2], "\u0063": {"d":"}{"}}, "b": 3, "e": 1, "e": 2, "f": 0}"#;
+    let json = format!(r#"{{"jsonrpc":"2.0","method":"m","params":{json}}}"#);
+    let message = Message::parse(json).unwrap();
+    for (path, value) in [
+        (&["a", "b"][..], Some("[1, 2]")),
+        (&["a", "c", "d"], Some("\"}{\"")),
+        (&["b"], Some("3")),
+        (&["f"], Some("0")),
+        (&["e"], None),
+        (&["x"], None),
+        (&["a", "x"], None),
+        (&["b", "a"], None),
+        (&["a", "b", "0"], None),
+    ] {
+        assert_eq!(message.param(path), value, "{path:?}");
+    }
+    assert_eq!(message.param(&[]), message.params());
+    let list = Message::parse(r#"{"jsonrpc":"2.0","method":"m","params":[{"a":1}]}"#).unwrap();
+    assert_eq!(list.param(&["a"]), None);
+}

@@ -16,21 +16,22 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use tokio::{
     io::{AsyncRead as _, AsyncWrite as _, ReadBuf},
-    sync::futures::Notified,
-    time::{Sleep, sleep_until},
+    time::sleep_until,
 };
 use tower_service::Service;
 
 use super::{
     handover::{self, Begun},
-    head::{self, Again, Known, MAX_REQUEST, Read},
+    head::{self, Again, Known, MAX_AT_ONCE, Read},
     inner::Inner,
     layers::RequestBody,
     lingering::Lingering,
     listener::Socket,
     parked::Parked,
     peer::Peer,
+    receiving::Receiving,
     routes::{Endpoint, Routes},
+    watch::{Over, Watch},
 };
 use crate::{
     admission::Rejection,
@@ -46,7 +47,7 @@ use crate::{
 
 thread_local! {
     /// What is being read. Each thread reads one thing at a time.
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_REQUEST].into());
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; MAX_AT_ONCE].into());
     /// What is being written, the same.
     static WRITE: RefCell<Vec<u8>> = RefCell::default();
 }
@@ -107,7 +108,7 @@ enum End {
     Stream(Parked),
     /// With something that hyper is to read.
     Other(Begun),
-    /// With the answer to a request that did not come whole in its time.
+    /// With the answer to a request that did not arrive whole.
     Late(Socket),
 }
 
@@ -117,36 +118,14 @@ enum Next {
     Get(ConnectSse, Parts),
     /// A message; what is known of its head stands in `last`.
     Post(Head, Bytes),
+    /// The same, with a body that has not arrived whole.
+    Begun(Head, Receiving),
     Refused(Rejection),
     Other {
         http2: bool,
     },
     Late,
     Closed,
-}
-
-/// What has come of the next request, and until when the rest may take.
-#[derive(Clone, Copy)]
-enum Waits {
-    Nothing,
-    /// Part of its head.
-    Head {
-        until: Instant,
-    },
-    /// Its head, which was checked; with its body it takes `length` bytes.
-    Body {
-        length: usize,
-        until: Instant,
-    },
-}
-
-impl Waits {
-    fn until(self) -> Option<Instant> {
-        match self {
-            Self::Nothing => None,
-            Self::Head { until } | Self::Body { until, .. } => Some(until),
-        }
-    }
 }
 
 /// The last message's head. The next one has the same, most of the time: then it needs no checks of its
@@ -179,9 +158,10 @@ struct Plain {
     socket: Socket,
     peer: Peer,
     last: Option<Box<LastPost>>,
-    /// What has come of the next request.
+    /// What has come of the head of the next request.
     pending: Vec<u8>,
-    waits: Waits,
+    /// Until when the rest of it may take, if a part is there.
+    head_until: Option<Instant>,
     /// A request was answered since this was looked at.
     active: bool,
 }
@@ -189,7 +169,7 @@ struct Plain {
 impl Plain {
     fn new<S>(socket: Socket, inner: &Inner<S>) -> Self {
         let peer = inner.peers.peer(&socket);
-        Self { socket, peer, last: None, pending: Vec::new(), waits: Waits::Nothing, active: false }
+        Self { socket, peer, last: None, pending: Vec::new(), head_until: None, active: false }
     }
 
     async fn run<S>(mut self, inner: &Inner<S>) -> End {
@@ -202,36 +182,41 @@ impl Plain {
                 if let Poll::Ready(next) = self.poll_next(inner, cx) {
                     return Poll::Ready(next);
                 }
-                match watch.over(inner, &mut self.active, self.waits.until(), cx) {
+                match watch.over(inner, &mut self.active, self.head_until, cx) {
                     None => Poll::Pending,
                     Some(Over::Late) => Poll::Ready(Next::Late),
                     Some(Over::Closed) => Poll::Ready(Next::Closed),
                 }
             });
+            // The rest of a request may still arrive, so the connection cannot be used for another.
             let mut late = false;
             let response = match next.await {
                 Next::Get(service, parts) => Some(service.connect(parts).await),
                 Next::Post(head, body) => self.post(head, body).await,
+                Next::Begun(head, receiving) => {
+                    match Box::pin(self.receive(head, receiving, inner, &mut watch)).await {
+                        Received::Whole(taken) => refusal(taken),
+                        Received::Not(rejection) => {
+                            late = true;
+                            Some(answer::posted(Err(rejection)))
+                        }
+                        Received::Closed => return End::Closed,
+                    }
+                }
                 Next::Refused(rejection) => Some(answer::posted(Err(rejection))),
                 Next::Other { http2 } => {
-                    let Self { socket, pending, waits, .. } = self;
-                    let since = match waits {
-                        Waits::Head { until } => until.checked_sub(inner.header_timeout),
-                        Waits::Nothing | Waits::Body { .. } => None,
-                    };
+                    let Self { socket, pending, head_until, .. } = self;
+                    let since = head_until.and_then(|until| until.checked_sub(inner.header_timeout));
                     let since = since.unwrap_or_else(clock::now);
                     return End::Other(Begun { socket, pending, since, http2 });
                 }
                 Next::Late => {
                     late = true;
-                    Some(match self.waits {
-                        Waits::Body { .. } => answer::posted(Err(Rejection::BodyTimeout)),
-                        _ => answer::text(StatusCode::REQUEST_TIMEOUT, "Request head took too long"),
-                    })
+                    Some(answer::text(StatusCode::REQUEST_TIMEOUT, "Request head took too long"))
                 }
                 Next::Closed => return End::Closed,
             };
-            self.waits = Waits::Nothing;
+            self.head_until = None;
             let closes = late || inner.draining.load(Ordering::Acquire);
             let mut rest = if let Some(response) = response {
                 let (parts, body) = response.into_parts();
@@ -282,7 +267,51 @@ impl Plain {
             Tried::Done(taken) => taken,
             Tried::Waits(waiting) => Box::pin(waiting.wait()).await,
         };
-        taken.is_err().then(|| answer::posted(taken))
+        refusal(taken)
+    }
+
+    /// Reads the rest of a body, for which there must be room first if it is large, and hands the message to its
+    /// session. A large one that has begun may arrive while the server drains, as it may at hyper.
+    async fn receive<S>(
+        &mut self,
+        head: Head,
+        mut receiving: Receiving,
+        inner: &Inner<S>,
+        watch: &mut Watch<'_, '_>,
+    ) -> Received {
+        // It was set when the head came.
+        let Some(LastPost { checked, .. }) = self.last.as_deref() else { return Received::Closed };
+        let needs_room = receiving.needs_room();
+        let room = if needs_room {
+            match checked.reserve(receiving.length()).await {
+                Ok(room) => Some(room),
+                Err(rejection) => return Received::Not(rejection),
+            }
+        } else {
+            None
+        };
+        let until = clock::after(clock::now(), checked.body_timeout());
+        let arrived = poll_fn(|cx| {
+            if let Poll::Ready(arrived) = receiving.poll(&mut self.socket, cx) {
+                return Poll::Ready(arrived.map_err(|_| Received::Closed));
+            }
+            match watch.over(inner, &mut self.active, Some(until), cx) {
+                Some(Over::Late) => Poll::Ready(Err(Received::Not(Rejection::BodyTimeout))),
+                Some(Over::Closed) if !needs_room => Poll::Ready(Err(Received::Closed)),
+                Some(Over::Closed) | None => Poll::Pending,
+            }
+        });
+        if let Err(not) = arrived.await {
+            return not;
+        }
+        let body = receiving.into_body();
+        Received::Whole(match room {
+            Some(room) => room.take(head, body).await,
+            None => match checked.try_now(head, body) {
+                Tried::Done(taken) => taken,
+                Tried::Waits(waiting) => waiting.wait().await,
+            },
+        })
     }
 
     /// Writes an answer; what the socket does not take comes back.
@@ -334,8 +363,7 @@ impl Plain {
     }
 
     fn take_pending<S>(&mut self, inner: &Inner<S>) -> Option<Next> {
-        let enough = if let Waits::Body { length, .. } = self.waits { length } else { 1 };
-        if self.pending.len() < enough {
+        if self.pending.is_empty() {
             return None;
         }
         let mut pending = std::mem::take(&mut self.pending);
@@ -347,29 +375,32 @@ impl Plain {
         next
     }
 
-    /// What stands at the start of these bytes, if it is known yet, and how many of them it takes. What is
-    /// waited for, if it is not, stands in `waits`.
+    /// What stands at the start of these bytes, if it is known yet, and how many of them it takes.
     fn last_or_new<S>(&mut self, bytes: &[u8], inner: &Inner<S>) -> (Option<Next>, usize) {
+        let other = |http2| (Some(Next::Other { http2 }), 0);
+        // A body that has not arrived whole takes all that is there.
+        let begun = |head: Head, before: usize, length: usize| {
+            let receiving = Receiving::new(&bytes[before..], length);
+            (Some(Next::Begun(head, receiving)), bytes.len())
+        };
         if let Some(last) = &self.last
-            && let Some(Again { body, other_length, length }) =
+            && let Some(Again { body, other_length, body_length, length }) =
                 last.head.as_ref().and_then(|head| head.read(bytes))
             && last.valid.is_still(&inner.routes)
         {
-            let Some(body) = body else {
-                let until = clock::after(clock::now(), last.checked.body_timeout());
-                return self.wait_for_body(length, until);
-            };
             let head = &last.checked.head;
             let head = other_length.map_or_else(|| head.clone(), |length| head.with_length(length));
-            return (Some(Next::Post(head, body)), length);
+            return match body {
+                Some(body) => (Some(Next::Post(head, body)), length),
+                None if last.checked.takes(body_length) => begun(head, length - body_length, body_length),
+                // Hyper answers at once, then reads and drops it.
+                None => other(false),
+            };
         }
-        let other = |http2| (Some(Next::Other { http2 }), 0);
         let mut request = match head::read(bytes) {
             Read::Request(request) if !inner.layered => request,
             Read::Partial => {
-                if matches!(self.waits, Waits::Nothing) {
-                    self.waits = Waits::Head { until: clock::after(clock::now(), inner.header_timeout) };
-                }
+                self.head_until.get_or_insert_with(|| clock::after(clock::now(), inner.header_timeout));
                 return (None, 0);
             }
             Read::Http2 => return other(true),
@@ -390,10 +421,12 @@ impl Plain {
                 match (transport.check_post(request.parts, request.body_length), body) {
                     (Ok(checked), body) => {
                         let own = checked.head.clone();
-                        let until = clock::after(clock::now(), checked.body_timeout());
                         let head = request.known.filter(|_| checked.is_final);
                         self.last = Some(Box::new(LastPost { head, checked, valid }));
-                        let Some(body) = body else { return self.wait_for_body(request.length, until) };
+                        let Some(body) = body else {
+                            let before = request.length - request.body_length;
+                            return begun(own, before, request.body_length);
+                        };
                         Next::Post(own, body)
                     }
                     (Err(rejection), Some(_)) => Next::Refused(rejection),
@@ -404,69 +437,19 @@ impl Plain {
         };
         (Some(next), request.length)
     }
-
-    fn wait_for_body(&mut self, length: usize, until: Instant) -> (Option<Next>, usize) {
-        if !matches!(self.waits, Waits::Body { .. }) {
-            self.waits = Waits::Body { length, until };
-        }
-        (None, 0)
-    }
 }
 
-/// What ends a connection from this side: the server ends, nothing happens on it, or what began does not
-/// come whole.
-struct Watch<'a, 'n> {
-    drained: Pin<&'a mut Notified<'n>>,
-    /// Never later than whatever is due; when it fires, that is looked at.
-    timer: Pin<&'a mut Sleep>,
-    idle_until: Instant,
-    /// Both have the task's waker; it does not change.
-    registered: bool,
-}
-
-enum Over {
+/// What became of a body that had not arrived whole.
+enum Received {
+    Whole(Result<(), Rejection>),
+    /// It was not read to its end.
+    Not(Rejection),
     Closed,
-    Late,
 }
 
-impl Watch<'_, '_> {
-    /// `due`: until when what began may take. The timer is only set anew where it would come too late, not
-    /// with each request.
-    fn over<S>(
-        &mut self,
-        inner: &Inner<S>,
-        active: &mut bool,
-        due: Option<Instant>,
-        cx: &mut Context<'_>,
-    ) -> Option<Over> {
-        if !self.registered {
-            self.registered = true;
-            let _ = self.drained.as_mut().poll(cx);
-            let _ = self.timer.as_mut().poll(cx);
-        }
-        if let Some(due) = due
-            && due < self.timer.deadline().into_std()
-        {
-            self.timer.as_mut().reset(due.into());
-            let _ = self.timer.as_mut().poll(cx);
-        }
-        if self.timer.is_elapsed() {
-            let now = clock::now();
-            if due.is_some_and(|due| due <= now) {
-                return Some(Over::Late);
-            }
-            if std::mem::take(active) || due.is_some() {
-                self.idle_until = clock::after(now, inner.idle_timeout);
-            } else if self.idle_until <= now {
-                return Some(Over::Closed);
-            }
-            let next = due.map_or(self.idle_until, |due| due.min(self.idle_until));
-            self.timer.as_mut().reset(next.into());
-            let _ = self.timer.as_mut().poll(cx);
-        }
-        // Looked at behind the registration: it is set before the waiters are woken.
-        inner.draining.load(Ordering::Acquire).then_some(Over::Closed)
-    }
+/// The answer to a message that was not taken.
+fn refusal(taken: Result<(), Rejection>) -> Option<Response<Body>> {
+    taken.is_err().then(|| answer::posted(taken))
 }
 
 #[cfg(test)]

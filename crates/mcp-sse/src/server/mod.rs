@@ -29,7 +29,9 @@ mod parked;
 mod peer;
 mod places;
 mod proxy;
+mod receiving;
 mod routes;
+mod watch;
 
 pub use self::{
     layers::{Endpoints, NotFound, RequestBody, ResponseBody},

@@ -149,6 +149,12 @@ impl CheckedPost {
         self.limits.body_timeout
     }
 
+    /// Whether a body of this length may be read.
+    #[cfg(feature = "server")]
+    pub(crate) fn takes(&self, length: usize) -> bool {
+        length <= self.limits.body_bytes
+    }
+
     /// Accepts a message whose body has arrived whole, if it does not have to wait. `head` is the checked one
     /// except for its length.
     pub(crate) fn try_now(&self, head: Head, json: Bytes) -> Tried {

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use proptest::prelude::*;
-use serde::Deserializer;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::*;
 

@@ -84,6 +84,83 @@ async fn a_head_and_its_body_may_come_apart() {
     }
 }
 
+/// A notification of about this many bytes.
+fn large(bytes: usize) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"m","params":{{"x":"{}"}}}}"#, "x".repeat(bytes))
+}
+
+#[tokio::test]
+async fn a_large_body_arrives_whole_however_it_is_cut_and_what_follows_it_is_read() {
+    let server = Server::new(builder());
+    let address = serve(&server).await;
+    let events = Http::open(address).await;
+    let mut raw = Raw::connect(address).await;
+    let mut expected = Vec::new();
+    for (bytes, part) in
+        [(60_000, 50_000), (66_000, 7_001), (66_000, 66_000), (300_000, 65_536), (3_000, 999)]
+    {
+        let body = large(bytes);
+        let requests = format!("{}{}", post(&events.uri, &body), post(&events.uri, &notification("m")));
+        for part in requests.as_bytes().chunks(part) {
+            raw.say(part).await;
+            tokio::task::yield_now().await;
+        }
+        soon(raw.hear("\r\n\r\nAccepted")).await;
+        soon(raw.hear("\r\n\r\nAccepted")).await;
+        expected.extend([body, notification("m")]);
+    }
+    let mut session = server.session().await;
+    for body in expected {
+        assert!(crate::help::received(&mut session).await == body);
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_for_which_there_is_no_room_is_not_read() {
+    let limited = builder().inbound_queue(8, 150_000).queue_timeout(std::time::Duration::from_millis(1));
+    let server = Server::new(limited);
+    let address = serve(&server).await;
+    let events = Http::open(address).await;
+    let (mut first, mut second) = (Raw::connect(address).await, Raw::connect(address).await);
+    let request = post(&events.uri, &large(100_000));
+    // What is announced has its room before it arrives.
+    let (begun, rest) = request.split_at(request.len() - 50_000);
+    first.say(begun).await;
+    soon(async {
+        while server.sse.sessions()[0].info().inbound_queued == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    second.say(&request[..request.len() - 100_000]).await;
+    let head = soon(second.hear("\r\n\r\n")).await;
+    assert!(head.starts_with("HTTP/1.1 503") && head.contains("connection: close"), "{head}");
+    soon(async {
+        while !second.is_closed(&mut Vec::new()) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // The first one's room is still there.
+    first.say(rest).await;
+    soon(first.hear("\r\n\r\nAccepted")).await;
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_answered_before_it_arrives() {
+    let server = Server::new(builder().max_body_bytes(70_000));
+    let address = serve(&server).await;
+    let events = Http::open(address).await;
+    let mut raw = Raw::connect(address).await;
+    // The second one's head is known.
+    let first = post(&events.uri, &notification("m"));
+    raw.say(&first).await;
+    raw.hear("Accepted").await;
+    let request = post(&events.uri, &large(70_000));
+    raw.say(&request[..1000]).await;
+    assert!(soon(raw.hear("\r\n\r\n")).await.starts_with("HTTP/1.1 413"));
+}
+
 #[tokio::test]
 async fn an_endpoint_that_is_gone_takes_nothing_more_on_connections_that_are_open() {
     let server = Server::new(builder());
