@@ -23,6 +23,22 @@ pub(crate) enum Post {
     Request,
 }
 
+const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2024-11-05","capabilities":{},"clientInfo":{"name":"bench","version":"1"}}}"#;
+const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+
+impl Post {
+    fn json(self) -> &'static str {
+        match self {
+            Self::Notification => {
+                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#
+            }
+            Self::Request => {
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"message":"x"}}}"#
+            }
+        }
+    }
+}
+
 /// Posts a second, by all threads together.
 pub(crate) fn posts(threads: usize, post: Post, time: Duration) -> io::Result<f64> {
     let sse = SseServerTransport::builder("/messages/")
@@ -77,6 +93,8 @@ async fn open(sse: &SseServerTransport) -> io::Result<Ends> {
 
 impl Ends {
     async fn run(mut self, sse: &SseServerTransport, post: Post, time: Duration) -> io::Result<f64> {
+        self.once(sse, INITIALIZE).await?;
+        self.once(sse, INITIALIZED).await?;
         // A tenth to warm up.
         self.batches(sse, post, time / 10).await?;
         self.batches(sse, post, time).await
@@ -86,22 +104,14 @@ impl Ends {
         let (start, mut posted) = (now(), 0);
         while start.elapsed() < time {
             for _ in 0..BATCH {
-                self.once(sse, post).await?;
+                self.once(sse, post.json()).await?;
             }
             posted += BATCH;
         }
         Ok(posted as f64 / start.elapsed().as_secs_f64())
     }
 
-    async fn once(&mut self, sse: &SseServerTransport, post: Post) -> io::Result<()> {
-        let json = match post {
-            Post::Notification => {
-                r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#
-            }
-            Post::Request => {
-                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"message":"x"}}}"#
-            }
-        };
+    async fn once(&mut self, sse: &SseServerTransport, json: &'static str) -> io::Result<()> {
         let request = Request::post(&self.uri)
             .header("host", "localhost:8000")
             .header("content-type", "application/json")
