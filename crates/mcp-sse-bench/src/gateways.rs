@@ -12,13 +12,9 @@ use crate::{
     args::Run,
     load::{self, Load, memory},
     process::Process,
-    report::Figures,
+    report::{Figures, OURS, PIPES},
 };
 
-/// The column of the bare pipes.
-pub(crate) const PIPES: &str = "bare pipes";
-/// The column of ours.
-pub(crate) const OURS: &str = "mcp-sse";
 /// Sessions that begin one after the other; as many may begin at once by default in ours.
 const BEGUN: usize = 40;
 

@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, fmt::Write as _, io, path::Path};
 
 use plotters::prelude::*;
 
-use crate::{args::Server, gateways, load::hold::Held, process::name};
+use crate::{args::Server, load::hold::Held, process::name};
+
+/// The column of the bare pipes.
+pub(crate) const PIPES: &str = "bare pipes";
+/// The column of ours.
+pub(crate) const OURS: &str = "mcp-sse";
 
 /// One figure of a scenario: what it is, and the values of each server, a round each.
 struct Figure {
@@ -135,7 +140,7 @@ impl Figures {
         let p50 = |column| median_of(&self.gateways, "1×1 p50", column);
         aims.push((
             "the gateway's p50 at 1×1 against the bare pipes".into(),
-            p50(gateways::OURS).zip(p50(gateways::PIPES)).map(|(gateway, pipes)| gateway / pipes),
+            p50(OURS).zip(p50(PIPES)).map(|(gateway, pipes)| gateway / pipes),
             AtMost(1.5),
         ));
         for (over, sessions, held, percent) in &self.held {
@@ -172,11 +177,11 @@ impl Figures {
                 out,
                 "\n## Gateways\n\nIn front of a quick echo server over stdio (`mcp-sse-bench-echo`), on one core with it; the first column is that server over its pipes, without a gateway. Ours starts a server for each session, the others share one. In brackets the ratio to ours.\n"
             );
-            let names: Vec<_> = [gateways::PIPES.to_owned(), gateways::OURS.to_owned()]
+            let names: Vec<_> = [PIPES.to_owned(), OURS.to_owned()]
                 .into_iter()
-                .chain(measured.iter().filter(|name| *name != gateways::OURS).cloned())
+                .chain(measured.iter().filter(|name| *name != OURS).cloned())
                 .collect();
-            table(&mut out, &self.gateways, &names, gateways::OURS);
+            table(&mut out, &self.gateways, &names, OURS);
         }
         if let [Some(calls), Some(notifications), Some(idle)] = self.alone.each_ref().map(|v| median(v)) {
             let _ = writeln!(
