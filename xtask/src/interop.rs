@@ -68,7 +68,8 @@ pub(crate) fn peers() -> Vec<OsString> {
         std::fs::copy(&script, &to).map_err(|error| format!("{}: {error}", to.display()))?;
         Ok(folder)
     });
-    for (option, peer) in [("--python", python("2x")), ("--node", node)] {
+    for (option, peer) in [("--python", python("2x")), ("--node", node), ("--gateways", gateways::install())]
+    {
         match peer {
             Ok(path) => options.extend([option.into(), path.into()]),
             Err(error) => eprintln!("left out: {option}: {error}"),

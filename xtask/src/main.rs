@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 /// The generator on the second core; it puts each server on the first.
 fn bench(options: &[&str]) -> ExitCode {
     let mut build = tools::cargo();
-    build.args(["build", "--release", "-p", "mcp-sse-bench"]);
+    build.args(["build", "--release", "-p", "mcp-sse-bench", "-p", "mcp-sse-gateway"]);
     let peers = interop::peers();
     let program = tools::root().join("target/release/mcp-sse-bench");
     let mut command = if tools::exists("taskset") {

@@ -47,6 +47,12 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
     },
+    /// Round trips of `echo` over the pipes of the server that gateways are measured in front of
+    Pipes {
+        /// Measured seconds, after a tenth of them to warm up
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
     /// Round trips of `echo` against one server
     RoundTrips {
         /// Where the server listens, as in 127.0.0.1:8000
@@ -60,6 +66,9 @@ pub(crate) enum Command {
         /// Bytes of the message that is echoed
         #[arg(long, default_value_t = 16)]
         bytes: usize,
+        /// The server sends answers to all its clients, as some do; those to others are passed over
+        #[arg(long)]
+        sends_to_all: bool,
         /// Measured seconds, after a tenth of them to warm up
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
@@ -95,8 +104,8 @@ pub(crate) struct Run {
     /// Sessions held over HTTP/2, 100 a connection
     #[arg(long, default_value_t = 100_000)]
     pub(crate) hold_http2: usize,
-    /// Scenarios to run, of round-trips, idle, open-and-close, slow-reader, flood and progress; all if none is
-    /// named
+    /// Scenarios to run, of gateway, round-trips, idle, open-and-close, slow-reader, flood and progress; all if none
+    /// is named
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// File to write the report to, as Markdown, with a plot beside it
@@ -104,6 +113,13 @@ pub(crate) struct Run {
     pub(crate) report: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub(crate) peers: Peers,
+}
+
+impl Run {
+    /// Whether a scenario is to be run.
+    pub(crate) fn has(&self, scenario: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == scenario)
+    }
 }
 
 /// Where the peers that are no Rust are; without it they are left out.
@@ -115,6 +131,9 @@ pub(crate) struct Peers {
     /// A folder in which Node finds the TypeScript SDK, with the server's script
     #[arg(long)]
     pub(crate) node: Option<std::path::PathBuf>,
+    /// A folder with the other gateways: packages of Node, and a Python environment in `venv`
+    #[arg(long)]
+    pub(crate) gateways: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

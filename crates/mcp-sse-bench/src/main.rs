@@ -6,6 +6,7 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod args;
+mod gateways;
 mod load;
 mod posts;
 mod process;
@@ -52,9 +53,12 @@ fn main() -> ExitCode {
             .map(drop),
         Command::RmcpAlone { seconds, steps, idle } => rmcp_alone(seconds, steps, idle),
         Command::Posts { threads, seconds } => threads_post(threads, Duration::from_secs_f64(seconds)),
+        Command::Pipes { seconds } => {
+            gateways::pipes(Duration::from_secs_f64(seconds)).map(|outcome| println!("{outcome}"))
+        }
         Command::Run(options) => run::run(&options),
-        Command::RoundTrips { address, sessions, in_flight, bytes, seconds } => {
-            let load = load::Load { sessions, in_flight, bytes, flood: 0 };
+        Command::RoundTrips { address, sessions, in_flight, bytes, sends_to_all, seconds } => {
+            let load = load::Load { sessions, in_flight, bytes, sends_to_all, ..load::Load::default() };
             load::round_trips(address, load, Duration::from_secs_f64(seconds))
                 .map(|outcome| println!("{outcome}"))
         }

@@ -5,11 +5,15 @@ use std::{
     io::{self, BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use clap::ValueEnum as _;
 
 use crate::args::{Peers, Server};
+
+/// What a program gets to listen.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Process {
     child: Child,
@@ -79,6 +83,50 @@ impl Process {
         Err(io::Error::other("the server does not listen"))
     }
 
+    /// A program that is told its port, as `{port}`, and says nothing when it listens.
+    pub(crate) fn start_at_port(program: &OsStr, arguments: &[&str]) -> io::Result<Self> {
+        // Free a moment ago.
+        let address = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
+        let port = address.port().to_string();
+        let mut command = Self::pinned(program);
+        command.args(arguments.iter().map(|argument| argument.replace("{port}", &port)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = Self { child: command.spawn()?, address };
+        let end = crate::load::now() + START_PATIENCE;
+        while std::net::TcpStream::connect(address).is_err() {
+            if let Some(status) = process.child.try_wait()? {
+                return Err(io::Error::other(format!("{} ended: {status}", program.to_string_lossy())));
+            }
+            if crate::load::now() > end {
+                return Err(io::Error::other(format!("{} does not listen", program.to_string_lossy())));
+            }
+            wait(Duration::from_millis(5));
+        }
+        Ok(process)
+    }
+
+    /// Memory that it and all its descendants have for themselves (what is mapped from files, they may share), in
+    /// KiB.
+    pub(crate) fn anonymous_of_all(&self) -> io::Result<u64> {
+        let mut parents = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let Some(process) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // It may have ended since.
+            if let Ok(parent) = status(process, "PPid:") {
+                parents.push((process, parent as u32));
+            }
+        }
+        let (mut family, mut at) = (vec![self.child.id()], 0);
+        while at < family.len() {
+            let children = parents.iter().filter(|(_, parent)| *parent == family[at]);
+            family.extend(children.map(|(process, _)| *process).collect::<Vec<u32>>());
+            at += 1;
+        }
+        family.into_iter().map(|process| status(process, "RssAnon:")).sum()
+    }
+
     /// A program on the first core, where `taskset` is there.
     pub(crate) fn pinned(program: &OsStr) -> Command {
         let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
@@ -108,10 +156,20 @@ impl Process {
 
 /// Resident memory of a process, in KiB.
 pub(crate) fn resident(process: u32) -> io::Result<u64> {
+    status(process, "VmRSS:")
+}
+
+/// A number from the status of a process.
+fn status(process: u32, field: &str) -> io::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .ok_or_else(|| io::Error::other("no VmRSS in the status of the process"))
+        .ok_or_else(|| io::Error::other(format!("no {field} in the status of process {process}")))
+}
+
+#[allow(clippy::disallowed_methods, reason = "time has to pass in what is measured")]
+pub(crate) fn wait(time: Duration) {
+    std::thread::sleep(time);
 }
 
 impl Drop for Process {

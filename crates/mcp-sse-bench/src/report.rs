@@ -6,6 +6,11 @@ use plotters::prelude::*;
 
 use crate::{args::Server, load::hold::Held, process::name};
 
+/// The column of the bare pipes.
+pub(crate) const PIPES: &str = "bare pipes";
+/// The column of ours.
+pub(crate) const OURS: &str = "mcp-sse";
+
 /// One figure of a scenario: what it is, and the values of each server, a round each.
 struct Figure {
     name: String,
@@ -16,6 +21,8 @@ struct Figure {
 #[derive(Default)]
 pub(crate) struct Figures {
     figures: Vec<Figure>,
+    /// Those of the gateways.
+    gateways: Vec<Figure>,
     held: Vec<(&'static str, usize, Held, f64)>,
     /// rmcp without a transport: calls a second, notifications a second, KiB a session.
     alone: [Vec<f64>; 3],
@@ -29,11 +36,11 @@ enum Aim {
 
 impl Figures {
     pub(crate) fn add(&mut self, name: &str, unit: &'static str, server: Server, value: f64) {
-        let at = self.figures.iter().position(|figure| figure.name == name).unwrap_or_else(|| {
-            self.figures.push(Figure { name: name.to_owned(), unit, values: BTreeMap::new() });
-            self.figures.len() - 1
-        });
-        self.figures[at].values.entry(crate::process::name(server)).or_default().push(value);
+        add(&mut self.figures, name, unit, crate::process::name(server), value);
+    }
+
+    pub(crate) fn add_gateway(&mut self, name: &str, unit: &'static str, gateway: &str, value: f64) {
+        add(&mut self.gateways, name, unit, gateway.to_owned(), value);
     }
 
     /// Sessions that were held: over what, how many, how it went, and the processor's share in percent.
@@ -48,7 +55,7 @@ impl Figures {
     }
 
     fn median(&self, figure: &str, server: &str) -> Option<f64> {
-        median(self.figures.iter().find(|f| f.name == figure)?.values.get(server)?)
+        median_of(&self.figures, figure, server)
     }
 
     /// The figure of one server over that of another.
@@ -130,6 +137,12 @@ impl Figures {
                 AtMost(1.1),
             ),
         ]);
+        let p50 = |column| median_of(&self.gateways, "1×1 p50", column);
+        aims.push((
+            "the gateway's p50 at 1×1 against the bare pipes".into(),
+            p50(OURS).zip(p50(PIPES)).map(|(gateway, pipes)| gateway / pipes),
+            AtMost(1.5),
+        ));
         for (over, sessions, held, percent) in &self.held {
             aims.push((
                 format!("{sessions} idle sessions over {over}: share that stayed"),
@@ -142,7 +155,7 @@ impl Figures {
     }
 
     /// The report, as Markdown.
-    pub(crate) fn report(&self, servers: &[Server], intro: &str) -> String {
+    pub(crate) fn report(&self, servers: &[Server], measured: &[String], intro: &str) -> String {
         let mut out = format!("# Benchmarks\n\n{intro}\n\n![requests a second](requests.svg)\n\n");
         out += "## Against the aims\n\n| what | reached | aim | |\n|---|---|---|---|\n";
         for (what, reached, aim) in self.aims() {
@@ -154,26 +167,21 @@ impl Figures {
             let met = if met { "yes" } else { "**no**" };
             let _ = writeln!(out, "| {what} | {reached:.2} | {word} {bound} | {met} |");
         }
-        let names: Vec<_> = servers.iter().map(|server| name(*server)).collect();
-        let _ = writeln!(
-            out,
-            "\n## All figures\n\nIn brackets the ratio to the floor.\n\n| | {} |",
-            names.join(" | ")
-        );
-        let _ = writeln!(out, "|---|{}", "---|".repeat(names.len()));
-        for figure in &self.figures {
-            let floor = figure.values.get("floor").and_then(|values| median(values));
-            let cells: Vec<_> = names
-                .iter()
-                .map(|server| match (figure.values.get(server).and_then(|values| median(values)), floor) {
-                    (None, _) => String::new(),
-                    (Some(value), Some(floor)) if server != "floor" && floor > 0.0 && figure.unit != "×" => {
-                        format!("{} ({:.2})", show(value), value / floor)
-                    }
-                    (Some(value), _) => show(value),
-                })
+        if !self.figures.is_empty() {
+            out += "\n## All figures\n\nIn brackets the ratio to the floor.\n\n";
+            let names: Vec<_> = servers.iter().map(|server| name(*server)).collect();
+            table(&mut out, &self.figures, &names, "floor");
+        }
+        if !self.gateways.is_empty() {
+            let _ = writeln!(
+                out,
+                "\n## Gateways\n\nIn front of a quick echo server over stdio (`mcp-sse-bench-echo`), on one core with it; the first column is that server over its pipes, without a gateway. Ours starts a server for each session, the others share one. In brackets the ratio to ours.\n"
+            );
+            let names: Vec<_> = [PIPES.to_owned(), OURS.to_owned()]
+                .into_iter()
+                .chain(measured.iter().filter(|name| *name != OURS).cloned())
                 .collect();
-            let _ = writeln!(out, "| {}, {} | {} |", figure.name, figure.unit, cells.join(" | "));
+            table(&mut out, &self.gateways, &names, OURS);
         }
         if let [Some(calls), Some(notifications), Some(idle)] = self.alone.each_ref().map(|v| median(v)) {
             let _ = writeln!(
@@ -234,6 +242,38 @@ impl Figures {
         };
         draw().map_err(|error| io::Error::other(error.to_string()))
     }
+}
+
+/// Adds a value to a figure, which is made if it is new.
+fn add(figures: &mut Vec<Figure>, name: &str, unit: &'static str, column: String, value: f64) {
+    let at = figures.iter().position(|figure| figure.name == name).unwrap_or_else(|| {
+        figures.push(Figure { name: name.to_owned(), unit, values: BTreeMap::new() });
+        figures.len() - 1
+    });
+    figures[at].values.entry(column).or_default().push(value);
+}
+
+fn table(out: &mut String, figures: &[Figure], columns: &[String], reference: &str) {
+    let _ = writeln!(out, "| | {} |\n|---|{}", columns.join(" | "), "---|".repeat(columns.len()));
+    for figure in figures {
+        let of = |column: &str| figure.values.get(column).and_then(|values| median(values));
+        let to = of(reference);
+        let cells: Vec<_> = columns
+            .iter()
+            .map(|column| match (of(column), to) {
+                (None, _) => String::new(),
+                (Some(value), Some(to)) if column != reference && to > 0.0 && figure.unit != "×" => {
+                    format!("{} ({:.2})", show(value), value / to)
+                }
+                (Some(value), _) => show(value),
+            })
+            .collect();
+        let _ = writeln!(out, "| {}, {} | {} |", figure.name, figure.unit, cells.join(" | "));
+    }
+}
+
+fn median_of(figures: &[Figure], figure: &str, column: &str) -> Option<f64> {
+    median(figures.iter().find(|f| f.name == figure)?.values.get(column)?)
 }
 
 fn median(values: &[f64]) -> Option<f64> {

@@ -5,8 +5,9 @@ use std::{io, time::Duration};
 
 use crate::{
     args::{Run, Server},
+    gateways,
     load::{self, Load, hold, memory, progress::progress},
-    process::{Process, name},
+    process::{Process, name, wait},
     report::Figures,
 };
 
@@ -23,13 +24,20 @@ pub(crate) fn run(options: &Run) -> io::Result<()> {
     {
         if given { servers.push(server) } else { left_out.push(name(server)) }
     }
+    let with_gateways = options.has("gateway");
+    let (gateways, missing) = if with_gateways { gateways::find(options)? } else { Default::default() };
+    left_out.extend(missing);
     let mut figures = Figures::default();
     for round in 1..=options.rounds {
+        if with_gateways {
+            eprintln!("round {round} of {}: gateways", options.rounds);
+            gateways::round(&gateways, options, &mut figures)?;
+        }
         for &server in &servers {
             eprintln!("round {round} of {}: {}", options.rounds, name(server));
             let mut scenarios = Scenarios { options, server, figures: &mut figures };
             for (name, scenario) in SCENARIOS {
-                if options.only.is_empty() || options.only.iter().any(|only| only == name) {
+                if options.has(name) {
                     scenarios.run(name, scenario)?;
                 }
             }
@@ -59,7 +67,8 @@ pub(crate) fn run(options: &Run) -> io::Result<()> {
     if !left_out.is_empty() {
         intro += &format!(" Left out, because it was not installed: {}.", left_out.join(", "));
     }
-    let report = figures.report(&servers, &intro);
+    let gateways: Vec<_> = gateways.into_iter().map(|gateway| gateway.name).collect();
+    let report = figures.report(&servers, &gateways, &intro);
     print!("{report}");
     if let Some(path) = &options.report {
         if let Some(folder) = path.parent() {
@@ -134,7 +143,7 @@ impl Scenarios<'_> {
             (4, 1, 1 << 20, " of 1 MiB"),
         ] {
             let process = self.start(&[])?;
-            let load = Load { sessions, in_flight, bytes, flood: 0 };
+            let load = Load { sessions, in_flight, bytes, ..Load::default() };
             let outcome = load::round_trips(process.address, load, self.time())?;
             let title = format!("{sessions}×{in_flight}{size}");
             let at = |quantile| outcome.latency.value_at_quantile(quantile) as f64;
@@ -184,7 +193,7 @@ impl Scenarios<'_> {
     /// One client posts and never reads, another goes on beside it.
     fn slow_reader(&mut self) -> io::Result<()> {
         let process = self.start(&[])?;
-        let one = Load { sessions: 1, in_flight: 1, bytes: 16, flood: 0 };
+        let one = Load { sessions: 1, in_flight: 1, bytes: 16, ..Load::default() };
         let alone = load::round_trips(process.address, one, self.time())?;
         let before = process.resident()?;
         let address = process.address;
@@ -215,7 +224,7 @@ impl Scenarios<'_> {
 
     fn flood(&mut self) -> io::Result<()> {
         let process = self.start(&[])?;
-        let polite = Load { sessions: 49, in_flight: 1, bytes: 16, flood: 0 };
+        let polite = Load { sessions: 49, in_flight: 1, bytes: 16, ..Load::default() };
         let alone = load::round_trips(process.address, polite, self.time())?;
         let beside = load::round_trips(process.address, Load { flood: FLOOD, ..polite }, self.time())?;
         let p99 = |outcome: &load::RoundTrips| outcome.latency.value_at_quantile(0.99) as f64;
@@ -245,11 +254,6 @@ fn rmcp_alone(options: &Run) -> io::Result<[f64; 3]> {
     let text = String::from_utf8_lossy(&output.stdout);
     let numbers: Vec<f64> = text.lines().filter_map(|line| line.parse().ok()).collect();
     numbers.try_into().map_err(|_| io::Error::other(format!("rmcp-alone said {text:?}")))
-}
-
-#[allow(clippy::disallowed_methods, reason = "time has to pass in what is measured")]
-fn wait(time: Duration) {
-    std::thread::sleep(time);
 }
 
 fn held(options: &Run, over: &str, sessions: usize) -> io::Result<(hold::Held, f64)> {

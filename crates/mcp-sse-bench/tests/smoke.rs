@@ -29,7 +29,7 @@ fn every_scenario_runs_against_every_server() {
         .unwrap();
     let report = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{report}\n{}", String::from_utf8_lossy(&output.stderr));
-    let header = report.lines().find(|line| line.starts_with("| |")).unwrap();
+    let header = report.lines().find(|line| line.starts_with("| | floor")).unwrap();
     assert_eq!(header, "| | floor | floor-current-thread | bare | rmcp | rmcp-0.10 |");
     for figure in [
         "1×1 requests",
@@ -45,6 +45,7 @@ fn every_scenario_runs_against_every_server() {
         "rmcp by itself",
         "50 idle sessions over HTTP/1.1, bare: 50 open",
         "450 idle sessions over HTTP/2, bare: 450 open",
+        "bare pipes | mcp-sse",
     ] {
         assert!(report.contains(figure), "{figure}: {report}");
     }

@@ -9,6 +9,7 @@ processes.
 
 import argparse
 import contextlib
+import datetime
 import http.client
 import json
 import os
@@ -373,16 +374,17 @@ def main():
         report.append(f"| {scenario.__doc__} | {' | '.join(seen)} |")
     if arguments.report:
         with open(arguments.report, "w") as file:
-            file.write("\n".join([*HEAD, "", *report, ""]))
+            today = datetime.date.today().isoformat()
+            file.write("\n".join([HEAD.format(today=today), *report, ""]))
 
 
 HEAD = """# Gateways compared
 
 What the three do with what happens to a gateway. Each is in front of `server-everything` over stdio and speaks SSE to its
 clients; each line is tried with a gateway of its own. `mcp-sse` starts a server for each client, so ten clients have ten
-servers to pay for; the others share one. Made by `cargo xtask compare`, which installs them; the versions are pinned in
-[tests/interop/gateways](../tests/interop/gateways), and [compare.py](../tests/interop/gateways/compare.py) says what is
-done and how it is seen.
-""".splitlines()
+servers to pay for; the others share one. Measured on {today} by `cargo xtask compare`, which installs them; the versions
+are pinned in [tests/interop/gateways](../tests/interop/gateways), and
+[compare.py](../tests/interop/gateways/compare.py) says what is done and how it is seen.
+"""
 
 sys.exit(main())

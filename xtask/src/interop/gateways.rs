@@ -1,6 +1,9 @@
 //! Other gateways, pinned, beside ours: what each does with what happens to gateways.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use super::{
     install::{install_packages, install_venv, interop},
@@ -8,15 +11,21 @@ use super::{
 };
 use crate::tools::{self, root};
 
+/// Installs the others: the folder that they are in.
+pub(crate) fn install() -> Result<PathBuf, String> {
+    let folder = root().join("target/interop/gateways");
+    let from = interop("gateways");
+    install_packages(&folder, &from)?;
+    install_venv(&folder.join("venv"), &from.join("requirements.txt"))?;
+    Ok(folder)
+}
+
 /// Runs the comparison; `scenarios` are some of them, all if there are none.
 pub(crate) fn compare(scenarios: &[&str]) -> Result<(), String> {
     tools::run(tools::cargo().args(["build", "--release", "-p", "mcp-sse-gateway"]))?;
     let server = servers::install()?.join("node_modules/.bin/mcp-server-everything");
     let server = std::fs::canonicalize(&server).map_err(|error| format!("{}: {error}", server.display()))?;
-    let folder = root().join("target/interop/gateways");
-    let from = interop("gateways");
-    install_packages(&folder, &from)?;
-    let python = install_venv(&folder.join("venv"), &from.join("requirements.txt"))?;
+    let folder = install()?;
     let quoted = |path: &Path| format!("'{}'", path.display());
     let server = format!("node {} stdio", quoted(&server));
     let gateways = [
@@ -32,8 +41,8 @@ pub(crate) fn compare(scenarios: &[&str]) -> Result<(), String> {
             format!("--port {{port}} --pass-environment -- {server}"),
         ),
     ];
-    let mut command = Command::new(python);
-    command.arg(from.join("compare.py")).current_dir(root());
+    let mut command = Command::new(folder.join("venv/bin/python"));
+    command.arg(interop("gateways").join("compare.py")).current_dir(root());
     for (name, program, arguments) in gateways {
         command.args(["--gateway", name, &format!("{} {arguments}", quoted(&program))]);
     }

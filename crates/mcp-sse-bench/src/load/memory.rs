@@ -74,6 +74,21 @@ impl Opened {
     }
 }
 
+/// Opens a session and waits for the answer to `initialize`, which takes the time that is returned.
+pub(crate) fn begin(address: SocketAddr) -> io::Result<(Duration, Opened)> {
+    let start = now();
+    let mut session = Opened::new(address, 0)?;
+    session.initialize(address)?;
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    while memmem::find(&text, b"\"result\"").is_none() {
+        match session.stream.read(&mut part)? {
+            0 => return Err(io::Error::other("the stream ended before the answer to initialize")),
+            length => text.extend_from_slice(&part[..length]),
+        }
+    }
+    Ok((start.elapsed(), session))
+}
+
 /// Opens sessions and keeps them.
 pub(crate) fn idle(address: SocketAddr, sessions: usize, initialize: bool) -> io::Result<Vec<Opened>> {
     let mut opened = Vec::with_capacity(sessions);

@@ -2,11 +2,13 @@
 //!
 //! Every call has a slot; a slot posts on a connection of its own, and posts again when it has both the
 //! 202 and the answer on the stream. An answer that nobody waits for is an error: nothing may be lost,
-//! doubled or mixed up.
+//! doubled or mixed up. Every session has ids of its own, so that an answer to another session's call is known
+//! as such.
 
 pub(crate) mod hold;
 mod http;
 pub(crate) mod memory;
+pub(crate) mod pipe;
 pub(crate) mod progress;
 
 use std::{
@@ -22,6 +24,7 @@ use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 /// Ids have ten digits, all of them.
 const FIRST_ID: u64 = 1_000_000_000;
+const IDS: u64 = 9 * FIRST_ID;
 /// Nothing may take longer than this.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -60,6 +63,7 @@ struct Session {
     /// Events, out of their chunks.
     events: Vec<u8>,
     slots: Vec<Slot>,
+    first_id: u64,
 }
 
 struct Slot {
@@ -74,7 +78,7 @@ struct Slot {
 }
 
 /// What round trips are to be made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Load {
     pub(crate) sessions: usize,
     /// Calls in flight in each session, each on a connection of its own.
@@ -83,6 +87,8 @@ pub(crate) struct Load {
     pub(crate) bytes: usize,
     /// Calls in flight in one session more, which is not measured; 0 for none.
     pub(crate) flood: usize,
+    /// The server sends answers to all its clients. Those to others are passed over; without this, one is an error.
+    pub(crate) sends_to_all: bool,
 }
 
 struct Generator {
@@ -90,6 +96,9 @@ struct Generator {
     sessions: Vec<Session>,
     /// The session of each token, and its slot; the stream is `usize::MAX`.
     tokens: Vec<(usize, usize)>,
+    /// How many ids each session has.
+    ids: u64,
+    sends_to_all: bool,
     /// Sessions that are measured.
     measured: usize,
     histogram: Histogram<u64>,
@@ -112,6 +121,8 @@ pub(crate) fn round_trips(address: SocketAddr, load: Load, time: Duration) -> io
         poll: Poll::new()?,
         sessions: Vec::with_capacity(load.sessions + 1),
         tokens: Vec::new(),
+        ids: IDS / (load.sessions as u64 + 1),
+        sends_to_all: load.sends_to_all,
         measured: load.sessions,
         histogram: Histogram::new(3).map_err(io::Error::other)?,
         calls: 0,
@@ -192,7 +203,8 @@ impl Generator {
             });
         }
         let stream = self.register(reader.stream, (session, usize::MAX))?;
-        self.sessions.push(Session { stream, events, slots });
+        let first_id = FIRST_ID + session as u64 * self.ids;
+        self.sessions.push(Session { stream, events, slots, first_id });
         Ok(())
     }
 
@@ -210,7 +222,8 @@ impl Generator {
         for session in 0..self.sessions.len() {
             for slot in 0..self.sessions[session].slots.len() {
                 self.busy += 1;
-                self.sessions[session].slots[slot].post(FIRST_ID + slot as u64)?;
+                let id = self.sessions[session].first_id + slot as u64;
+                self.sessions[session].slots[slot].post(id)?;
             }
         }
         Ok(())
@@ -278,7 +291,7 @@ impl Generator {
     }
 
     fn read_stream(&mut self, session: usize) -> io::Result<()> {
-        let Session { stream, events, slots } = &mut self.sessions[session];
+        let Session { stream, events, slots, first_id } = &mut self.sessions[session];
         let open = http::fill(&mut stream.socket, &mut stream.buffer)?;
         let ended = http::take_chunks(&mut stream.buffer, events);
         if !open || ended {
@@ -289,7 +302,11 @@ impl Generator {
             let id = events[at..at + end].strip_prefix(b"data: ").and_then(id_of);
             at += end + 1;
             let Some(id) = id else { continue };
-            let index = ((id - FIRST_ID) % slots.len() as u64) as usize;
+            let is_own = (*first_id..*first_id + self.ids).contains(&id);
+            if self.sends_to_all && !is_own {
+                continue;
+            }
+            let index = (id.wrapping_sub(*first_id) % slots.len() as u64) as usize;
             let slot = &mut slots[index];
             if slot.id != id || slot.answered {
                 return Err(io::Error::other(format!("an answer to {id}, which nobody waits for")));

@@ -57,6 +57,11 @@ pub(crate) struct Listen {
     #[arg(long)]
     cors: bool,
 
+    /// Whether a server gets an `initialize` from the gateway when its client begins without one, as today's
+    /// TypeScript clients do when they reconnect
+    #[arg(long, value_name = "true|false", default_value_t = true, action = clap::ArgAction::Set, hide_possible_values = true)]
+    synthesize_initialize: bool,
+
     /// Maximum number of open connections; more wait
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = at_least_one)]
     max_connections: usize,
@@ -203,6 +208,7 @@ impl Listen {
             .security(security)
             .cors(self.cors)
             .trust_forwarded_prefix(self.trust_forwarded_prefix)
+            .synthesize_initialize(self.synthesize_initialize)
             .max_sessions(sessions)
             .max_sessions_per_principal(sessions.saturating_add(silent.unwrap_or(0)))
             .max_sessions_per_address(limits.max_sessions_per_address(programs))

@@ -518,7 +518,7 @@ mod tests {
                     messages += 1;
                     assert_eq!(found.as_ref(), Some(message.kind()), "{json}");
                 }
-                // What stands in an error's or in other members is not looked at.
+                // The contents of an error and of other members are not checked.
                 Err(_) => others += 1,
             }
         }

@@ -38,6 +38,28 @@ fn lines_that_are_no_messages_are_logged_counted_and_skipped() {
     assert!(log.contains("line=Server v1.0 starting"), "{log}");
 }
 
+#[test]
+fn a_server_gets_an_initialize_that_its_client_left_out_unless_that_is_turned_off() {
+    let folder = Folder::new();
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    let first = |options: &[&str]| {
+        let taken = folder.path("first");
+        let gateway = Program::script(options, &format!("head -n 1 > {taken}; cat > /dev/null"));
+        let client = gateway.connect();
+        client.accepted(list);
+        until("the server has its first message", || {
+            fs::read_to_string(&taken).is_ok_and(|line| line.ends_with('\n'))
+        });
+        let line = fs::read_to_string(&taken).unwrap();
+        fs::remove_file(&taken).unwrap();
+        line
+    };
+    for options in [&[][..], &["--synthesize-initialize", "true"]] {
+        assert!(first(options).contains(r#""method":"initialize""#), "{options:?}");
+    }
+    assert_eq!(first(&["--synthesize-initialize", "false"]), format!("{list}\n"));
+}
+
 /// A script that answers the first message with the value of variables.
 fn tells(variables: &str) -> String {
     format!(

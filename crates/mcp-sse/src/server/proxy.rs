@@ -164,8 +164,8 @@ mod tests {
         for (bytes, expected) in [
             (b"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n".to_vec(), "version 1 (text)"),
             (b"PROXY UNKNOWN\r\n".to_vec(), "version 1 (text)"),
-            (b"GET / HTTP/1.1\r\n".to_vec(), "no PROXY header"),
-            (b"\r\n\r\n".to_vec(), "no PROXY header"),
+            (b"GET / HTTP/1.1\r\n".to_vec(), "is not a PROXY header"),
+            (b"\r\n\r\n".to_vec(), "is not a PROXY header"),
             (header(2, 0x11, &[0; 12]), "command 2"),
             (header(1, 0x41, &[0; 12]), "address family 0x41"),
             (header(1, 0x11, &[0; 11]), "11 bytes are too few"),

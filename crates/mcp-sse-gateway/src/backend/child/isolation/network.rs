@@ -12,7 +12,7 @@ use seccompiler::{
 const SOCKET: i64 = 41;
 #[cfg(not(target_arch = "x86_64"))]
 const SOCKET: i64 = 198;
-/// With io_uring, a program can create sockets without the `socket` system call.
+/// With `io_uring`, a program can create sockets without the `socket` system call.
 const IO_URING_SETUP: i64 = 425;
 
 /// On x86-64, each system call has a second number with this bit, for the x32 ABI (if the kernel supports it).
