@@ -27,11 +27,11 @@ use report::Report;
 
 const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
        cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
-parts: house, dependencies, features, rust, package, api, model, fuzz, interop (all of them if none is named)";
+parts: house, dependencies, features, rust, package, api, semver, model, fuzz, interop (all of them if none is named)";
 
 /// The cheap ones first.
-const PARTS: [&str; 9] =
-    ["house", "dependencies", "features", "rust", "package", "api", "model", "fuzz", "interop"];
+const PARTS: [&str; 10] =
+    ["house", "dependencies", "features", "rust", "package", "api", "semver", "model", "fuzz", "interop"];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             "dependencies" => supply::dependencies(&mut report),
             "package" => supply::packages(&mut report),
             "api" => api::check(&mut report),
+            "semver" => api::breaks(&mut report),
             "rust" => rust::tests(&mut report),
             "model" => rust::model(&mut report),
             "features" => rust::features(&mut report),

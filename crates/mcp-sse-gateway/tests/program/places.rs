@@ -79,7 +79,7 @@ fn a_socket_that_nobody_listens_on_is_replaced_and_any_other_file_is_not() {
 
     let file = folder.write("file", "precious");
     let why = refused(&["serve", "--listen", &format!("unix:{file}"), "--", "cat"]);
-    assert!(why.contains("no socket"), "{why}");
+    assert!(why.contains("not a socket"), "{why}");
     assert_eq!(fs::read_to_string(file).unwrap(), "precious");
 }
 
