@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     "/sse" => connect.oneshot(request).await,
                     "/messages/" => post.oneshot(request).await,
                     _ => {
-                        let mut response = Response::new(Body::empty());
+                        let mut response = Response::new(Body::default());
                         *response.status_mut() = StatusCode::NOT_FOUND;
                         Ok(response)
                     }

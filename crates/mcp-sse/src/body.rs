@@ -1,19 +1,25 @@
-//! The body of every response of the transport: a short text, or a stream of events.
+//! The body of every response: a short text, a stream of events, or another body behind a layer.
 
 use std::{
-    convert::Infallible,
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 
 #[cfg(feature = "server")]
 use crate::session::driver::Driver;
 use crate::session::stream::EventStream;
 
-/// The response body of both services: a short text, or a session's stream of events.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The response body of the crate's services: a short text, a session's stream of events, or any other body, boxed.
+///
+/// A layer that answers a request itself creates one from a string, from bytes or from [another body](Self::new). The
+/// default is empty. The bodies of the transport's own responses never fail.
 ///
 /// Dropping a stream (the server does when the connection closes) detaches it from its session.
 ///
@@ -34,27 +40,34 @@ use crate::session::stream::EventStream;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct Body(Kind);
 
-#[derive(Debug)]
 enum Kind {
     Text(&'static str),
     Stream(EventStream),
+    Other(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 impl Body {
-    /// An empty body, for the other answers of a server that has no framework.
+    /// Boxes a body of any type.
     ///
     /// ```
+    /// use http::Response;
+    /// use http_body_util::Full;
     /// use mcp_sse::Body;
     ///
-    /// let mut response = http::Response::new(Body::empty());
-    /// *response.status_mut() = http::StatusCode::NOT_FOUND;
-    /// assert_eq!(http_body::Body::size_hint(response.body()).exact(), Some(0));
+    /// /// A page from another service, for a layer that answers with it.
+    /// fn page(page: Response<Full<bytes::Bytes>>) -> Response<Body> {
+    ///     page.map(Body::new)
+    /// }
+    /// # drop(page(Response::default()));
     /// ```
-    pub fn empty() -> Self {
-        Self::text("")
+    pub fn new<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Kind::Other(body.map_err(Into::into).boxed_unsync()))
     }
 
     pub(crate) fn text(text: &'static str) -> Self {
@@ -66,7 +79,7 @@ impl Body {
     pub(crate) fn session(&self) -> Option<std::sync::Arc<Driver>> {
         match &self.0 {
             Kind::Stream(stream) => Some(std::sync::Arc::clone(stream.session())),
-            Kind::Text(_) => None,
+            Kind::Text(_) | Kind::Other(_) => None,
         }
     }
 
@@ -76,6 +89,7 @@ impl Body {
         match self.0 {
             Kind::Stream(stream) => Ok(stream),
             Kind::Text(text) => Err(text),
+            Kind::Other(_) => Err(""),
         }
     }
 
@@ -86,12 +100,12 @@ impl Body {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
             Kind::Text("") => Poll::Ready(None),
             Kind::Text(text) => {
@@ -99,17 +113,53 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(text.as_bytes())))))
             }
             Kind::Stream(stream) => stream.poll(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
+            Kind::Other(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Kind::Text(""))
+        match &self.0 {
+            Kind::Text(text) => text.is_empty(),
+            Kind::Stream(_) => false,
+            Kind::Other(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Text(text) => SizeHint::with_exact(text.len() as u64),
             Kind::Stream(_) => SizeHint::default(),
+            Kind::Other(body) => body.size_hint(),
         }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::text("")
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(Full::new(bytes))
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").finish_non_exhaustive()
     }
 }

@@ -11,25 +11,25 @@ use http::Response;
 
 use crate::body::Body;
 
-/// The future of the crate's services: a response with a body `B`, and never an error.
+/// The future of the crate's services: a response and never an error.
 #[must_use = "a future does nothing unless it is polled"]
-pub struct ResponseFuture<B = Body>(Pin<Box<dyn Future<Output = Response<B>> + Send>>);
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = Response<Body>> + Send>>);
 
-impl<B> ResponseFuture<B> {
-    pub(crate) fn new(response: impl Future<Output = Response<B>> + Send + 'static) -> Self {
+impl ResponseFuture {
+    pub(crate) fn new(response: impl Future<Output = Response<Body>> + Send + 'static) -> Self {
         Self(Box::pin(response))
     }
 }
 
-impl<B> Future for ResponseFuture<B> {
-    type Output = Result<Response<B>, Infallible>;
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.as_mut().poll(cx).map(Ok)
     }
 }
 
-impl<B> fmt::Debug for ResponseFuture<B> {
+impl fmt::Debug for ResponseFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }

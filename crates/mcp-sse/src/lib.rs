@@ -111,14 +111,11 @@ pub use self::{
     principal::Principal,
     service::{ConnectSse, HandlePostMessage},
     session::{CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver},
-    transport::{
-        Guard, GuardBody, GuardFuture, GuardLayer, SessionCounts, SessionPermit, ShutdownReport,
-        SseServerTransport,
-    },
+    transport::{Guard, GuardLayer, SessionCounts, SessionPermit, ShutdownReport, SseServerTransport},
 };
 
 #[cfg(feature = "server")]
-pub use self::server::{Endpoints, Listener, NotFound, RequestBody, ResponseBody, Routes, Server, Socket};
+pub use self::server::{Endpoints, Listener, NotFound, RequestBody, Routes, Server, Socket};
 
 // The README's code is compiled with the examples of the docs.
 #[cfg(all(doctest, feature = "rmcp-3", feature = "axum", feature = "server"))]

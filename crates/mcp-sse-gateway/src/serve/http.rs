@@ -14,7 +14,7 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use mcp_sse::Server;
+use mcp_sse::{Body, Server};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -65,22 +65,22 @@ impl Beside {
         self.0.draining.store(true, Ordering::Release);
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Answer
+    async fn answer<B>(self, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body + Send + 'static,
         B::Data: Send,
     {
         if let Some(answer) = self.0.answer(&request) {
-            return answer;
+            return answer.map(Body::new);
         }
         let Health { table, draining, .. } = &self.0;
         let Some(named) = table.at_mcp_path(request.uri().path()) else {
-            return text(StatusCode::NOT_FOUND, "there is nothing here\n");
+            return text(StatusCode::NOT_FOUND, "there is nothing here\n").map(Body::new);
         };
         let behind = Mcp { table: Arc::clone(table), draining: Arc::clone(draining), named };
         let guarded = table.transport.guard().layer(behind).call(request).await;
         // The error type is `Infallible`.
-        guarded.unwrap_or_else(|never| match never {}).map(BodyExt::boxed)
+        guarded.unwrap_or_else(|never| match never {})
     }
 }
 
@@ -200,9 +200,9 @@ where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
 {
-    type Response = Answer;
+    type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, ops::Range};
 
 use super::{
-    error::ParseMessageError,
+    error::{ParseError, ParseMessageError},
     id::RequestId,
     scan::{Malformed, Scanner},
 };
@@ -89,7 +89,7 @@ pub(super) fn read(json: &[u8]) -> Result<Envelope, ParseMessageError> {
     // Outside strings there is nothing but ASCII in what the scanner passes.
     let is_ascii = members.is_ok() && scanner.is_ascii();
     if !is_ascii && let Err(error) = simdutf8::compat::from_utf8(json) {
-        return Err(ParseMessageError::NotUtf8 { at: error.valid_up_to() });
+        return Err(ParseError::NotUtf8 { at: error.valid_up_to() }.into());
     }
     let members = members?;
     let params = members.params.clone().filter(|params| json.get(params.clone()) != Some(b"null"));
@@ -194,11 +194,11 @@ pub(super) fn string(json: &[u8], value: Range<usize>) -> Option<Cow<'_, str>> {
 }
 
 fn not_json_rpc(reason: &'static str) -> ParseMessageError {
-    ParseMessageError::NotJsonRpc { reason }
+    ParseError::NotJsonRpc { reason }.into()
 }
 
 impl From<Malformed> for ParseMessageError {
     fn from(Malformed { at, expected }: Malformed) -> Self {
-        Self::NotJson { at, expected }
+        ParseError::NotJson { at, expected }.into()
     }
 }

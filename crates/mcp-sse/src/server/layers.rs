@@ -14,19 +14,21 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep_until};
 use tower_service::Service;
 
 use super::routes::{Endpoint, Routes};
-use crate::{body::Body, clock, future::ResponseFuture, session::driver::Driver};
+use crate::{
+    body::{Body, BoxError},
+    clock,
+    future::ResponseFuture,
+    session::driver::Driver,
+};
 
 /// How long the client may pause in the body of a request. The transport's endpoints have a deadline for the
 /// whole body instead: [`Builder::body_timeout`](crate::Builder::body_timeout).
 const SILENCE: Duration = Duration::from_secs(60);
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The default fallback of a [`Server`](super::Server): answers every request with 404.
 ///
@@ -49,7 +51,7 @@ impl<B> Service<Request<B>> for NotFound {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        let mut response = Response::new(Body::empty());
+        let mut response = Response::new(Body::default());
         *response.status_mut() = StatusCode::NOT_FOUND;
         ResponseFuture::new(ready(response))
     }
@@ -97,9 +99,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<ResponseBody>;
+    type Response = Response<Body>;
     type Error = Infallible;
-    type Future = ResponseFuture<ResponseBody>;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // The endpoints are always ready, and the fallback is polled when a request is for it.
@@ -124,18 +126,16 @@ where
                     if let Some(session) = response.body().session() {
                         response.extensions_mut().insert(StreamOf(session));
                     }
-                    response.map(ResponseBody::from)
+                    response
                 }
-                Some(Endpoint::Post(service)) => {
-                    service.transport().post(request).await.map(ResponseBody::from)
-                }
+                Some(Endpoint::Post(service)) => service.transport().post(request).await,
                 None => {
                     let ready = std::future::poll_fn(|cx| fallback.poll_ready(cx)).await;
                     let response = match ready {
                         Ok(()) => fallback.call(request).await,
                         Err(never) => Err(never),
                     };
-                    response.unwrap_or_else(|never| match never {}).map(ResponseBody::new)
+                    response.unwrap_or_else(|never| match never {}).map(Body::new)
                 }
             }
         })
@@ -152,9 +152,9 @@ where
 ///
 /// use http::{Request, Response};
 /// use http_body_util::BodyExt;
-/// use mcp_sse::{RequestBody, ResponseBody, Server};
+/// use mcp_sse::{Body, RequestBody, Server};
 ///
-/// async fn echo(request: Request<RequestBody>) -> Result<Response<ResponseBody>, Infallible> {
+/// async fn echo(request: Request<RequestBody>) -> Result<Response<Body>, Infallible> {
 ///     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
 ///     Ok(Response::new(body.into()))
 /// }
@@ -212,115 +212,5 @@ impl http_body::Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// The body of a response in the layers of a [`Server`](super::Server): any body, boxed.
-///
-/// A layer that answers a request itself creates one from a string, from bytes or from [another
-/// body](Self::new). The default is empty.
-///
-/// ```
-/// use http::Response;
-/// use mcp_sse::ResponseBody;
-///
-/// let refusal: Response<ResponseBody> = Response::new("Unauthorized".into());
-/// assert_eq!(http_body::Body::size_hint(refusal.body()).exact(), Some(12));
-/// ```
-#[derive(Default)]
-pub struct ResponseBody(Kind);
-
-enum Kind {
-    Transport(Body),
-    Other(UnsyncBoxBody<Bytes, BoxError>),
-}
-
-impl Default for Kind {
-    fn default() -> Self {
-        Self::Transport(Body::empty())
-    }
-}
-
-impl ResponseBody {
-    /// Boxes a body of any type.
-    ///
-    /// ```
-    /// use http::Response;
-    /// use http_body_util::Full;
-    /// use mcp_sse::ResponseBody;
-    ///
-    /// /// A page from another service, for a layer that answers with it.
-    /// fn page(page: Response<Full<bytes::Bytes>>) -> Response<ResponseBody> {
-    ///     page.map(ResponseBody::new)
-    /// }
-    /// # drop(page(Response::default()));
-    /// ```
-    pub fn new<B>(body: B) -> Self
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        Self(Kind::Other(body.map_err(Into::into).boxed_unsync()))
-    }
-}
-
-impl From<Body> for ResponseBody {
-    fn from(body: Body) -> Self {
-        Self(Kind::Transport(body))
-    }
-}
-
-impl From<Bytes> for ResponseBody {
-    fn from(bytes: Bytes) -> Self {
-        Self::new(Full::new(bytes))
-    }
-}
-
-impl From<String> for ResponseBody {
-    fn from(text: String) -> Self {
-        Bytes::from(text).into()
-    }
-}
-
-impl From<&'static str> for ResponseBody {
-    fn from(text: &'static str) -> Self {
-        Body::text(text).into()
-    }
-}
-
-impl fmt::Debug for ResponseBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").finish_non_exhaustive()
-    }
-}
-
-impl http_body::Body for ResponseBody {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.0 {
-            Kind::Transport(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
-            Kind::Other(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Kind::Transport(body) => body.is_end_stream(),
-            Kind::Other(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Transport(body) => body.size_hint(),
-            Kind::Other(body) => body.size_hint(),
-        }
     }
 }

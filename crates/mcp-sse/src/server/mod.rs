@@ -34,7 +34,7 @@ mod routes;
 mod watch;
 
 pub use self::{
-    layers::{Endpoints, NotFound, RequestBody, ResponseBody},
+    layers::{Endpoints, NotFound, RequestBody},
     listener::{Listener, Socket},
     routes::Routes,
 };
@@ -277,7 +277,7 @@ impl<F, L> Server<F, L> {
     /// refusal is a response.
     ///
     /// The service gets a `Request<RequestBody>` (see [`RequestBody`]) and may answer with any body. The
-    /// innermost service is the [`Endpoints`], which accept any body and answer with a [`ResponseBody`]. The
+    /// innermost service is the [`Endpoints`], which accept any body and answer with a [`Body`](crate::Body). The
     /// transport sees what a layer puts into the request's extensions, such as a
     /// [`Principal`](crate::Principal).
     ///
@@ -286,16 +286,16 @@ impl<F, L> Server<F, L> {
     ///
     /// ```
     /// use http::{Request, Response, StatusCode, header::AUTHORIZATION};
-    /// use mcp_sse::{Principal, RequestBody, ResponseBody, Server, Session, SseServerTransport};
+    /// use mcp_sse::{Body, Principal, RequestBody, Server, Session, SseServerTransport};
     /// use tower_http::auth::AsyncRequireAuthorizationLayer;
     ///
     /// async fn authenticate(
     ///     mut request: Request<RequestBody>,
-    /// ) -> Result<Request<RequestBody>, Response<ResponseBody>> {
+    /// ) -> Result<Request<RequestBody>, Response<Body>> {
     ///     let user = match request.headers().get(AUTHORIZATION).map(|value| value.as_bytes()) {
     ///         Some(b"Bearer alices-secret") => "alice",
     ///         _ => {
-    ///             let mut refusal = Response::new(ResponseBody::from("Unauthorized"));
+    ///             let mut refusal = Response::new(Body::from("Unauthorized"));
     ///             *refusal.status_mut() = StatusCode::UNAUTHORIZED;
     ///             return Err(refusal);
     ///         }

@@ -47,7 +47,7 @@ pub(crate) fn posted(posted: Result<(), Rejection>) -> Response<Body> {
 
 /// The response to a preflight from an allowed origin.
 pub(super) fn preflight(headers: HeaderMap) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = headers;
     response

@@ -23,7 +23,7 @@ mod room;
 mod shutdown;
 
 pub use self::{
-    guard::{Guard, GuardBody, GuardFuture, GuardLayer},
+    guard::{Guard, GuardLayer},
     permit::SessionPermit,
     shutdown::ShutdownReport,
 };

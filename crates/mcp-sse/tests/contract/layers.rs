@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header::AUTHORIZATION};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mcp_sse::{Endpoints, NotFound, Principal, RequestBody, ResponseBody};
+use mcp_sse::{Body, Endpoints, NotFound, Principal, RequestBody};
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, Service, ServiceBuilder};
 use tower_http::{
@@ -35,11 +35,11 @@ impl<S> Layer<S> for Authenticate {
 
 impl<S, A> Service<Request<A>> for Authenticated<S>
 where
-    S: Service<Request<A>, Response = Response<ResponseBody>, Future: Send + 'static>,
+    S: Service<Request<A>, Response = Response<Body>, Future: Send + 'static>,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, S::Error>> + Send>>;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
         self.0.poll_ready(cx)
@@ -55,8 +55,8 @@ where
     }
 }
 
-fn unauthorized() -> Response<ResponseBody> {
-    let mut refusal = Response::new(ResponseBody::from("Unauthorized"));
+fn unauthorized() -> Response<Body> {
+    let mut refusal = Response::new(Body::from("Unauthorized"));
     *refusal.status_mut() = StatusCode::UNAUTHORIZED;
     refusal
 }
@@ -148,9 +148,7 @@ async fn over_http2_it_is_the_same() {
 /// Each of them changes the type of a body, or asks for one of its own.
 #[tokio::test]
 async fn layers_of_the_ecosystem_fit() {
-    async fn authorize(
-        mut request: Request<RequestBody>,
-    ) -> Result<Request<RequestBody>, Response<ResponseBody>> {
+    async fn authorize(mut request: Request<RequestBody>) -> Result<Request<RequestBody>, Response<Body>> {
         match request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes) {
             Some(b"Bearer alice") => {
                 request.extensions_mut().insert(Principal::new("alice"));
@@ -167,7 +165,7 @@ async fn layers_of_the_ecosystem_fit() {
         ))
         .layer(AsyncRequireAuthorizationLayer::new(authorize))
         .concurrency_limit(100)
-        .map_response(|response: Response<ResponseBody>| response.map(ResponseBody::new));
+        .map_response(|response: Response<Body>| response.map(Body::new));
     let address = serve(&server, layers).await;
     let mut http = Http::connect(address).await;
     let events = Events::begin(http.send(full(by("alice", get()), "")).await).await;

@@ -193,6 +193,6 @@ fn a_transport_outlives_the_runtime_that_it_was_first_used_on() {
 
 #[tokio::test]
 async fn a_body_of_no_answer_is_empty() {
-    let body = mcp_sse::Body::empty().collect().await.unwrap().to_bytes();
+    let body = mcp_sse::Body::default().collect().await.unwrap().to_bytes();
     assert_eq!(body, Empty::<Bytes>::new().collect().await.unwrap().to_bytes());
 }

@@ -62,7 +62,7 @@ async fn route(
         "/sse" => call(&connect, request).await,
         "/messages/" => call(&post, request).await,
         _ => {
-            let mut response = Response::new(Body::empty());
+            let mut response = Response::new(Body::default());
             *response.status_mut() = http::StatusCode::NOT_FOUND;
             response
         }

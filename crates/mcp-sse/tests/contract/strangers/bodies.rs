@@ -155,10 +155,11 @@ async fn a_body_over_the_limit_is_answered_before_it_arrives() {
     // The second one's head is known.
     let first = post(&events.uri, &notification("m"));
     raw.say(&first).await;
-    raw.hear("Accepted").await;
+    raw.hear("\r\n\r\nAccepted").await;
     let request = post(&events.uri, &large(70_000));
     raw.say(&request[..1000]).await;
-    assert!(soon(raw.hear("\r\n\r\n")).await.starts_with("HTTP/1.1 413"));
+    let head = soon(raw.hear("\r\n\r\n")).await;
+    assert!(head.starts_with("HTTP/1.1 413"), "{head}");
 }
 
 #[tokio::test]
