@@ -138,6 +138,8 @@ pub(crate) struct Limits {
     pub(crate) stall_timeout: Duration,
 }
 
+/// The names that are always served.
+const LOOPBACK: [&str; 3] = ["localhost:*", "127.0.0.1:*", "[::1]:*"];
 /// The default of `--max-sessions` where no session starts a program, and where each may.
 const MANY: usize = 10_000;
 const PROGRAMS: usize = 256;
@@ -191,17 +193,18 @@ impl Listen {
                 self.check_address(address.ip())?;
             }
         }
-        let mut security = TransportSecuritySettings::default();
-        for host in allowed_host {
-            if host == "*" {
-                security.enable_dns_rebinding_protection = false;
-                continue;
-            }
-            let host = on_any_port(host);
-            security.allowed_origins.extend(["http", "https"].map(|scheme| format!("{scheme}://{host}")));
-            security.allowed_hosts.push(host);
-        }
-        security.allowed_origins.extend(allowed_origin.iter().cloned());
+        let unprotected = allowed_host.iter().any(|host| host == "*");
+        let named = allowed_host.iter().filter(|host| *host != "*").map(|host| on_any_port(host));
+        let hosts: Vec<String> = LOOPBACK.map(str::to_owned).into_iter().chain(named).collect();
+        let pages =
+            hosts.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}")));
+        let origins: Vec<String> = pages.chain(allowed_origin.iter().cloned()).collect();
+        let security = if unprotected {
+            TransportSecuritySettings::dangerously_unprotected()
+        } else {
+            TransportSecuritySettings::default()
+        };
+        let security = security.with_allowed_hosts(hosts).with_allowed_origins(origins);
         let sessions = limits.max_sessions(programs);
         let silent = limits.max_silent_sessions(programs);
         let mut builder = SseServerTransport::builder(&self.message_path)

@@ -44,15 +44,11 @@ use crate::{clock, error::ConfigError, throttle::Throttle};
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct TransportSecuritySettings {
-    /// Whether `Host` and `Origin` are checked at all. Default: `true`. Turn it off only if something in
-    /// front of the server checks them.
-    pub enable_dns_rebinding_protection: bool,
-    /// The allowed hosts. Default: `localhost`, `127.0.0.1` and `[::1]`, each with any port.
-    pub allowed_hosts: Vec<String>,
-    /// The allowed origins. Default: the same names with `http` and `https`, each with any port.
-    pub allowed_origins: Vec<String>,
+    /// Whether `Host` and `Origin` are checked at all.
+    enable_dns_rebinding_protection: bool,
+    allowed_hosts: Vec<String>,
+    allowed_origins: Vec<String>,
 }
 
 impl TransportSecuritySettings {
@@ -62,14 +58,15 @@ impl TransportSecuritySettings {
         Self { enable_dns_rebinding_protection: false, ..Self::default() }
     }
 
-    /// Allows these hosts instead of the loopback names.
+    /// Allows these hosts instead of the default, which is `localhost`, `127.0.0.1` and `[::1]`, each with any port.
     #[must_use]
     pub fn with_allowed_hosts<T: Into<String>>(mut self, hosts: impl IntoIterator<Item = T>) -> Self {
         self.allowed_hosts = hosts.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Allows pages of these origins instead of those of loopback names.
+    /// Allows pages of these origins instead of the default, which is the same names with `http` and `https`, each
+    /// with any port.
     #[must_use]
     pub fn with_allowed_origins<T: Into<String>>(mut self, origins: impl IntoIterator<Item = T>) -> Self {
         self.allowed_origins = origins.into_iter().map(Into::into).collect();
