@@ -13,7 +13,7 @@ pub(crate) struct Gone;
 
 /// Gives the client's messages, in order.
 pub(crate) trait Receive: Send {
-    /// The next message; `None` when there will be none. Cancel safe.
+    /// The next message; `None` when there will be none, however often it is asked. Cancel safe.
     fn recv(&mut self) -> impl Future<Output = Option<Incoming>> + Send;
 }
 
