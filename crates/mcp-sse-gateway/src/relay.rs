@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use mcp_sse::Incoming;
 use tokio::time::timeout;
 
@@ -36,14 +37,13 @@ pub(crate) async fn relay(
     let up = async {
         let mut next = first;
         loop {
-            let incoming = match next.take() {
-                Some(incoming) => incoming,
-                None => match receiver.recv().await {
-                    Some(incoming) => incoming,
-                    None => return Ok(()),
-                },
+            let Some(first) = (match next.take() {
+                Some(incoming) => Some(incoming),
+                None => receiver.recv().await,
+            }) else {
+                return Ok(());
             };
-            sink.send(incoming).await?;
+            send(first, receiver, sink).await?;
         }
     };
     tokio::pin!(up);
@@ -99,6 +99,20 @@ pub(crate) async fn relay(
     })
     .await;
     End::Client
+}
+
+/// Sends a message, and with it those that wait already.
+async fn send<S: Sink>(first: Incoming, receiver: &mut impl Receive, sink: &mut S) -> Result<(), Failure> {
+    let mut bytes = first.message.as_bytes().len();
+    let mut together = vec![first];
+    while bytes < S::AT_ONCE
+        // At its end it says so again.
+        && let Some(Some(incoming)) = receiver.recv().now_or_never()
+    {
+        bytes += incoming.message.as_bytes().len();
+        together.push(incoming);
+    }
+    sink.send_all(together).await
 }
 
 #[cfg(test)]
@@ -213,6 +227,35 @@ mod tests {
             let Self { client, heard, server, says, .. } = self;
             relay(Some(incoming("first")), client, heard, server, says).await
         }
+    }
+
+    /// What it was sent together.
+    struct Together(Vec<usize>);
+
+    impl Sink for Together {
+        const AT_ONCE: usize = 100;
+
+        async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
+            self.send_all(vec![incoming]).await
+        }
+
+        async fn send_all(&mut self, incoming: Vec<Incoming>) -> Result<(), Failure> {
+            self.0.push(incoming.len());
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_that_wait_are_sent_together_up_to_a_bound() {
+        let (client_says, says) = mpsc::channel(8);
+        let (mut client, mut together) = (Client { says }, Together(Vec::new()));
+        // Of 38 bytes each.
+        for _ in 0..3 {
+            client_says.send(incoming("note")).await.unwrap();
+        }
+        send(incoming("note"), &mut client, &mut together).await.unwrap();
+        send(client.recv().await.unwrap(), &mut client, &mut together).await.unwrap();
+        assert_eq!(together.0, [3, 1]);
     }
 
     #[tokio::test]

@@ -27,9 +27,23 @@ impl std::fmt::Display for Failure {
 
 /// Takes the client's messages, in order.
 pub(crate) trait Sink: Send {
+    /// Once so many bytes of messages are taken from the client, they are sent before more is taken. With 0 each
+    /// message is sent alone.
+    const AT_ONCE: usize = 0;
+
     /// Waits while the server takes no more. An error means that nothing can be sent any more; why, the
     /// source will say.
     fn send(&mut self, incoming: Incoming) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The same, for those that wait already.
+    fn send_all(&mut self, incoming: Vec<Incoming>) -> impl Future<Output = Result<(), Failure>> + Send {
+        async {
+            for incoming in incoming {
+                self.send(incoming).await?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Gives the server's messages, in order.

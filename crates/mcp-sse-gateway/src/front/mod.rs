@@ -13,7 +13,7 @@ pub(crate) struct Gone;
 
 /// Yields the client's messages, in order.
 pub(crate) trait Receive: Send {
-    /// The next message; `None` when there are no more. Cancel safe.
+    /// The next message; `None` when there are no more, also when asked again. Cancel safe.
     fn recv(&mut self) -> impl Future<Output = Option<Incoming>> + Send;
 }
 

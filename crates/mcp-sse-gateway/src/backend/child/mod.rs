@@ -18,6 +18,7 @@ mod turns;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::request::Parts;
 use mcp_sse::{ClientIp, Incoming, Message};
 use tokio::{
@@ -205,23 +206,46 @@ pub(crate) struct Stdin {
 }
 
 impl Sink for Stdin {
+    const AT_ONCE: usize = 64 * 1024;
+
     async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
-        let written = write(&self.stdin, incoming.message).await;
+        self.send_all(vec![incoming]).await
+    }
+
+    async fn send_all(&mut self, incoming: Vec<Incoming>) -> Result<(), Failure> {
+        let written = write(&self.stdin, incoming.into_iter().map(|incoming| incoming.message)).await;
         written.map_err(|error| Failure::new(format!("the server takes no more input ({error})")))
     }
 }
 
-async fn write(stdin: &Mutex<ChildStdin>, message: Message) -> std::io::Result<()> {
-    let json = message.into_bytes();
+/// In one write as far as that goes: each one may wake the child, and half a line wakes it for nothing.
+async fn write(
+    stdin: &Mutex<ChildStdin>,
+    messages: impl IntoIterator<Item = Message>,
+) -> std::io::Result<()> {
     let mut stdin = stdin.lock().await;
-    // Between the tokens of JSON a line end is a space like others, and inside them there is none.
-    if memchr::memchr2(b'\n', b'\r', &json).is_some() {
-        let line: Vec<u8> = json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }).collect();
-        stdin.write_all(&line).await?;
-    } else {
-        stdin.write_all(&json).await?;
+    let mut lines = BytesMut::new();
+    for message in messages {
+        let json = on_one_line(message.into_bytes());
+        if json.len() > Stdin::AT_ONCE {
+            // Not copied.
+            stdin.write_all_buf(&mut lines.split()).await?;
+            stdin.write_all_buf(&mut json.chain(&b"\n"[..])).await?;
+        } else {
+            lines.reserve(json.len() + 1);
+            lines.put(json);
+            lines.put_u8(b'\n');
+        }
     }
-    stdin.write_all(b"\n").await
+    stdin.write_all_buf(&mut lines).await
+}
+
+/// Between the tokens of JSON a line end is a space like others, and inside them there is none.
+fn on_one_line(json: Bytes) -> Bytes {
+    if memchr::memchr2(b'\n', b'\r', &json).is_none() {
+        return json;
+    }
+    json.iter().map(|&b| if matches!(b, b'\n' | b'\r') { b' ' } else { b }).collect()
 }
 
 /// The child's messages, and the child.
@@ -279,7 +303,7 @@ impl Stdout {
             }
             let stdin = Arc::clone(&self.stdin);
             // One that does not read must not stop what it writes.
-            self.refusals.spawn(async move { drop(write(&stdin, answer).await) });
+            self.refusals.spawn(async move { drop(write(&stdin, [answer]).await) });
         }
     }
 
