@@ -233,7 +233,7 @@ mod tests {
     struct Together(Vec<usize>);
 
     impl Sink for Together {
-        const AT_ONCE: usize = 100;
+        const AT_ONCE: usize = 90;
 
         async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
             self.send_all(vec![incoming]).await
@@ -249,7 +249,7 @@ mod tests {
     async fn messages_that_wait_are_sent_together_up_to_a_bound() {
         let (client_says, says) = mpsc::channel(8);
         let (mut client, mut together) = (Client { says }, Together(Vec::new()));
-        // Of 38 bytes each.
+        // Of 33 bytes each.
         for _ in 0..3 {
             client_says.send(incoming("note")).await.unwrap();
         }
