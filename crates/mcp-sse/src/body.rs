@@ -27,7 +27,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// use http_body_util::BodyExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// let get = http::Request::get("http://evil.example/sse").body(())?;
 /// let (refusal, _) = sse.connect(&get).await;

@@ -40,7 +40,7 @@ const INVALID_PARAMS: i32 = -32602;
 /// impl ServerHandler for Counter {}
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
 /// let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };

@@ -38,7 +38,7 @@ impl SseServerTransport {
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let sse = SseServerTransport::new("/messages/")?;
     /// let service = sse.connect_sse(app);
     ///
@@ -66,7 +66,7 @@ impl SseServerTransport {
     /// use tower::ServiceExt; // for `oneshot`
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let mut stream = sse.connect_sse(|_| std::future::pending()).oneshot(get).await?.into_body();
@@ -96,7 +96,7 @@ impl SseServerTransport {
     /// # use tower::ServiceExt;
     /// # async fn app(_: Session) {}
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let sse = SseServerTransport::new("/messages/")?;
     /// let router: axum::Router = sse.router("/sse", app);
     /// # let get = || http::Request::get("http://localhost/sse").body(axum::body::Body::empty());
@@ -138,7 +138,7 @@ impl SseServerTransport {
 /// use tower::ServiceExt; // for `oneshot`
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = SseServerTransport::new("/messages/")?;
 /// let service: ConnectSse = sse.connect_sse(|_session| async {});
 ///
@@ -165,7 +165,7 @@ pub struct ConnectSse {
 /// use tower::ServiceExt; // for `oneshot`
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = SseServerTransport::new("/messages/")?;
 /// let service: HandlePostMessage = sse.handle_post_message();
 ///
@@ -192,7 +192,7 @@ impl ConnectSse {
     /// use tower::ServiceExt; // for `oneshot`
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// let service = sse.connect_sse(|_session| async {}).resume_only();
     /// let get = http::Request::get("http://localhost/sse").body(())?;
@@ -222,7 +222,7 @@ impl ConnectSse {
     /// use tower::ServiceExt; // for `oneshot`
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// let service = sse.connect_sse(|_session| async {}).bind_headers([HeaderName::from_static("x-user")]);
     /// let get = http::Request::get("http://localhost/sse").header("x-user", "alice").body(())?;

@@ -144,7 +144,7 @@ impl Builder {
     /// # use http_body_util::BodyExt;
     /// # use mcp_sse::SseServerTransport;
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let sse = SseServerTransport::builder("/messages/").trust_forwarded_prefix(true).build()?;
     ///
     /// # let get = http::Request::get("http://localhost/sse");
@@ -170,7 +170,7 @@ impl Builder {
     /// use mcp_sse::SseServerTransport;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let sse = SseServerTransport::builder("/messages/").cors(true).build()?;
     /// let get = http::Request::get("http://localhost:8000/sse").header("origin", "http://localhost:5173");
     /// let (response, _session) = sse.connect(&get.body(())?).await;

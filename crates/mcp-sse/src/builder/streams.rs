@@ -30,7 +30,7 @@ impl Builder {
     /// # use http_body_util::BodyExt;
     /// # use mcp_sse::SseServerTransport;
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let sse = SseServerTransport::builder("/messages/").reconnect_delay(Duration::from_millis(2500)).build()?;
     ///
     /// # let get = http::Request::get("http://localhost/sse").body(())?;

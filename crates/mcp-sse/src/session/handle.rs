@@ -36,7 +36,7 @@ use crate::{id::SessionId, message::Message, principal::Principal};
 ///     }
 /// }
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
 /// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -67,7 +67,7 @@ pub struct Session {
 /// use futures_util::StreamExt; // it is a `Stream` too
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
 /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -94,7 +94,7 @@ pub struct SessionReceiver {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
 /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -115,7 +115,7 @@ pub struct SessionHandle {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
 /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -176,7 +176,7 @@ impl Session {
     /// use mcp_sse::{CloseReason, Message};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -198,7 +198,7 @@ impl Session {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(mut session)) = sse.connect(&get).await else { panic!("refused") };
@@ -224,7 +224,7 @@ impl Session {
     /// use mcp_sse::Message;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -250,7 +250,7 @@ impl SessionReceiver {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -286,7 +286,7 @@ impl SessionHandle {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -306,7 +306,7 @@ impl SessionHandle {
     /// use mcp_sse::Principal;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse");
     /// let get = get.extension(Principal::new("alice")).body(())?;
@@ -335,7 +335,7 @@ impl SessionHandle {
     /// use mcp_sse::Message;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -367,7 +367,7 @@ impl SessionHandle {
     /// use mcp_sse::{Message, SendError};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::builder("/messages/").outbound_queue(1, 1000).build()?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -391,7 +391,7 @@ impl SessionHandle {
     /// ```
     /// # use http_body_util::BodyExt;
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -415,7 +415,7 @@ impl SessionHandle {
     /// ```
     /// # use http_body_util::BodyExt;
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -441,7 +441,7 @@ impl SessionHandle {
     /// use mcp_sse::CloseReason;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -459,7 +459,7 @@ impl SessionHandle {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };

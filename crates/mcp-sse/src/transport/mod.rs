@@ -59,7 +59,7 @@ use crate::{
 /// ```
 /// use mcp_sse::SseServerTransport;
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let sse = SseServerTransport::new("/messages/")?;
 /// let same = sse.clone();
 ///
@@ -101,7 +101,7 @@ enum Located {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
 /// # let get = http::Request::get("http://localhost/sse").body(())?;
 /// let (_stream, _session) = sse.connect(&get).await; // and no POST
@@ -147,7 +147,7 @@ impl SseServerTransport {
     /// use mcp_sse::SseServerTransport;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// let git = SseServerTransport::builder("/git/messages/").max_sessions(100).build()?;
     /// let time = git.with_endpoint("/time/messages/")?;
     ///
@@ -202,7 +202,7 @@ impl SseServerTransport {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -222,7 +222,7 @@ impl SseServerTransport {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// let other = sse.with_endpoint("/other/messages/")?;
@@ -249,7 +249,7 @@ impl SseServerTransport {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (_stream, Some(session)) = sse.connect(&get).await else { panic!("refused") };
@@ -275,7 +275,7 @@ impl SseServerTransport {
     /// use mcp_sse::Message;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     /// # let sse = mcp_sse::SseServerTransport::new("/messages/")?;
     /// # let get = http::Request::get("http://localhost/sse").body(())?;
     /// # let (stream, _session) = sse.connect(&get).await;
