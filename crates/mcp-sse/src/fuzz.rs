@@ -75,7 +75,7 @@ pub fn plain(bytes: &[u8]) -> Plain {
 /// What the server makes of `second` after the request `first`, if both have the same head.
 pub fn plain_after(first: &[u8], second: &[u8]) -> Option<Plain> {
     let head::Read::Request(request) = head::read(first) else { return None };
-    let head::Again { body, other_length, length } = request.known?.read(second)?;
+    let head::Again { body, other_length, length, .. } = request.known?.read(second)?;
     let Some(body) = body else { return Some(Plain::Partial) };
     let head = Head::new(request.parts);
     let head = other_length.map_or_else(|| head.clone(), |length| head.with_length(length));
