@@ -5,6 +5,10 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 fuzz_target!(|text: &str| {
+    // A name that serde_json keeps to itself: an object with it is no `Value`.
+    if text.contains("$serde_json::private::") {
+        return;
+    }
     // What the fuzzer made, as JSON if it is, else as a string inside JSON.
     let value = serde_json::from_str(text).unwrap_or_else(|_| serde_json::json!({ text: [text] }));
     let source = match serde_json::from_str::<Value>(text) {
