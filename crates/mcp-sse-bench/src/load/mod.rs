@@ -62,6 +62,8 @@ struct Session {
     stream: Connection,
     /// Events, out of their chunks.
     events: Vec<u8>,
+    /// So many bytes of them were searched for a line end: a large event comes in many chunks.
+    searched: usize,
     slots: Vec<Slot>,
     first_id: u64,
 }
@@ -204,7 +206,7 @@ impl Generator {
         }
         let stream = self.register(reader.stream, (session, usize::MAX))?;
         let first_id = FIRST_ID + session as u64 * self.ids;
-        self.sessions.push(Session { stream, events, slots, first_id });
+        self.sessions.push(Session { stream, events, searched: 0, slots, first_id });
         Ok(())
     }
 
@@ -291,16 +293,19 @@ impl Generator {
     }
 
     fn read_stream(&mut self, session: usize) -> io::Result<()> {
-        let Session { stream, events, slots, first_id } = &mut self.sessions[session];
+        let Session { stream, events, searched, slots, first_id } = &mut self.sessions[session];
         let open = http::fill(&mut stream.socket, &mut stream.buffer)?;
         let ended = http::take_chunks(&mut stream.buffer, events);
         if !open || ended {
             return Err(io::Error::other("a stream ended"));
         }
         let mut at = 0;
-        while let Some(end) = memmem::find(&events[at..], b"\n") {
-            let id = events[at..at + end].strip_prefix(b"data: ").and_then(id_of);
-            at += end + 1;
+        let mut from = *searched;
+        while let Some(length) = memchr::memchr(b'\n', &events[from..]) {
+            let end = from + length;
+            let id = events[at..end].strip_prefix(b"data: ").and_then(id_of);
+            at = end + 1;
+            from = at;
             let Some(id) = id else { continue };
             let is_own = (*first_id..*first_id + self.ids).contains(&id);
             if self.sends_to_all && !is_own {
@@ -319,6 +324,7 @@ impl Generator {
             self.answered.push(index);
         }
         events.drain(..at);
+        *searched = events.len();
         for index in std::mem::take(&mut self.answered) {
             self.next(session, index)?;
         }

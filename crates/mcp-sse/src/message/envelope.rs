@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range};
 use super::{
     error::{ParseError, ParseMessageError},
     id::RequestId,
-    scan::{Malformed, Scanner},
+    scan::{Malformed, Name, Scanner},
 };
 
 /// What a [`Message`](crate::Message) is, with the parts of its envelope. There are three kinds, and JSON-RPC
@@ -69,14 +69,14 @@ struct Members {
 }
 
 impl Members {
-    fn slot(&mut self, name: &str) -> Option<&mut Option<Range<usize>>> {
+    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<Range<usize>>> {
         Some(match name {
-            "jsonrpc" => &mut self.jsonrpc,
-            "id" => &mut self.id,
-            "method" => &mut self.method,
-            "params" => &mut self.params,
-            "result" => &mut self.result,
-            "error" => &mut self.error,
+            b"jsonrpc" => &mut self.jsonrpc,
+            b"id" => &mut self.id,
+            b"method" => &mut self.method,
+            b"params" => &mut self.params,
+            b"result" => &mut self.result,
+            b"error" => &mut self.error,
             _ => return None,
         })
     }
@@ -111,13 +111,10 @@ fn members(json: &[u8], scanner: &mut Scanner<'_>) -> Result<Members, ParseMessa
     if !scanner.take(b'}') {
         loop {
             let name = scanner.name()?;
-            let start = name.start;
-            let name = string(json, name);
             let value = scanner.value()?;
-            let Some(name) = name else {
-                return Err(
-                    Malformed { at: start, expected: "whole characters in the escapes of a name" }.into()
-                );
+            let Some(name) = name_bytes(json, &name) else {
+                let expected = "whole characters in the escapes of a name";
+                return Err(Malformed { at: name.range.start, expected }.into());
             };
             if let Some(slot) = members.slot(&name)
                 && slot.replace(value).is_some()
@@ -145,7 +142,11 @@ fn kind(json: &[u8], members: Members) -> Result<MessageKind, ParseMessageError>
         json.get(value.start).is_some_and(|first| starts.contains(first))
     };
     let is_null = |value: &Range<usize>| starts_with(value, b"n");
-    if jsonrpc.is_none_or(|version| string(json, version).as_deref() != Some("2.0")) {
+    let is_version = |version: Range<usize>| {
+        json.get(version.clone()) == Some(br#""2.0""#)
+            || string(json, version).is_some_and(|text| text == "2.0")
+    };
+    if !jsonrpc.is_some_and(is_version) {
         return Err(not_json_rpc(r#"the member "jsonrpc" must be "2.0""#));
     }
     let method = match method.filter(|method| !is_null(method)) {
@@ -182,8 +183,18 @@ fn kind(json: &[u8], members: Members) -> Result<MessageKind, ParseMessageError>
     }
 }
 
+/// The name of a member, decoded; `None` if it is no text. Without escapes, whether it is UTF-8 is still to be
+/// checked, with all of the message.
+pub(super) fn name_bytes<'a>(json: &'a [u8], name: &Name) -> Option<Cow<'a, [u8]>> {
+    let Range { start, end } = name.range;
+    if !name.has_escapes {
+        return json.get(start..end).map(Cow::Borrowed);
+    }
+    string(json, start.checked_sub(1)?..end + 1).map(|name| name.into_owned().into_bytes().into())
+}
+
 /// The text of a value, if it is a string, and one that is text: halves of surrogates alone are not.
-pub(super) fn string(json: &[u8], value: Range<usize>) -> Option<Cow<'_, str>> {
+fn string(json: &[u8], value: Range<usize>) -> Option<Cow<'_, str>> {
     let quoted = std::str::from_utf8(json.get(value)?).ok()?;
     let inner = quoted.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    envelope::string,
+    envelope::name_bytes,
     scan::{Malformed, Scanner},
 };
 
@@ -25,7 +25,7 @@ fn find_from(
     scanner.take(b'{');
     let (mut found, mut times) = (None, 0);
     while !scanner.take(b'}') {
-        let is_next = string(json, scanner.name()?).is_some_and(|found| found == *name);
+        let is_next = name_bytes(json, &scanner.name()?).is_some_and(|found| *found == *name.as_bytes());
         if is_next {
             times += 1;
             found = find_from(json, scanner, rest)?;

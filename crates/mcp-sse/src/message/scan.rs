@@ -13,6 +13,12 @@ pub(super) struct Malformed {
     pub(super) expected: &'static str,
 }
 
+/// The name of a member: where it is, without its quotes.
+pub(super) struct Name {
+    pub(super) range: Range<usize>,
+    pub(super) has_escapes: bool,
+}
+
 /// A reader of JSON, and where it is.
 pub(super) struct Scanner<'a> {
     json: &'a [u8],
@@ -63,15 +69,15 @@ impl<'a> Scanner<'a> {
         is_next
     }
 
-    /// A member's name and the colon behind it; where the name is, with its quotes.
+    /// A member's name and the colon behind it.
     #[inline]
-    pub(super) fn name(&mut self) -> Result<Range<usize>, Malformed> {
+    pub(super) fn name(&mut self) -> Result<Name, Malformed> {
         if !self.take(b'"') {
             return Err(self.expected("the name of a member, in quotes"));
         }
-        let start = self.at - 1;
-        self.string()?;
-        let name = start..self.at;
+        let start = self.at;
+        let has_escapes = self.string()?;
+        let name = Name { range: start..self.at - 1, has_escapes };
         if self.take(b':') { Ok(name) } else { Err(self.expected("a colon")) }
     }
 
@@ -129,9 +135,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The rest of a string, behind its first quote.
+    /// The rest of a string, behind its first quote; whether it has escapes.
     #[inline]
-    fn string(&mut self) -> Result<(), Malformed> {
+    fn string(&mut self) -> Result<bool, Malformed> {
+        let mut has_escapes = false;
         loop {
             let rest = self.json.get(self.at..).unwrap_or_default();
             let (length, seen) = plain(rest);
@@ -140,9 +147,12 @@ impl<'a> Scanner<'a> {
             match self.json.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(());
+                    return Ok(has_escapes);
                 }
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    has_escapes = true;
+                    self.escape()?;
+                }
                 Some(_) => return Err(self.expected("an escape for a control character")),
                 None => return Err(self.expected("the end of the string")),
             }
@@ -209,17 +219,40 @@ impl<'a> Scanner<'a> {
 /// How many bytes at the start of these stand for themselves inside a string, and all of them or-ed.
 #[inline]
 fn plain(bytes: &[u8]) -> (usize, u8) {
-    /// Most strings are names and short words, for which the call of a search is not worth its while.
-    const SHORT: usize = 16;
+    /// Most strings are names and short words, which are looked at eight bytes at a time.
+    const SHORT: usize = 3;
+    const HIGH: u64 = u64::MAX / 255 * 128;
+    let or = |word: u64| if word & HIGH == 0 { 0 } else { 128 };
+    let (words, rest) = bytes.as_chunks::<8>();
     let mut seen = 0;
-    for (at, &byte) in bytes.iter().take(SHORT).enumerate() {
-        if !is_plain(byte) {
-            return (at, seen);
+    for (index, word) in words.iter().take(SHORT).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let marks = not_plain(word);
+        if marks != 0 {
+            let length = marks.trailing_zeros() / 8;
+            let before = word & !(u64::MAX << (8 * length));
+            return (8 * index + length as usize, or(seen | before));
         }
-        seen |= byte;
+        seen |= word;
     }
-    let (length, more) = plain_long(bytes.get(SHORT..).unwrap_or_default());
-    (bytes.len().min(SHORT) + length, seen | more)
+    if words.len() > SHORT {
+        let (length, more) = plain_long(bytes.get(8 * SHORT..).unwrap_or_default());
+        return (8 * SHORT + length, or(seen) | more);
+    }
+    let length = rest.iter().take_while(|&&byte| is_plain(byte)).count();
+    let more = rest.iter().take(length).fold(0, |seen, byte| seen | byte);
+    (8 * words.len() + length, or(seen) | more)
+}
+
+/// Marks the highest bit of the first byte of a word that does not stand for itself inside a string. Bytes behind
+/// it may be marked too.
+#[inline]
+fn not_plain(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 128;
+    let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, b' ') | is(b'"') | is(b'\\')) & HIGH
 }
 
 /// The same for strings that are long. Two passes of vector instructions over a part that stays in the nearest
@@ -287,6 +320,32 @@ impl Open {
         self.depth = self.depth.saturating_sub(1);
         if self.depth > 0 && self.depth.is_multiple_of(Self::BITS) {
             self.word = self.outer.pop().unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_a_run_of_plain_bytes_is_found_wherever_it_is() {
+        for length in 0..70 {
+            for fill in [b'x', 0x7f, 0x80, 0xff, b' ', b'!', b'#', b'[', b']', 0xa2, 0xdc] {
+                for end in [b'"', b'\\', 0, 1, 0x1f] {
+                    for behind in [&b""[..], b"\"", b"xxxxxxxx", b"\x00\xff\\\"x\x1f\x20\x21\x22\x23"] {
+                        let bytes = [&vec![fill; length][..], &[end], behind].concat();
+                        let (found, seen) = plain(&bytes);
+                        assert_eq!(found, length, "{bytes:?}");
+                        // Behind a control character nothing is read any more.
+                        if end >= b' ' {
+                            assert_eq!(seen.is_ascii(), length == 0 || fill.is_ascii(), "{bytes:?}");
+                        }
+                    }
+                }
+                let (found, seen) = plain(&vec![fill; length]);
+                assert_eq!((found, seen.is_ascii()), (length, length == 0 || fill.is_ascii()));
+            }
         }
     }
 }
