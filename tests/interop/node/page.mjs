@@ -60,19 +60,21 @@ class PageProxy {
       response.writeHead(incoming.statusCode, incoming.headers).flushHeaders();
       if (isStream) {
         this.#stream = response;
-        incoming.on('data', chunk => this.#pass(response, chunk)).on('end', () => response.end());
+        incoming.on('data', chunk => this.#pass(incoming, response, chunk)).on('end', () => response.end());
       } else {
         incoming.pipe(response);
       }
     });
   }
 
-  #pass(response, chunk) {
+  #pass(incoming, response, chunk) {
     const at = this.#pattern ? chunk.toString('latin1').search(this.#pattern) : -1;
     if (at < 0) {
       response.write(chunk);
     } else {
       this.#pattern = undefined;
+      // Nothing may follow the half event: the cut comes only once that half is written.
+      incoming.pause();
       response.write(chunk.subarray(0, at), () => this.cut());
     }
   }
