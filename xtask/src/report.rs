@@ -1,10 +1,22 @@
 //! What ran, what failed and what was left out: the last lines of a test run.
 
-use std::process::ExitCode;
+// The clock of the library is for what it serves.
+#![allow(clippy::disallowed_methods)]
 
-#[derive(Default)]
+use std::{process::ExitCode, time::Instant};
+
 pub(crate) struct Report {
     lines: Vec<(Outcome, String)>,
+    started: Instant,
+    /// When the last line was added: what came since then is the next line's.
+    last: Instant,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let now = Instant::now();
+        Self { lines: Vec::new(), started: now, last: now }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,6 +42,8 @@ impl Report {
     }
 
     fn add(&mut self, outcome: Outcome, line: String) {
+        let took = std::mem::replace(&mut self.last, Instant::now()).elapsed().as_secs();
+        let line = if took < 1 { line } else { format!("{line} ({took} s)") };
         println!("{line}");
         self.lines.push((outcome, line));
     }
@@ -41,7 +55,9 @@ impl Report {
         }
         let count = |wanted| self.lines.iter().filter(|(outcome, _)| *outcome == wanted).count();
         let failed = count(Outcome::Failed);
-        println!("{} passed, {failed} failed, {} skipped", count(Outcome::Passed), count(Outcome::LeftOut));
+        let (passed, left_out) = (count(Outcome::Passed), count(Outcome::LeftOut));
+        let took = self.started.elapsed().as_secs();
+        println!("{passed} passed, {failed} failed, {left_out} left out, in {took} s");
         if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
