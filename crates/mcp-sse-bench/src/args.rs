@@ -99,7 +99,7 @@ pub(crate) struct Run {
     #[arg(long, default_value_t = 0.0)]
     pub(crate) hold: f64,
     /// Sessions held over HTTP/1.1, a connection each
-    #[arg(long, default_value_t = 19_000)]
+    #[arg(long, default_value_t = 18_800)]
     pub(crate) hold_http1: usize,
     /// Sessions held over HTTP/2, 100 a connection
     #[arg(long, default_value_t = 100_000)]

@@ -8,6 +8,8 @@ use crate::{args::Server, load::hold::Held, process::name};
 
 /// The column of the bare pipes.
 pub(crate) const PIPES: &str = "bare pipes";
+/// The column of the transport by itself, whose app echoes: HTTP without a gateway.
+pub(crate) const HTTP: &str = "bare HTTP";
 /// The column of ours.
 pub(crate) const OURS: &str = "mcp-sse";
 
@@ -79,6 +81,13 @@ impl Figures {
                 AtLeast(1.6),
             ));
         }
+        for load in ["8×1 of 64 KiB", "4×1 of 1 MiB"] {
+            aims.push((
+                format!("bare against the floor, requests/s, {load}"),
+                self.ratio(&format!("{load} requests"), "bare", "floor"),
+                AtLeast(0.8),
+            ));
+        }
         aims.extend([
             (
                 "p99 at 50×16, bare against the floor".into(),
@@ -143,6 +152,11 @@ impl Figures {
             p50(OURS).zip(p50(PIPES)).map(|(gateway, pipes)| gateway / pipes),
             AtMost(1.5),
         ));
+        aims.push((
+            "the same against the bare pipes and bare HTTP together".into(),
+            p50(OURS).zip(p50(PIPES).zip(p50(HTTP))).map(|(gateway, (pipes, http))| gateway / (pipes + http)),
+            AtMost(1.5),
+        ));
         for (over, sessions, held, percent) in &self.held {
             aims.push((
                 format!("{sessions} idle sessions over {over}: share that stayed"),
@@ -175,9 +189,10 @@ impl Figures {
         if !self.gateways.is_empty() {
             let _ = writeln!(
                 out,
-                "\n## Gateways\n\nIn front of a quick echo server over stdio (`mcp-sse-bench-echo`), on one core with it; the first column is that server over its pipes, without a gateway. Ours starts a server for each session, the others share one. In brackets the ratio to ours.\n"
+                "\n## Gateways\n\nIn front of a quick echo server over stdio (`mcp-sse-bench-echo`), on one core with it; the first column is that server over its pipes, without a gateway, the second the transport with an echo app of its own, without pipes. Ours starts a server for each session, the others share one. In brackets the ratio to ours.\n"
             );
-            let names: Vec<_> = [PIPES.to_owned(), OURS.to_owned()]
+            let names: Vec<_> = [PIPES, HTTP, OURS]
+                .map(str::to_owned)
                 .into_iter()
                 .chain(measured.iter().filter(|name| *name != OURS).cloned())
                 .collect();

@@ -45,7 +45,7 @@ fn every_scenario_runs_against_every_server() {
         "rmcp by itself",
         "50 idle sessions over HTTP/1.1, bare: 50 open",
         "450 idle sessions over HTTP/2, bare: 450 open",
-        "bare pipes | mcp-sse",
+        "bare pipes | bare HTTP | mcp-sse",
     ] {
         assert!(report.contains(figure), "{figure}: {report}");
     }

@@ -36,6 +36,25 @@ struct Counts {
     keep_alives: AtomicU64,
 }
 
+/// Files that may be open besides the sockets of the sessions.
+const OTHER_FILES: usize = 150;
+
+/// Fails if this process may not open as many files as both holds together need, so that this is known before all
+/// else is measured. Each server has a process of its own, which needs fewer.
+pub(crate) fn check_open_files(http1: usize, http2: usize) -> io::Result<()> {
+    let needed = http1 + http2.div_ceil(STREAMS) + OTHER_FILES;
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    match soft {
+        Some(limit) if limit < needed => Err(io::Error::other(format!(
+            "a process may open {limit} files here, and the sessions that are held need {needed}: raise the limit \
+             (ulimit -n {needed}), hold fewer (--hold-http1, now {http1}), or none (--hold 0)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Opens sessions, calls `opened`, and holds them for a time.
 pub(crate) fn hold(
     address: SocketAddr,
