@@ -32,7 +32,7 @@ pub async fn greet(session: Session) {
 ///
 /// # Errors
 ///
-/// If the port is taken, or the argument is no address.
+/// If the port is taken, or the argument is not an address.
 pub async fn listen() -> std::io::Result<tokio::net::TcpListener> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8000".to_owned());
     let listener = tokio::net::TcpListener::bind(address).await?;

@@ -61,17 +61,17 @@ pub(crate) struct Serve {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Programs")]
 struct Program {
-    /// Environment variable for COMMAND. Repeatable
+    /// Set an environment variable of COMMAND. Repeatable
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
 
-    /// Give COMMAND nothing of this program's environment but HOME, LOGNAME, PATH, SHELL, TERM and USER
+    /// Pass on only HOME, LOGNAME, PATH, SHELL, TERM and USER of this program's environment to COMMAND
     #[arg(long)]
     clean_env: bool,
 
-    /// Environment variable for COMMAND from a header of the client, as in `X-User=MCP_USER`: of the first
-    /// request of the session that has it, be it the one that opens the stream. Later requests with another
-    /// value get 403. Without the header the variable is not there. Repeatable
+    /// Set an environment variable of COMMAND from a request header, as in `X-User=MCP_USER`. The first request
+    /// of a session that has the header decides, whether it opens the stream or posts; a later one with another
+    /// value gets 403. Without the header the variable is not set. Repeatable
     #[arg(long, value_name = "HEADER=NAME")]
     env_from_header: Vec<String>,
 
@@ -79,12 +79,12 @@ struct Program {
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
 
-    /// Tell clients the end of a program's stderr when it dies, whoever they are; on a loopback
-    /// address, and where no proxy is trusted, that is the default
+    /// When a program dies, tell its client the last lines that it wrote to stderr. This is the default only on a
+    /// loopback address without a trusted proxy
     #[arg(long)]
     stderr_to_client: bool,
 
-    /// Programs started a second at the most; more wait
+    /// Start at most N programs a second; more wait
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
     start_rate: usize,
 
@@ -108,12 +108,12 @@ struct RemoteOptions {
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
-    /// Header to take over from the client's requests, as in `Authorization`. The first value of a session is
-    /// its only one (403), but for `Authorization`, `Proxy-Authorization` and `Cookie`. Repeatable
+    /// Request header of the client to pass on, as in `Authorization`. A session keeps the first value, and a
+    /// request with another one gets 403; `Authorization`, `Proxy-Authorization` and `Cookie` may change. Repeatable
     #[arg(long, value_name = "NAME")]
     header_from_client: Vec<String>,
 
-    /// Certificates to trust beside the system's, in PEM
+    /// PEM file of certificates to trust, in addition to the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
 
@@ -133,11 +133,11 @@ pub(crate) struct Http {
     #[arg(long)]
     pub(crate) no_mcp: bool,
 
-    /// How long a session over Streamable HTTP may be idle; 0s for ever
+    /// Close a session over Streamable HTTP once it has been idle for this long; 0s never does
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = duration)]
     pub(crate) mcp_idle_timeout: Duration,
 
-    /// Path that the servers of a configuration file stand under, as in `/servers`
+    /// Prefix of the paths of the servers in a configuration file, as in `/servers`
     #[arg(long, value_name = "PATH")]
     base_path: Option<String>,
 
@@ -145,8 +145,8 @@ pub(crate) struct Http {
     #[arg(long, value_name = "PATH")]
     pub(crate) health_endpoint: Vec<String>,
 
-    /// Another place to listen at, where only the health checks are, with connections of its own: HOST:PORT or
-    /// unix:PATH. A gateway that is full still answers there
+    /// Also answer the health checks, and nothing else, at HOST:PORT or unix:PATH. Connections there have a limit
+    /// of their own, so that a gateway that is full still answers
     #[arg(long, value_name = "PLACE", value_parser = Place::parse)]
     pub(crate) admin: Option<Place>,
 }
@@ -165,105 +165,10 @@ pub(crate) struct Plan {
 
 impl Serve {
     pub(crate) fn plan(&self) -> Result<Plan, String> {
-        let Program {
-            env,
-            clean_env,
-            env_from_header,
-            cwd,
-            stderr_to_client,
-            start_rate,
-            start_timeout,
-            stop_timeout,
-        } = &self.program;
-        let main = match (self.command.split_first(), &self.upstream) {
-            (Some((program, args)), _) => {
-                let mut command = Command::new(program.clone());
-                command.args = args.to_vec();
-                command.clean_env = *clean_env;
-                for pair in env {
-                    let (name, value) =
-                        pair.split_once('=').ok_or_else(|| format!("--env {pair:?}: expected NAME=VALUE"))?;
-                    config::check_variable(name).map_err(|why| format!("--env {pair:?}: {why}"))?;
-                    command.env.insert(name.to_owned(), value.into());
-                }
-                for pair in env_from_header {
-                    let wrong = |why: &str| format!("--env-from-header {pair:?}: {why}");
-                    let (header, name) = pair
-                        .split_once('=')
-                        .ok_or_else(|| wrong("expected HEADER=NAME, as in X-User=MCP_USER"))?;
-                    config::check_variable(name).map_err(|why| wrong(&why))?;
-                    let header = config::header_name(header).map_err(|why| wrong(&why))?;
-                    command.env_from_header.push((header, name.to_owned()));
-                }
-                if let Some(cwd) = cwd {
-                    if !cwd.is_dir() {
-                        return Err(format!("--cwd {cwd:?} is no directory"));
-                    }
-                    command.cwd = Some(cwd.clone());
-                }
-                command.isolation = self.isolation.isolation()?;
-                if command.find().is_none() {
-                    return Err(format!(
-                        "cannot find the program {:?}; expected one in PATH, or a path (no shell is used: give a script as `sh -c '…'`)",
-                        command.name()
-                    ));
-                }
-                Some(Server::Command(command))
-            }
-            (None, Some(upstream)) => {
-                let RemoteOptions { transport, header, header_from_client, .. } = &self.remote;
-                let upstream =
-                    config::expand::from_environment(upstream).map_err(|why| format!("--upstream: {why}"))?;
-                Some(Server::Remote(RemoteServer {
-                    url: config::remote_url(&upstream).map_err(|why| format!("--upstream {why}"))?,
-                    kind: *transport,
-                    headers: headers(header)?,
-                    headers_from_client: header_from_client
-                        .iter()
-                        .map(|name| {
-                            config::passed_header(name).map_err(|why| format!("--header-from-client: {why}"))
-                        })
-                        .collect::<Result<_, _>>()?,
-                }))
-            }
-            (None, None) => None,
-        };
-        if main.is_none() && self.config.is_none() {
-            return Err(
-                "nothing to serve: give a program (mcp-sse serve -- COMMAND), --config FILE or --upstream URL; see --help"
-                    .to_owned(),
-            );
-        }
-        if !matches!(main, Some(Server::Command(_)))
-            && (!env.is_empty() || *clean_env || !env_from_header.is_empty() || cwd.is_some())
-        {
-            return Err("--env, --clean-env, --env-from-header and --cwd are for a program; in a configuration file each server has its own".to_owned());
-        }
-        if !matches!(main, Some(Server::Command(_))) && self.isolation.is_asked_for() {
-            return Err("--no-isolation, --sandbox and the limits are for a program; in a configuration file each server has its own".to_owned());
-        }
-        let RemoteOptions { transport, header, header_from_client, .. } = &self.remote;
-        if self.upstream.is_none()
-            && (!header.is_empty() || !header_from_client.is_empty() || *transport != Kind::Auto)
-        {
-            return Err("--transport, --header and --header-from-client are for --upstream; in a configuration file each server has its own".to_owned());
-        }
-        if self.config.is_none() && self.http.base_path.is_some() {
-            return Err("--base-path is for the named servers of a configuration file".to_owned());
-        }
-        if self.config.is_none()
-            && self.upstream.is_none()
-            && (self.remote.insecure || self.remote.ca_file.is_some())
-        {
-            return Err(
-                "--insecure and --ca-file are for remote servers: --upstream, or a configuration file"
-                    .to_owned(),
-            );
-        }
-        if start_timeout.is_zero() {
-            return Err("--start-timeout must be more than zero".to_owned());
-        }
+        let main = self.main()?;
+        self.check_combinations(main.as_ref())?;
         self.check_paths()?;
+        let Program { start_rate, start_timeout, stop_timeout, stderr_to_client, .. } = &self.program;
         let programs = self.config.is_some() || matches!(main, Some(Server::Command(_)));
         let RemoteOptions { ca_file, insecure, .. } = &self.remote;
         let children = self.limits.max_sessions(programs);
@@ -282,6 +187,107 @@ impl Serve {
             },
             programs,
         })
+    }
+
+    /// The server at the root paths.
+    fn main(&self) -> Result<Option<Server>, String> {
+        Ok(match (self.command.split_first(), &self.upstream) {
+            (Some((program, args)), _) => Some(Server::Command(self.program(program, args)?)),
+            (None, Some(upstream)) => Some(Server::Remote(self.remote(upstream)?)),
+            (None, None) => None,
+        })
+    }
+
+    fn program(&self, program: &OsString, args: &[OsString]) -> Result<Command, String> {
+        let Program { env, clean_env, env_from_header, cwd, .. } = &self.program;
+        let mut command = Command::new(program.clone());
+        command.args = args.to_vec();
+        command.clean_env = *clean_env;
+        for pair in env {
+            let (name, value) =
+                pair.split_once('=').ok_or_else(|| format!("--env {pair:?}: expected NAME=VALUE"))?;
+            config::check_variable(name).map_err(|why| format!("--env {pair:?}: {why}"))?;
+            command.env.insert(name.to_owned(), value.into());
+        }
+        for pair in env_from_header {
+            let wrong = |why: &str| format!("--env-from-header {pair:?}: {why}");
+            let (header, name) =
+                pair.split_once('=').ok_or_else(|| wrong("expected HEADER=NAME, as in X-User=MCP_USER"))?;
+            config::check_variable(name).map_err(|why| wrong(&why))?;
+            let header = config::header_name(header).map_err(|why| wrong(&why))?;
+            command.env_from_header.push((header, name.to_owned()));
+        }
+        if let Some(cwd) = cwd {
+            if !cwd.is_dir() {
+                return Err(format!("--cwd {cwd:?} is not a directory"));
+            }
+            command.cwd = Some(cwd.clone());
+        }
+        command.isolation = self.isolation.isolation()?;
+        if command.find().is_none() {
+            return Err(format!(
+                "cannot find the program {:?}; expected one in PATH, or a path (no shell is used: give a script as `sh -c '…'`)",
+                command.name()
+            ));
+        }
+        Ok(command)
+    }
+
+    fn remote(&self, upstream: &str) -> Result<RemoteServer, String> {
+        let RemoteOptions { transport, header, header_from_client, .. } = &self.remote;
+        let upstream =
+            config::expand::from_environment(upstream).map_err(|why| format!("--upstream: {why}"))?;
+        let headers_from_client = header_from_client
+            .iter()
+            .map(|name| config::passed_header(name).map_err(|why| format!("--header-from-client: {why}")));
+        Ok(RemoteServer {
+            url: config::remote_url(&upstream).map_err(|why| format!("--upstream {why}"))?,
+            kind: *transport,
+            headers: headers(header)?,
+            headers_from_client: headers_from_client.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Fails for options that have nothing to apply to.
+    fn check_combinations(&self, main: Option<&Server>) -> Result<(), String> {
+        let wrong = |why: &str| Err(why.to_owned());
+        if main.is_none() && self.config.is_none() {
+            return wrong(
+                "nothing to serve: give a program (mcp-sse serve -- COMMAND), --config FILE or --upstream URL; see --help",
+            );
+        }
+        let Program { env, clean_env, env_from_header, cwd, start_timeout, .. } = &self.program;
+        let is_program = matches!(main, Some(Server::Command(_)));
+        if !is_program && (!env.is_empty() || *clean_env || !env_from_header.is_empty() || cwd.is_some()) {
+            return wrong(
+                "--env, --clean-env, --env-from-header and --cwd are for a program; in a configuration file each server has its own",
+            );
+        }
+        if !is_program && self.isolation.is_asked_for() {
+            return wrong(
+                "--no-isolation, --sandbox and the limits are for a program; in a configuration file each server has its own",
+            );
+        }
+        let RemoteOptions { transport, header, header_from_client, ca_file, insecure } = &self.remote;
+        if self.upstream.is_none()
+            && (!header.is_empty() || !header_from_client.is_empty() || *transport != Kind::Auto)
+        {
+            return wrong(
+                "--transport, --header and --header-from-client are for --upstream; in a configuration file each server has its own",
+            );
+        }
+        if self.config.is_none() && self.http.base_path.is_some() {
+            return wrong("--base-path is for the named servers of a configuration file");
+        }
+        if self.config.is_none() && self.upstream.is_none() && (*insecure || ca_file.is_some()) {
+            return wrong(
+                "--insecure and --ca-file are for remote servers: --upstream, or a configuration file",
+            );
+        }
+        if start_timeout.is_zero() {
+            return wrong("--start-timeout must be more than zero");
+        }
+        Ok(())
     }
 
     fn check_paths(&self) -> Result<(), String> {

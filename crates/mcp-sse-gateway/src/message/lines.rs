@@ -18,7 +18,7 @@ use crate::clock;
 
 /// How much is read at once.
 const CHUNK: usize = 16 * 1024;
-/// How much of a line that is no message is shown.
+/// How much of a line that is not a message is shown.
 const SHOWN: usize = 200;
 
 pub(crate) struct Lines<R> {
@@ -52,7 +52,7 @@ pub(crate) enum End {
     Closed,
     /// A line does not end.
     Endless,
-    /// What comes is no messages, and much of it.
+    /// A flood of lines that are not messages.
     Flood,
 }
 
@@ -196,7 +196,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         tracing::warn!(
             line = %shorten(line),
             %error,
-            "the {} wrote a line that is no message; it was skipped", self.who
+            "the {} wrote a line that is not a message; it was skipped", self.who
         );
     }
 }

@@ -141,7 +141,7 @@ fn a_mistake_with_serve_is_one_line_and_exit_code_2() {
             str!["error: --env-from-header \"a b=C\": \"a b\" is not a header name"],
         ),
         (&["--start-timeout", "0s", "--", "sh"], str!["error: --start-timeout must be more than zero"]),
-        (&["--cwd", "/no such", "--", "sh"], str!["error: --cwd \"/no such\" is no directory"]),
+        (&["--cwd", "/no such", "--", "sh"], str!["error: --cwd \"/no such\" is not a directory"]),
         (
             &["--upstream", "http://h", "--env", "A=B"],
             str![

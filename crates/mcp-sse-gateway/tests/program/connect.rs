@@ -71,7 +71,7 @@ fn a_stdio_client_reaches_a_remote_server_whatever_it_speaks() {
         assert!(bridge.hear(r#""id":2"#).contains("done 3 steps"));
         let before = count(&remote.log.so_far(), "server ended");
         let (success, out, log) = bridge.end();
-        assert!(success && log.contains("is no message"), "{log}");
+        assert!(success && log.contains("is not a message"), "{log}");
         assert_eq!(count(&out, "notifications/progress"), 3);
         assert!(out.lines().all(|line| line.starts_with('{')), "{out}");
         remote.log.until("its end", |log| count(log, "server ended") > before);

@@ -22,13 +22,13 @@ fn a_program_that_only_floods_its_stdout_ends() {
     let mut client = gateway.connect();
     client.accepted(INITIALIZE);
     let answer = client.answer(0);
-    assert!(answer.contains("writes lines that are no messages to stdout"), "{answer}");
+    assert!(answer.contains("lines that are not messages to stdout"), "{answer}");
     client.rest();
     gateway.log.until_says("server ended");
     let log = gateway.log.until_says("lines were left out, because they came too often");
     let line = log.lines().find(|line| line.contains("too often")).unwrap();
     assert!(
-        line.contains("like=\"the server wrote a line that is no message") && line.contains("id="),
+        line.contains("like=\"the server wrote a line that is not a message") && line.contains("id="),
         "{line}"
     );
     is_small(&log);

@@ -151,11 +151,11 @@ fn a_flood_of_garbage_on_one_session_leaves_the_others_alone() {
         other.echo(id, "hello");
     }
     let answer = noisy.answer(0);
-    let reasons = ["no answer within 3s", "lines that are no messages"];
+    let reasons = ["no answer within 3s", "lines that are not messages"];
     assert!(reasons.iter().any(|reason| answer.contains(reason)), "{answer}");
     other.echo(100, "hello");
     let log = gateway.log.until_says("server ended");
-    assert!(count(&log, "a line that is no message") <= 100, "a few are shown");
+    assert!(count(&log, "a line that is not a message") <= 100, "a few are shown");
     assert!(log.contains("lines to stdout that were no messages lines="), "and all are counted: {log}");
     assert!(count(&log, "mcp_sse::stderr: rubbish") <= 300, "stderr does not flood the log");
 }

@@ -1,4 +1,4 @@
-//! What passes between a client and its child: bytes as they are, and what is no message.
+//! What passes between a client and its child: bytes as they are, and what is not a message.
 
 use std::fs;
 

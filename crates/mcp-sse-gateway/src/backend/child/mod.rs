@@ -326,7 +326,7 @@ impl Stdout {
         }
         if *end == End::Flood {
             return Failure::new(
-                "the server writes lines that are no messages to stdout, very many of them, and nothing else; what is not for the client belongs on stderr",
+                "the server writes a great many lines that are not messages to stdout, and nothing else; what is not for the client belongs on stderr",
             );
         }
         // It closed its output, which most do by ending.

@@ -13,7 +13,19 @@ use super::{
 pub(in super::super) struct Apart;
 
 #[derive(Debug)]
-pub(in super::super) struct Lease;
+pub(in super::super) struct Lease {
+    pub(in super::super) confinement: Confinement,
+}
+
+/// Of nothing.
+#[derive(Debug)]
+pub(in super::super) struct Confinement;
+
+impl Confinement {
+    pub(in super::super) fn word(&self) -> Result<String, String> {
+        Ok(String::new())
+    }
+}
 
 impl Apart {
     pub(in super::super) fn new(_: Option<Range>, _: Arc<Strays>) -> Arc<Self> {
@@ -23,7 +35,7 @@ impl Apart {
     pub(in super::super) fn close(&self) {}
 
     pub(in super::super) async fn lease(self: &Arc<Self>, _: &Command, _: Instant) -> Result<Lease, String> {
-        Ok(Lease)
+        Ok(Lease { confinement: Confinement })
     }
 }
 
