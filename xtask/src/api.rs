@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread::JoinHandle,
 };
 
 use crate::{
@@ -20,6 +21,12 @@ const SEMVER_CHECKS: Tool = Tool { name: "cargo-semver-checks", version: "0.51.0
 /// What the nightly builds.
 const TARGET: &str = "target/api";
 const LISTING: &str = "crates/mcp-sse/public-api.txt";
+
+/// Compiles the tools beside everything else, which leaves a part of the processor unused. To be joined before the
+/// checks.
+pub(crate) fn prepare() -> Option<JoinHandle<()>> {
+    has_nightly().then(|| Tool::install_beside(vec![&PUBLIC_API, &SEMVER_CHECKS]))
+}
 
 pub(crate) fn check(report: &mut Report) {
     match listed() {

@@ -58,6 +58,8 @@ pub(crate) fn packages(report: &mut Report) {
     }
     let mut publish = cargo();
     publish.args(["publish", "--dry-run", "--allow-dirty"]);
+    // What is built is thrown away.
+    publish.env("CARGO_PROFILE_DEV_DEBUG", "false").env("CARGO_INCREMENTAL", "0");
     publish.args(PUBLISHED.iter().flat_map(|package| ["-p", package]));
     let built = match output(&mut publish) {
         Ok((true, _)) => Ok("built from the packages alone".to_owned()),

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 /// The root of the checkout.
@@ -52,26 +53,54 @@ pub(crate) struct Tool {
 }
 
 impl Tool {
+    /// Installs tools one after the other while something else runs, with what that leaves of the processor and without a
+    /// word. Whoever needs one joins the thread first; what failed here fails again then, and says why.
+    pub(crate) fn install_beside(tools: Vec<&'static Self>) -> thread::JoinHandle<()> {
+        thread::spawn(move || {
+            for tool in tools {
+                let compile = tool.compile();
+                let mut nice = Command::new("nice");
+                nice.args(["-n", "19"]).arg(compile.get_program()).args(compile.get_args());
+                nice.envs(compile.get_envs().filter_map(|(name, value)| Some((name, value?))));
+                nice.current_dir(root()).stdout(Stdio::null()).stderr(Stdio::null());
+                if !tool.program().exists() {
+                    let _ = nice.status();
+                }
+            }
+        })
+    }
+
+    fn folder(&self) -> PathBuf {
+        root().join(format!("target/tools/{}-{}", self.name, self.version))
+    }
+
+    fn program(&self) -> PathBuf {
+        self.folder().join("bin").join(self.name)
+    }
+
+    fn compile(&self) -> Command {
+        let mut install = cargo();
+        // It runs for a moment, so what counts is how long it takes to compile.
+        install.args(["install", self.name, "--locked", "--debug", "--version", self.version, "--root"]);
+        install.arg(self.folder()).env("CARGO_PROFILE_DEV_DEBUG", "false");
+        install
+    }
+
     /// The program.
     pub(crate) fn install(&self) -> Result<PathBuf, String> {
-        let Self { name, version, wheel } = self;
-        let folder = root().join(format!("target/tools/{name}-{version}"));
-        let program = folder.join("bin").join(name);
+        let Self { version, wheel, .. } = self;
+        let program = self.program();
         if program.exists() {
             return Ok(program);
         }
         if let Some(wheel) = wheel
             && exists("python3")
-            && unpack(&folder, &format!("{wheel}=={version}")).is_ok()
+            && unpack(&self.folder(), &format!("{wheel}=={version}")).is_ok()
             && program.exists()
         {
             return Ok(program);
         }
-        let mut install = cargo();
-        // It runs for a moment, so what counts is how long it takes to compile.
-        install.args(["install", name, "--locked", "--debug", "--version", version, "--root"]).arg(&folder);
-        install.env("CARGO_PROFILE_DEV_DEBUG", "false");
-        run(&mut install)?;
+        run(&mut self.compile())?;
         Ok(program)
     }
 }
