@@ -101,6 +101,14 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
+    /// The same, and what the server sends stays with the server until it is read: the kernel would keep up to six
+    /// megabytes here, and the server be done long before.
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        Self(socket.connect(address).await.unwrap())
+    }
+
     pub(crate) async fn say(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.write_all(bytes.as_ref()).await.unwrap();
     }

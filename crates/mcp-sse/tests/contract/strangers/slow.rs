@@ -47,7 +47,7 @@ async fn a_large_answer_is_taken_as_slowly_as_its_client_wants() {
         )
     })
     .await;
-    let mut raw = Raw::connect(address).await;
+    let mut raw = Raw::connect_narrow(address).await;
     raw.say("GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     soon(raw.hear("\r\n\r\n")).await;
     let clock = Clock::stop(address).await;
