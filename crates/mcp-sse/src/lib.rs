@@ -59,7 +59,8 @@
 //! # Security
 //!
 //! Only loopback names are allowed until you list the hosts that you serve: [`TransportSecuritySettings`].
-//! Session ids are capabilities; with a [`Principal`] on the request, a session is bound to that principal.
+//! Session ids are capabilities; with a [`Principal`] on the request, a session is bound to that principal. It comes
+//! from an authenticator ([`Builder::authenticate`]), or from a layer in front.
 //!
 //! # Features
 //!
@@ -67,11 +68,13 @@
 //! |---|---|---|
 //! | `rmcp-3` | yes | a session is `Transport<RoleServer>` of rmcp 3; a later rmcp gets a feature of its own |
 //! | `axum` | no | finds the mount prefix under `Router::nest`; [`SseServerTransport`]`::router` |
+//! | `auth` | no | `BearerTokens`, which lets in the clients that have one of a list of keys |
 //! | `server` | no | `Server`, an HTTP server in which an open stream costs next to nothing |
 
 #![doc(test(attr(deny(warnings))))]
 
 mod admission;
+mod auth;
 mod body;
 mod bound_headers;
 mod builder;
@@ -100,6 +103,7 @@ mod transport;
 
 pub use self::{
     admission::TransportSecuritySettings,
+    auth::{Authenticate, Authentication, Denial, Grant, Revocation},
     body::Body,
     bound_headers::{BoundHeaders, OtherIdentity},
     builder::Builder,
@@ -114,6 +118,8 @@ pub use self::{
     transport::{Guard, GuardLayer, SessionCounts, SessionPermit, ShutdownReport, SseServerTransport},
 };
 
+#[cfg(feature = "auth")]
+pub use self::auth::{BearerTokens, ParseTokensError, ReplacedTokens};
 #[cfg(feature = "server")]
 pub use self::server::{Endpoints, Listener, NotFound, RequestBody, Routes, Server, Socket};
 

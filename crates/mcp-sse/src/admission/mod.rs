@@ -4,6 +4,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | here | the checks, in order → [`Admitted`] |
+//! | `gate` | the first of them, if there is an authenticator: names, then who the request comes from |
 //! | `rejection` | why a request is refused, as data |
 //! | `security`, `authority` | `Host` and `Origin` against the lists; the parser for both |
 //! | `cors` | the headers that pages of other origins need |
@@ -13,6 +14,7 @@
 
 mod authority;
 mod cors;
+mod gate;
 mod rejection;
 mod security;
 
@@ -23,43 +25,52 @@ pub(crate) use self::authority::{Authority, Origin, Pattern};
 pub use self::security::TransportSecuritySettings;
 pub(crate) use self::{
     cors::{CorsHeaders, preflight},
+    gate::{Entered, Entry, Gate},
     rejection::Rejection,
     security::Names,
 };
-use crate::id::SessionId;
+use crate::{auth::Grant, id::SessionId};
 
 /// The head of a request that passed the checks of its method, content type, host and origin.
 #[derive(Debug)]
-pub(crate) struct Admitted(Parts);
+pub(crate) struct Admitted {
+    parts: Parts,
+    grant: Option<Grant>,
+}
 
 impl Admitted {
     pub(crate) fn parts(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 
     pub(crate) fn into_parts(self) -> Parts {
-        self.0
+        self.parts
+    }
+
+    /// That the request comes from its principal, if an authenticator said so.
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        self.grant.as_ref()
     }
 
     /// The `session_id` in the query.
     pub(crate) fn session_id(&self) -> Result<SessionId, Rejection> {
-        session_id(self.0.uri.query())
+        session_id(self.parts.uri.query())
     }
 }
 
 /// Checks the head of a GET, which asks for a stream.
-pub(crate) fn get(parts: Parts, names: &Names) -> Result<Admitted, Rejection> {
-    check_method(&parts.method, &Method::GET, "GET")?;
-    names.check(&parts.uri, &parts.headers)?;
-    Ok(Admitted(parts))
+pub(crate) fn get(entered: Entered, names: &Names) -> Result<Admitted, Rejection> {
+    check_method(&entered.parts.method, &Method::GET, "GET")?;
+    let (grant, parts) = (entered.grant.clone(), entered.check_names(names)?);
+    Ok(Admitted { parts, grant })
 }
 
 /// Checks the head of a POST, which brings a message.
-pub(crate) fn post(parts: Parts, names: &Names) -> Result<Admitted, Rejection> {
-    check_method(&parts.method, &Method::POST, "POST")?;
-    check_content_type(&parts.headers)?;
-    names.check(&parts.uri, &parts.headers)?;
-    Ok(Admitted(parts))
+pub(crate) fn post(entered: Entered, names: &Names) -> Result<Admitted, Rejection> {
+    check_method(&entered.parts.method, &Method::POST, "POST")?;
+    check_content_type(&entered.parts.headers)?;
+    let (grant, parts) = (entered.grant.clone(), entered.check_names(names)?);
+    Ok(Admitted { parts, grant })
 }
 
 fn check_method(method: &Method, expected: &Method, allow: &'static str) -> Result<(), Rejection> {

@@ -2,13 +2,19 @@
 
 use http::StatusCode;
 
+use crate::auth::Denial;
+
 /// Why a request was refused. Each reason has one status and one text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
-    MethodNotAllowed { allow: &'static str },
+    MethodNotAllowed {
+        allow: &'static str,
+    },
     InvalidContentType,
     InvalidHost,
     InvalidOrigin,
+    /// By the authenticator.
+    Denied(Denial),
     BodyTooLarge,
     BodyTimeout,
     BodyUnreadable,
@@ -26,7 +32,7 @@ pub(crate) enum Rejection {
 }
 
 impl Rejection {
-    pub(crate) fn status(self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::InvalidContentType
@@ -36,6 +42,7 @@ impl Rejection {
             | Self::DuplicateRequestId
             | Self::BodyUnreadable => StatusCode::BAD_REQUEST,
             Self::InvalidHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::Denied(denial) => denial.status(),
             Self::InvalidOrigin | Self::OtherIdentity => StatusCode::FORBIDDEN,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -48,12 +55,13 @@ impl Rejection {
         }
     }
 
-    pub(crate) fn text(self) -> &'static str {
+    pub(crate) fn text(&self) -> &'static str {
         match self {
             Self::MethodNotAllowed { .. } => "",
             Self::InvalidContentType => "Invalid Content-Type header",
             Self::InvalidHost => "Invalid Host header",
             Self::InvalidOrigin => "Invalid Origin header",
+            Self::Denied(denial) => denial.text(),
             Self::BodyTooLarge => "Request body too large",
             Self::BodyTimeout => "Request body took too long",
             Self::BodyUnreadable => "Could not read request body",

@@ -7,8 +7,11 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use std::{fmt, sync::Arc};
+
 use crate::{
-    admission::{Names, TransportSecuritySettings},
+    admission::{Gate, Names, TransportSecuritySettings},
+    auth::Authenticate,
     clock,
     endpoint::{EndpointPath, Mount},
     error::ConfigError,
@@ -81,7 +84,7 @@ impl SseServerTransport {
 /// # drop(sse);
 /// # Ok::<(), mcp_sse::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder {
     endpoint: String,
@@ -89,7 +92,20 @@ pub struct Builder {
     mount_prefix: Option<String>,
     trust_forwarded_prefix: bool,
     cors: bool,
+    authenticate: Option<Arc<dyn Authenticate>>,
     limits: Limits,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("endpoint", &self.endpoint)
+            .field("security", &self.security)
+            .field("cors", &self.cors)
+            .field("authenticates", &self.authenticate.is_some())
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -100,6 +116,7 @@ impl Builder {
             mount_prefix: None,
             trust_forwarded_prefix: false,
             cors: false,
+            authenticate: None,
             limits: Limits::default(),
         }
     }
@@ -183,6 +200,17 @@ impl Builder {
         self
     }
 
+    /// Who requests come from: each needs a [`Grant`](crate::Grant) of this authenticator, or is refused before
+    /// anything of its body is read. A session belongs to the [`Principal`](crate::Principal) that opened it.
+    /// Default: none; then a layer in front may put a `Principal` into the extensions.
+    ///
+    /// The order of the checks is then: `Host` and `Origin`, preflights, this, and all others. See
+    /// [`Authenticate`] for an example.
+    pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
+        self.authenticate = Some(Arc::new(authenticate));
+        self
+    }
+
     /// Builds the transport.
     ///
     /// ```
@@ -233,10 +261,15 @@ impl Builder {
         if self.limits.stall_timeout.is_zero() {
             return Err(ConfigError::OutOfRange { setting: "stall_timeout", expected: "more than zero" });
         }
+        let gate = Gate::new(Names::new(&self.security)?);
+        let gate = match self.authenticate {
+            Some(authenticate) => gate.with(authenticate),
+            None => gate,
+        };
         Ok(SseServerTransport::from_parts(
             EndpointPath::parse(&self.endpoint)?,
             Mount::new(self.mount_prefix.as_deref(), self.trust_forwarded_prefix)?,
-            Names::new(&self.security)?,
+            gate,
             self.cors,
             self.limits,
         ))

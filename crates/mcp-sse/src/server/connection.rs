@@ -35,6 +35,7 @@ use super::{
 };
 use crate::{
     admission::Rejection,
+    auth::Grant,
     body::Body,
     clock,
     service::ConnectSse,
@@ -137,19 +138,19 @@ struct LastPost {
 }
 
 /// How long what was found about a head may be used for the next one that is the same. A function of the head
-/// alone is so for ever; the route that it takes is one of the routes as well, and who it comes from would be
-/// one of time and of keys.
-#[derive(Clone, Copy)]
+/// alone is so for ever; the route that it takes is one of the routes as well, and who it comes from one of what
+/// the authenticator says of it.
+#[derive(Clone)]
 struct Valid {
     /// Of the routes when they were asked.
     generation: u64,
-    /// For checks whose result has an end, a token's say. `None`: there is no such check here yet.
-    until: Option<Instant>,
+    /// That the head comes from its principal, if there is an authenticator.
+    grant: Option<Grant>,
 }
 
 impl Valid {
-    fn is_still(self, routes: &Routes) -> bool {
-        self.generation == routes.generation() && self.until.is_none_or(|until| clock::now() < until)
+    fn is_still(&self, routes: &Routes) -> bool {
+        self.generation == routes.generation() && self.grant.as_ref().is_none_or(Grant::is_valid)
     }
 }
 
@@ -408,7 +409,7 @@ impl Plain {
         };
         self.peer.name(&request.parts.headers, &mut request.parts.extensions);
         // Before the routes are asked: see there.
-        let valid = Valid { generation: inner.routes.generation(), until: None };
+        let generation = inner.routes.generation();
         let next = match (inner.routes.find(request.parts.uri.path()), request.body) {
             (None, _) | (Some(Endpoint::Connect(_)), None) => return other(false),
             (Some(Endpoint::Connect(service)), Some(_)) => Next::Get(service, request.parts),
@@ -418,10 +419,15 @@ impl Plain {
             }
             (Some(Endpoint::Post(service)), body) => {
                 let transport = service.transport();
-                match (transport.check_post(request.parts, request.body_length), body) {
+                // Whoever has to be asked is asked while hyper holds the request.
+                let Some(checked) = transport.check_post(request.parts, request.body_length) else {
+                    return other(false);
+                };
+                match (checked, body) {
                     (Ok(checked), body) => {
                         let own = checked.head.clone();
                         let head = request.known.filter(|_| checked.is_final);
+                        let valid = Valid { generation, grant: checked.grant.clone() };
                         self.last = Some(Box::new(LastPost { head, checked, valid }));
                         let Some(body) = body else {
                             let before = request.length - request.body_length;
@@ -454,21 +460,21 @@ fn refusal(taken: Result<(), Rejection>) -> Option<Response<Body>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::{auth::Revocation, principal::Principal};
 
-    #[tokio::test(start_paused = true)]
-    async fn what_was_found_about_a_head_is_valid_until_the_routes_change_or_its_time_is_over() {
+    #[test]
+    fn what_was_found_about_a_head_is_valid_until_the_routes_change_or_its_grant_is_revoked() {
         let server = super::super::Server::new();
         let routes = server.routes();
-        let valid = Valid { generation: routes.generation(), until: None };
-        tokio::time::advance(Duration::from_secs(1_000_000)).await;
+        let valid = Valid { generation: routes.generation(), grant: None };
         assert!(valid.is_still(&routes));
-        let short = Valid { until: Some(clock::now() + Duration::from_secs(1)), ..valid };
-        assert!(short.is_still(&routes));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!short.is_still(&routes) && valid.is_still(&routes));
+        let key = Revocation::default();
+        let grant = Grant::new(Principal::new("alice")).revocable(&key);
+        let granted = Valid { grant: Some(grant), ..valid };
+        assert!(granted.is_still(&routes));
+        key.revoke();
+        assert!(!granted.is_still(&routes) && valid.is_still(&routes));
         // Even if nothing was there.
         assert!(!routes.remove("/messages/"));
         assert!(!valid.is_still(&routes));

@@ -29,8 +29,14 @@ use super::{
 #[cfg(feature = "rmcp-3")]
 use crate::message::RequestId;
 use crate::{
-    bound_headers::BoundHeaders, clock, endpoint::EndpointId, id::SessionId, limits::Limits,
-    message::Message, principal::Principal,
+    auth::{Grant, Holder},
+    bound_headers::BoundHeaders,
+    clock,
+    endpoint::EndpointId,
+    id::SessionId,
+    limits::Limits,
+    message::Message,
+    principal::Principal,
 };
 
 /// Starts the app of a session; called once, at its first message.
@@ -52,6 +58,8 @@ pub(crate) struct Driver {
     pub(crate) opened: Instant,
     /// Headers that identify its client; set before the client learns of the session.
     pub(crate) bound: OnceLock<BoundHeaders>,
+    /// What its client has shown, if there is an authenticator.
+    grant: Mutex<Option<Grant>>,
     pub(crate) common: Arc<Common>,
     this: Weak<Driver>,
     core: Mutex<Core>,
@@ -87,6 +95,7 @@ impl Driver {
             endpoint,
             opened,
             bound: OnceLock::new(),
+            grant: Mutex::default(),
             this: this.clone(),
             core: Mutex::new(Core::new(id, Arc::clone(&common.limits), opened)),
             closed: Notify::new(),
@@ -155,6 +164,25 @@ impl Driver {
     /// Sets the first timer; called when the session is in the registry.
     pub(crate) fn set_first_timer(&self) {
         self.with(|_, _| ());
+    }
+
+    /// Notes what its client has shown now. A grant that was shown before counts until it is revoked. Must not be
+    /// called with a lock held.
+    pub(crate) fn show(&self, shown: Option<&Grant>) {
+        let Some(shown) = shown else { return };
+        {
+            let mut grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+            if grant.as_ref().is_some_and(|grant| grant.is_same(shown) || grant.is_valid()) {
+                return;
+            }
+            *grant = Some(shown.clone());
+        }
+        let this: Weak<dyn Holder> = Weak::clone(&self.this) as Weak<dyn Holder>;
+        shown.hold(&this);
+        // It may have been revoked before it was held.
+        if !shown.is_valid() {
+            self.revoked();
+        }
     }
 
     /// Closes the session to make room for another one, if it is silent or its client is away.
@@ -290,6 +318,18 @@ impl Driver {
                 return reason;
             }
             notified.await;
+        }
+    }
+}
+
+impl Holder for Driver {
+    fn revoked(&self) {
+        let is_over = {
+            let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
+            grant.as_ref().is_some_and(|grant| !grant.is_valid())
+        };
+        if is_over {
+            self.close(CloseReason::Unauthorized);
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum CloseReason {
     Stalled,
     /// Another session needed the place, and this one's client was away or had never posted a message.
     Evicted,
+    /// What its client had shown was revoked (see [`Grant`](crate::Grant)).
+    Unauthorized,
     /// [`SessionHandle::close`](crate::SessionHandle::close) was called.
     ClosedByServer,
     /// The transport was shut down or dropped.
@@ -44,6 +46,7 @@ impl CloseReason {
             Self::AppEnded => "the server ended before it answered",
             Self::Shutdown => "the server is shutting down and did not answer in time",
             Self::ClosedByServer => "the server closed the session before it answered",
+            Self::Unauthorized => "the client is no longer authorized; the session ended before the answer",
             Self::ClientGone | Self::Stalled | Self::Evicted => "the session ended before the answer",
         }
     }
@@ -56,6 +59,7 @@ impl fmt::Display for CloseReason {
             Self::AppEnded => "app ended",
             Self::Stalled => "client did not read",
             Self::Evicted => "evicted for another session",
+            Self::Unauthorized => "no longer authorized",
             Self::ClosedByServer => "closed by the server",
             Self::Shutdown => "shutdown",
         })

@@ -28,8 +28,16 @@ pub(crate) fn refusal(what: Refused, rejection: Rejection) -> Response<Body> {
     }
     let mut response = text(status, reason);
     let headers = response.headers_mut();
-    if let Rejection::MethodNotAllowed { allow } = rejection {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    match rejection {
+        Rejection::MethodNotAllowed { allow } => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        Rejection::Denied(denial) => {
+            if let Some(challenge) = denial.challenge() {
+                headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
+            }
+        }
+        _ => {}
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

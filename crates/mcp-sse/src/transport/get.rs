@@ -78,7 +78,7 @@ impl SseServerTransport {
             return (preflight, None);
         }
         let cors = self.cors_headers(&parts);
-        let (mut response, opened) = match self.try_open_stream(parts, opening) {
+        let (mut response, opened) = match self.try_open_stream(parts, opening).await {
             Ok(connected) => connected,
             Err(rejection) => (answer::refusal(answer::Refused::Stream, rejection), None),
         };
@@ -88,12 +88,13 @@ impl SseServerTransport {
         (response, opened)
     }
 
-    fn try_open_stream(
+    async fn try_open_stream(
         &self,
         parts: Parts,
         opening: Opening<'_>,
     ) -> Result<(Response<Body>, Option<Arc<Driver>>), Rejection> {
-        let admitted = admission::get(parts, &self.inner.names)?;
+        let gate = &self.inner.gate;
+        let admitted = admission::get(gate.enter(parts).wait().await?, &gate.names)?;
         match admitted.parts().headers.get("last-event-id").filter(|id| !id.is_empty()) {
             Some(id) => Ok((self.resume(&admitted, id)?, None)),
             None if opening.resume_only => Err(Rejection::SessionNotFound),
@@ -127,6 +128,7 @@ impl SseServerTransport {
         common.registry.timers.ensure_running();
         session.set_first_timer();
         session.tell(Fact::Opened { endpoint: endpoint.as_str() });
+        session.show(admitted.grant());
         let event_id = common.limits.resumes().then_some(EventId { session: id, sequence: 0 });
         Ok((self.stream(parts, &session, event_id, 0), session))
     }
@@ -141,6 +143,7 @@ impl SseServerTransport {
         let generation =
             session.with(|core, now| core.resume(id.sequence, now)).ok_or(Rejection::SessionNotFound)?;
         session.tell(Fact::Resumed { after: id.sequence });
+        session.show(admitted.grant());
         // The `endpoint` event has no id here, so that the client's position stays what it was.
         Ok(self.stream(admitted.parts(), &session, None, generation))
     }

@@ -17,22 +17,23 @@ use super::{
     answer::{self, Refused},
 };
 use crate::{
-    admission::{self, CorsHeaders, Names},
+    admission::{self, CorsHeaders, Gate},
     body::{Body, BoxError},
     future::ResponseFuture,
 };
 
-/// A layer that puts the transport's checks of `Host` and `Origin` in front of another service; created by
-/// [`SseServerTransport::guard`].
+/// A layer that puts the transport's checks of `Host` and `Origin`, and its authenticator, in front of another service;
+/// created by [`SseServerTransport::guard`].
 #[derive(Clone, Debug)]
 pub struct GuardLayer {
-    names: Arc<Names>,
+    gate: Gate,
     cors: bool,
 }
 
-/// A service behind a transport's checks of `Host` and `Origin`; created by [`GuardLayer`].
+/// A service behind a transport's checks of `Host` and `Origin`, and behind its authenticator; created by
+/// [`GuardLayer`].
 ///
-/// A request that does not pass gets 421 or 403 and does not reach the inner service. With
+/// A request that does not pass gets 421, 403 or the authenticator's answer, and does not reach the inner service. With
 /// [`Builder::cors`](crate::Builder::cors), preflights are answered with 204, and responses to pages of other
 /// origins get CORS headers.
 #[derive(Clone, Debug)]
@@ -43,7 +44,10 @@ pub struct Guard<S> {
 
 impl SseServerTransport {
     /// A tower layer that checks `Host` and `Origin` as the transport does, for another service on the same
-    /// port, such as Streamable HTTP. It answers preflights and adds CORS headers if [`cors`] is on.
+    /// port, such as Streamable HTTP. It answers preflights and adds CORS headers if [`cors`] is on. If there is an
+    /// [authenticator](crate::Builder::authenticate), requests that pass have their
+    /// [`Principal`](crate::Principal) and [`Grant`](crate::Grant) in their extensions; that a session belongs to its
+    /// principal, and ends with the grant, is for the service.
     ///
     /// ```
     /// use tower::{Layer, ServiceExt}; // for `oneshot`
@@ -64,7 +68,7 @@ impl SseServerTransport {
     ///
     /// [`cors`]: crate::Builder::cors
     pub fn guard(&self) -> GuardLayer {
-        GuardLayer { names: Arc::clone(&self.inner.names), cors: self.inner.cors }
+        GuardLayer { gate: self.inner.gate.clone(), cors: self.inner.cors }
     }
 }
 
@@ -78,9 +82,10 @@ impl<S> Layer<S> for GuardLayer {
 
 impl<S, A, B> Service<Request<A>> for Guard<S>
 where
-    S: Service<Request<A>, Response = Response<B>>,
+    S: Service<Request<A>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Infallible>,
     S::Future: Send + 'static,
+    A: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
@@ -93,19 +98,26 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let GuardLayer { names, cors } = &self.checks;
+        let GuardLayer { gate, cors } = &self.checks;
         let (parts, body) = request.into_parts();
-        if let Some(headers) = cors.then(|| admission::preflight(names, &parts)).flatten() {
+        if let Some(headers) = cors.then(|| admission::preflight(&gate.names, &parts)).flatten() {
             return ResponseFuture::new(ready(answer::preflight(headers)));
         }
-        if let Err(rejection) = names.check(&parts.uri, &parts.headers) {
-            return ResponseFuture::new(ready(answer::refusal(Refused::Other, rejection)));
-        }
-        let cors = cors.then(|| CorsHeaders::of(names, &parts)).flatten();
-        let response = self.service.call(Request::from_parts(parts, body));
+        let names = Arc::clone(&gate.names);
+        let cors = cors.then(|| CorsHeaders::of(&names, &parts)).flatten();
+        let entry = gate.enter(parts);
+        // The one that is ready, as tower asks for it; its clone is for the next request.
+        let next = self.service.clone();
+        let mut service = std::mem::replace(&mut self.service, next);
         ResponseFuture::new(async move {
-            let response = response.await.map_err(Into::into);
-            let mut response = response.unwrap_or_else(|never: Infallible| match never {}).map(Body::new);
+            let entered = entry.wait().await.and_then(|entered| entered.check_names(&names));
+            let mut response = match entered {
+                Ok(parts) => {
+                    let response = service.call(Request::from_parts(parts, body)).await.map_err(Into::into);
+                    response.unwrap_or_else(|never: Infallible| match never {}).map(Body::new)
+                }
+                Err(rejection) => answer::refusal(Refused::Other, rejection),
+            };
             if let Some(cors) = cors {
                 cors.add_to(response.headers_mut());
             }

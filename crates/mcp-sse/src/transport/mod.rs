@@ -33,7 +33,8 @@ use std::sync::Arc;
 use http::{Response, request::Parts};
 
 use crate::{
-    admission::{self, Admitted, CorsHeaders, Names, Rejection},
+    admission::{self, Admitted, CorsHeaders, Gate, Rejection},
+    auth::Authenticate,
     body::Body,
     endpoint::{EndpointId, EndpointPath, Mount},
     error::ConfigError,
@@ -79,7 +80,7 @@ struct Inner {
     endpoint: EndpointPath,
     endpoint_id: EndpointId,
     mount: Mount,
-    names: Arc<Names>,
+    gate: Gate,
     cors: bool,
     common: Arc<Common>,
     ends: Arc<EndsSessions>,
@@ -123,7 +124,7 @@ impl SseServerTransport {
     pub(crate) fn from_parts(
         endpoint: EndpointPath,
         mount: Mount,
-        names: Names,
+        gate: Gate,
         cors: bool,
         limits: Limits,
     ) -> Self {
@@ -133,9 +134,9 @@ impl SseServerTransport {
             registry: Arc::clone(&registry),
             observer: Box::new(facts::Log::new()),
         });
-        let (endpoint_id, names) = (EndpointId::unique(), Arc::new(names));
         let ends = Arc::new(EndsSessions(registry));
-        Self { inner: Arc::new(Inner { endpoint, endpoint_id, mount, names, cors, common, ends }) }
+        let endpoint_id = EndpointId::unique();
+        Self { inner: Arc::new(Inner { endpoint, endpoint_id, mount, gate, cors, common, ends }) }
     }
 
     /// A transport with another endpoint that shares the settings, limits and sessions of this one.
@@ -162,17 +163,45 @@ impl SseServerTransport {
     ///
     /// [`ConfigError::Endpoint`], as with [`new`](Self::new).
     pub fn with_endpoint(&self, endpoint: &str) -> Result<Self, ConfigError> {
-        let Inner { mount, names, cors, common, ends, .. } = &*self.inner;
+        Ok(self.variant(EndpointPath::parse(endpoint)?, self.inner.gate.clone()))
+    }
+
+    /// The same endpoint with an authenticator of its own, in place of that of
+    /// [`Builder::authenticate`](crate::Builder::authenticate); for one of several servers in a process. Sessions
+    /// count together, as with [`with_endpoint`](Self::with_endpoint), and those of this transport do not exist for
+    /// the other.
+    ///
+    /// ```
+    /// use mcp_sse::{Authenticate, Authentication, Grant, Principal, SseServerTransport};
+    /// # struct Everybody;
+    /// # impl Authenticate for Everybody {
+    /// #     fn authenticate(&self, _: &http::request::Parts) -> Authentication {
+    /// #         Ok(Grant::new(Principal::new("anybody"))).into()
+    /// #     }
+    /// # }
+    /// let git = SseServerTransport::new("/git/messages/")?;
+    /// let time = git.with_endpoint("/time/messages/")?.with_authentication(Everybody);
+    /// # drop(time);
+    /// # Ok::<(), mcp_sse::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn with_authentication(&self, authenticate: impl Authenticate) -> Self {
+        self.variant(self.inner.endpoint.clone(), self.inner.gate.clone().with(Arc::new(authenticate)))
+    }
+
+    /// A transport that shares the settings, limits and sessions of this one.
+    fn variant(&self, endpoint: EndpointPath, gate: Gate) -> Self {
+        let Inner { mount, cors, common, ends, .. } = &*self.inner;
         let inner = Inner {
-            endpoint: EndpointPath::parse(endpoint)?,
+            endpoint,
             endpoint_id: EndpointId::unique(),
             mount: mount.clone(),
-            names: Arc::clone(names),
+            gate,
             cors: *cors,
             common: Arc::clone(common),
             ends: Arc::clone(ends),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     #[cfg(any(feature = "axum", feature = "server"))]
@@ -188,14 +217,14 @@ impl SseServerTransport {
 
     /// The response, if the request is a preflight that CORS allows.
     fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
-        let Inner { names, cors, .. } = &*self.inner;
-        cors.then(|| admission::preflight(names, parts)).flatten().map(answer::preflight)
+        let Inner { gate, cors, .. } = &*self.inner;
+        cors.then(|| admission::preflight(&gate.names, parts)).flatten().map(answer::preflight)
     }
 
     /// The headers that the response needs if the request is from a page of an allowed origin.
     fn cors_headers(&self, parts: &Parts) -> Option<CorsHeaders> {
-        let Inner { names, cors, .. } = &*self.inner;
-        cors.then(|| CorsHeaders::of(names, parts)).flatten()
+        let Inner { gate, cors, .. } = &*self.inner;
+        cors.then(|| CorsHeaders::of(&gate.names, parts)).flatten()
     }
 
     /// All open sessions, in no particular order.

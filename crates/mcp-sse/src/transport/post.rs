@@ -17,7 +17,8 @@ use http::{HeaderMap, Request, Response, request::Parts};
 
 use super::{Inner, Located, SseServerTransport, answer, body_reader::BodyReader, room};
 use crate::{
-    admission::{self, Admitted, Rejection},
+    admission::{self, Admitted, Entry, Rejection},
+    auth::Grant,
     body::Body,
     bound_headers::BoundHeaders,
     limits::Limits,
@@ -74,9 +75,9 @@ impl SseServerTransport {
     }
 
     async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
-        let Inner { common, names, .. } = &*self.inner;
+        let Inner { common, gate, .. } = &*self.inner;
         let limits = &common.limits;
-        let admitted = admission::post(parts, names)?;
+        let admitted = admission::post(gate.enter(parts).wait().await?, &gate.names)?;
         let body = pin!(body);
         let mut body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
         let checked = match self.check_admitted(admitted) {
@@ -97,13 +98,17 @@ impl SseServerTransport {
         room.take(checked.head, body.read().await?).await
     }
 
-    /// Checks the head of a POST; `length` is that of its body.
-    pub(crate) fn check_post(&self, parts: Parts, length: usize) -> Result<CheckedPost, Rejection> {
-        let admitted = admission::post(parts, &self.inner.names)?;
-        if length > self.inner.common.limits.body_bytes {
-            return Err(Rejection::BodyTooLarge);
-        }
-        self.check_admitted(admitted)
+    /// Checks the head of a POST; `length` is that of its body. `None` if that takes time.
+    pub(crate) fn check_post(&self, parts: Parts, length: usize) -> Option<Result<CheckedPost, Rejection>> {
+        let gate = &self.inner.gate;
+        let Entry::Known(entered) = gate.enter(parts) else { return None };
+        let admitted = entered.and_then(|entered| admission::post(entered, &gate.names));
+        Some(admitted.and_then(|admitted| {
+            if length > self.inner.common.limits.body_bytes {
+                return Err(Rejection::BodyTooLarge);
+            }
+            self.check_admitted(admitted)
+        }))
     }
 
     fn check_admitted(&self, admitted: Admitted) -> Result<CheckedPost, Rejection> {
@@ -112,6 +117,8 @@ impl SseServerTransport {
             Located::Here(session) => session,
             Located::Nowhere => return Err(Rejection::SessionNotFound),
         };
+        session.show(admitted.grant());
+        let grant = admitted.grant().cloned();
         let mut parts = admitted.into_parts();
         let mut is_final = true;
         // The app gets the bound headers with every message.
@@ -122,7 +129,8 @@ impl SseServerTransport {
         }
         let cost = head_bytes(&parts);
         let limits = Arc::clone(&session.common.limits);
-        Ok(CheckedPost { session: Arc::downgrade(&session), is_final, cost, limits, head: Head::new(parts) })
+        let head = Head::new(parts);
+        Ok(CheckedPost { session: Arc::downgrade(&session), is_final, cost, limits, head, grant })
     }
 }
 
@@ -137,6 +145,8 @@ pub(crate) struct CheckedPost {
     cost: usize,
     limits: Arc<Limits>,
     pub(crate) head: Head,
+    /// That the request comes from its principal; the result is valid for later messages only as long as this is.
+    pub(crate) grant: Option<Grant>,
 }
 
 impl CheckedPost {

@@ -12,6 +12,7 @@
 
 mod help;
 
+mod access;
 mod addresses;
 mod admission;
 mod bounds;

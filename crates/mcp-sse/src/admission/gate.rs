@@ -1,0 +1,98 @@
+//! The way in: `Host`, `Origin` and, if there is an authenticator, who the request comes from.
+
+use std::{fmt, pin::Pin, sync::Arc};
+
+use http::{header, request::Parts};
+
+use super::{Names, Rejection};
+use crate::auth::{Authenticate, Authentication, Grant};
+
+/// What a request has to pass first.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) names: Arc<Names>,
+    authenticate: Option<Arc<dyn Authenticate>>,
+}
+
+/// A request that may go on to the other checks.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) parts: Parts,
+    /// If there is an authenticator; then `Host` and `Origin` have been checked too.
+    pub(crate) grant: Option<Grant>,
+}
+
+/// Whether a request may enter.
+pub(crate) enum Entry {
+    Known(Result<Entered, Rejection>),
+    /// The authenticator has to ask.
+    Pending(Pin<Box<dyn Future<Output = Result<Entered, Rejection>> + Send>>),
+}
+
+impl Gate {
+    pub(crate) fn new(names: Names) -> Self {
+        Self { names: Arc::new(names), authenticate: None }
+    }
+
+    #[must_use]
+    pub(crate) fn with(mut self, authenticate: Arc<dyn Authenticate>) -> Self {
+        self.authenticate = Some(authenticate);
+        self
+    }
+
+    /// Without an authenticator, every request enters, and `Host` and `Origin` are checked later, in the order of the
+    /// wire contract. With one, a stranger learns nothing before it has said who it is, but which names are served.
+    pub(crate) fn enter(&self, mut parts: Parts) -> Entry {
+        let Some(authenticate) = &self.authenticate else {
+            return Entry::Known(Ok(Entered { parts, grant: None }));
+        };
+        if let Err(rejection) = self.names.check(&parts.uri, &parts.headers) {
+            return Entry::Known(Err(rejection));
+        }
+        for name in [header::AUTHORIZATION.as_str(), "x-api-key"] {
+            if let header::Entry::Occupied(mut values) = parts.headers.entry(name) {
+                // So that nothing shows it by accident.
+                values.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
+        }
+        match authenticate.authenticate(&parts) {
+            Authentication::Done(Ok(grant)) => Entry::Known(Ok(Entered::with(parts, grant))),
+            Authentication::Done(Err(denial)) => Entry::Known(Err(Rejection::Denied(denial))),
+            Authentication::Pending(answer) => Entry::Pending(Box::pin(async move {
+                answer.await.map(|grant| Entered::with(parts, grant)).map_err(Rejection::Denied)
+            })),
+        }
+    }
+}
+
+impl Entered {
+    fn with(mut parts: Parts, grant: Grant) -> Self {
+        parts.extensions.insert(grant.principal().clone());
+        parts.extensions.insert(grant.clone());
+        Self { parts, grant: Some(grant) }
+    }
+
+    /// Checks `Host` and `Origin`, if that was not done before the request was let in.
+    pub(crate) fn check_names(self, names: &Names) -> Result<Parts, Rejection> {
+        let Self { parts, grant } = self;
+        if grant.is_none() {
+            names.check(&parts.uri, &parts.headers)?;
+        }
+        Ok(parts)
+    }
+}
+
+impl Entry {
+    pub(crate) async fn wait(self) -> Result<Entered, Rejection> {
+        match self {
+            Self::Known(known) => known,
+            Self::Pending(pending) => pending.await,
+        }
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("names", &self.names).finish_non_exhaustive()
+    }
+}
