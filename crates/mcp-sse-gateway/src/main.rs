@@ -11,6 +11,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[cfg(not(unix))]
 compile_error!("mcp-sse runs its servers in process groups and acts on signals: it needs a Unix system");
 
+mod access;
 mod args;
 mod backend;
 mod clock;

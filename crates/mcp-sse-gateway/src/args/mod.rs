@@ -1,5 +1,6 @@
 //! The command line, and the settings that it resolves to.
 
+mod access;
 mod connect;
 mod isolation;
 mod listen;

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::{
+    access::Access,
     connect::headers,
     isolation::IsolationOptions,
     listen::{Limits, Listen, check_path},
@@ -48,6 +49,8 @@ pub(crate) struct Serve {
     isolation: IsolationOptions,
     #[command(flatten)]
     remote: RemoteOptions,
+    #[command(flatten)]
+    pub(crate) access: Access,
     #[command(flatten)]
     pub(crate) listen: Listen,
     #[command(flatten)]

@@ -1,11 +1,15 @@
 //! The configuration file: the `mcpServers` object that MCP clients use; comments and trailing commas are allowed.
 //! An error names the file, the line and the key.
 
+mod auth;
 mod document;
 pub(crate) mod expand;
 mod isolation;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -21,6 +25,29 @@ use crate::backend::{
 
 /// The servers by name.
 pub(crate) type Servers = BTreeMap<String, Server>;
+
+/// What a file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Configuration {
+    pub(crate) servers: Servers,
+    /// The files of keys.
+    pub(crate) keys: Keys,
+}
+
+/// Which file of keys the clients of each server need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// Of the servers that have none of their own.
+    pub(crate) all: Option<PathBuf>,
+    pub(crate) by_server: BTreeMap<String, PathBuf>,
+}
+
+impl Keys {
+    /// The file for a server.
+    pub(crate) fn of(&self, server: &str) -> Option<&Path> {
+        self.by_server.get(server).or(self.all.as_ref()).map(PathBuf::as_path)
+    }
+}
 
 /// A server, as defined in the file or on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +67,15 @@ pub(crate) struct RemoteServer {
 }
 
 impl Server {
+    /// The headers of clients that its program or the remote server gets.
+    pub(crate) fn headers_from_client(&self) -> impl Iterator<Item = &HeaderName> {
+        let (variables, passed) = match self {
+            Self::Command(command) => (command.env_from_header.as_slice(), [].as_slice()),
+            Self::Remote(remote) => ([].as_slice(), remote.headers_from_client.as_slice()),
+        };
+        variables.iter().map(|(header, _)| header).chain(passed)
+    }
+
     /// The headers that identify clients to this server: those that its program gets as variables, or those that are
     /// passed to a remote server. Not credentials that clients may renew during a session, which the remote server
     /// checks with each request.
@@ -77,13 +113,13 @@ const KEYS: [&str; 13] = [
 ];
 
 /// Reads the file. An error is a single line.
-pub(crate) fn read(file: &Path) -> Result<Servers, String> {
+pub(crate) fn read(file: &Path) -> Result<Configuration, String> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
     parse(&shown.to_string(), &text, |name| std::env::var(name).ok())
 }
 
-fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<Servers, String> {
+fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<Configuration, String> {
     let document = Document::parse(file, text)?;
     let root = document.root()?.object()?;
     // One editor calls it "servers".
@@ -93,11 +129,16 @@ fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
             return Err(root.node().wrong("expected an object \"mcpServers\" with a server for each name"));
         }
     };
-    let mut read = Servers::new();
+    let mut read = Configuration::default();
+    read.keys.all = auth::read(&root, &lookup)?;
     for (name, node) in servers.entries() {
         check_name(name).map_err(|why| node.wrong(&why))?;
-        if let Some(server) = entry(&node.object()?, &lookup)? {
-            read.insert(name.to_owned(), server);
+        let object = node.object()?;
+        if let Some(server) = entry(&object, &lookup)? {
+            if let Some(file) = auth::read(&object, &lookup)? {
+                read.keys.by_server.insert(name.to_owned(), file);
+            }
+            read.servers.insert(name.to_owned(), server);
         }
     }
     Ok(read)

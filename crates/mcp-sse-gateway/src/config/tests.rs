@@ -1,7 +1,7 @@
 use super::*;
 
 fn read(text: &str) -> Result<Servers, String> {
-    parse("mcp.json", text, |name| (name == "TOKEN").then(|| "s3".to_owned()))
+    parse("mcp.json", text, |name| (name == "TOKEN").then(|| "s3".to_owned())).map(|read| read.servers)
 }
 
 fn mistake(text: &str) -> String {

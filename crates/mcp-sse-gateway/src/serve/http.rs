@@ -78,13 +78,14 @@ impl Beside {
             return text(StatusCode::NOT_FOUND, "there is nothing here\n").map(Body::new);
         };
         let behind = Mcp { table: Arc::clone(table), draining: Arc::clone(draining), named };
-        let guarded = table.transport.guard().layer(behind).call(request).await;
+        let guarded = behind.named.transport.guard().layer(behind.clone()).call(request).await;
         // The error type is `Infallible`.
         guarded.unwrap_or_else(|never| match never {})
     }
 }
 
 /// Streamable HTTP of one server, behind the transport's checks.
+#[derive(Clone)]
 struct Mcp {
     table: Arc<Table>,
     draining: Arc<AtomicBool>,
@@ -133,9 +134,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let Self { table, draining, named } = self;
-        let this =
-            Self { table: Arc::clone(table), draining: Arc::clone(draining), named: Arc::clone(named) };
+        let this = self.clone();
         Box::pin(async move { Ok(this.answer(request).await) })
     }
 }

@@ -20,9 +20,10 @@ use url::Url;
 
 use self::{http::Beside, servers::Table};
 use crate::{
+    access::KeyFiles,
     args::{Exit, Plan, Serve},
     backend::{child::Children, remote},
-    config,
+    config::{self, Configuration},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     signals::Signals,
 };
@@ -34,7 +35,10 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let mut plan = args.plan().map_err(Exit::Usage)?;
     let transport = args.listen.transport(&args.limits, plan.programs).map_err(Exit::Usage)?;
     let read = |file: &PathBuf| config::read(file).map_err(Exit::Usage);
-    let servers = plan.config.as_ref().map(read).transpose()?.unwrap_or_default();
+    let mut configuration = plan.config.as_ref().map(read).transpose()?.unwrap_or_default();
+    let file_of_all = args.access.file();
+    apply(file_of_all.as_ref(), &mut configuration).map_err(Exit::Usage)?;
+    let Configuration { servers, keys } = configuration;
     if let Some(file) = &plan.config
         && servers.is_empty()
         && plan.main.is_none()
@@ -59,18 +63,29 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let children =
         Children::new(plan.bounds).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
     let server = args.listen.server();
-    let table = Table::new(args, transport.clone(), server.routes(), children.clone(), client, plan.bounds);
+    let key_files = Arc::<KeyFiles>::default();
+    let table = Table::new(
+        args,
+        transport.clone(),
+        server.routes(),
+        children.clone(),
+        client,
+        plan.bounds,
+        Arc::clone(&key_files),
+    );
     if let Some(main) = &plan.main {
-        table.set("", main.clone()).map_err(Exit::Usage)?;
+        table.set("", main.clone(), keys.of("")).map_err(Exit::Usage)?;
     }
     if plan.config.is_some() {
-        table.replace(servers).map_err(Exit::Usage)?;
+        table.replace(servers, &keys).map_err(Exit::Usage)?;
     }
     // Before the greeting, after which SIGHUP may be sent.
     let hangup = signal(SignalKind::hangup())
         .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
     greet(args, &plan, &table, &listener, admin.as_ref());
-    tokio::spawn(reload(hangup, plan.config.clone(), Arc::clone(&table)));
+    tokio::spawn(Arc::clone(&key_files).watch());
+    let reload = Reload { file: plan.config.clone(), file_of_all, table: Arc::clone(&table), key_files };
+    tokio::spawn(reload.on(hangup));
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
     let admin = admin.map(|listener| tokio::spawn(http::admin(listener, beside.health())));
@@ -113,22 +128,59 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Reads the file again on each SIGHUP. A mistake in it changes nothing. Without a file, SIGHUP only must not end the
-/// program.
-async fn reload(mut hangup: Signal, file: Option<PathBuf>, table: Arc<Table>) {
-    while hangup.recv().await.is_some() {
-        let Some(path) = file.clone() else {
-            tracing::info!("SIGHUP ignored: there is no --config to read again");
-            continue;
-        };
-        let read = tokio::task::spawn_blocking(move || config::read(&path)).await;
-        let replaced = match read {
-            Ok(read) => read.and_then(|servers| table.replace(servers)),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = replaced {
-            tracing::error!("the configuration was not changed: {error}");
+/// The file of keys on the command line is for all servers that have none of their own.
+fn apply(
+    file_of_all: Option<&(PathBuf, &'static str)>,
+    configuration: &mut Configuration,
+) -> Result<(), String> {
+    let Some((file, option)) = file_of_all else { return Ok(()) };
+    if let Some(other) = &configuration.keys.all {
+        return Err(format!(
+            "{option} {} and \"auth\" in the configuration file ({}) both say which keys clients need; give one of them",
+            file.display(),
+            other.display()
+        ));
+    }
+    configuration.keys.all = Some(file.clone());
+    Ok(())
+}
+
+/// What is read again on SIGHUP. A mistake in it changes nothing.
+struct Reload {
+    file: Option<PathBuf>,
+    file_of_all: Option<(PathBuf, &'static str)>,
+    table: Arc<Table>,
+    key_files: Arc<KeyFiles>,
+}
+
+impl Reload {
+    async fn on(self, mut hangup: Signal) {
+        while hangup.recv().await.is_some() {
+            self.key_files.look(true).await;
+            let Some(path) = self.file.clone() else {
+                if !self.key_files.is_empty() {
+                    continue;
+                }
+                // It only must not end the program.
+                tracing::info!(
+                    "SIGHUP ignored: there is no --config and no --bearer-token-file to read again"
+                );
+                continue;
+            };
+            let read = tokio::task::spawn_blocking(move || config::read(&path)).await;
+            let replaced = match read {
+                Ok(read) => read.and_then(|configuration| self.replace(configuration)),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = replaced {
+                tracing::error!("the configuration was not changed: {error}");
+            }
         }
+    }
+
+    fn replace(&self, mut configuration: Configuration) -> Result<(), String> {
+        apply(self.file_of_all.as_ref(), &mut configuration)?;
+        self.table.replace(configuration.servers, &configuration.keys)
     }
 }
 
@@ -149,6 +201,10 @@ fn greet(args: &Serve, plan: &Plan, table: &Table, listener: &Listening, admin: 
         text.push_str(&format!("\n{name}: {}\n  SSE              {}\n", named.what(), url(&named.paths.sse)));
         if !args.http.no_mcp {
             text.push_str(&format!("  Streamable HTTP  {}\n", url(&named.paths.mcp)));
+        }
+        if let Some((keys, file)) = named.keys() {
+            let keys = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
+            text.push_str(&format!("  Access           {keys} in {}\n", file.display()));
         }
     }
     if let Some(places) = listener.places() {

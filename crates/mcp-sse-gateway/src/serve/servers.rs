@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -21,12 +22,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{session, target::Target};
 use crate::{
+    access::{KeyFile, KeyFiles},
     args::Serve,
     backend::{
         child::{Bounds, Children, isolation},
         remote::{Found, Remote},
     },
-    config::{RemoteServer, Server, Servers},
+    config::{Keys, RemoteServer, Server, Servers},
     front::{
         Receive, Reply,
         http::{self, Bodies, Mcp, Sessions},
@@ -40,6 +42,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The table of all servers.
 pub(super) struct Table {
+    key_files: Arc<KeyFiles>,
     servers: Mutex<BTreeMap<String, Arc<Named>>>,
     routes: Routes,
     /// The transport of the server without a name; the others are further endpoints of it.
@@ -77,7 +80,9 @@ struct Settings {
 pub(super) struct Named {
     pub(super) name: String,
     pub(super) paths: Paths,
-    transport: SseServerTransport,
+    pub(super) transport: SseServerTransport,
+    /// The keys that its clients need.
+    keys: Option<Arc<KeyFile>>,
     state: Mutex<State>,
     /// How many sessions have begun, that is, are no longer silent, and have not ended.
     sessions: AtomicUsize,
@@ -107,6 +112,7 @@ impl Table {
         children: Children,
         client: reqwest::Client,
         bounds: Bounds,
+        key_files: Arc<KeyFiles>,
     ) -> Arc<Self> {
         let settings = Settings {
             sse_path: args.listen.sse_path.clone(),
@@ -124,6 +130,7 @@ impl Table {
             },
         };
         Arc::new(Self {
+            key_files,
             servers: Mutex::default(),
             routes,
             transport,
@@ -194,9 +201,21 @@ impl Table {
     }
 
     /// Replaces the named servers with these. The one without a name stays.
-    pub(super) fn replace(self: &Arc<Self>, servers: Servers) -> Result<(), String> {
+    pub(super) fn replace(self: &Arc<Self>, servers: Servers, keys: &Keys) -> Result<(), String> {
         // All checks come before the first change.
         for (name, server) in &servers {
+            let keys = keys.of(name);
+            check_headers(server, keys).map_err(|why| format!("mcpServers.{name}: {why}"))?;
+            keys.map(|file| self.key_files.get(file)).transpose()?;
+            if let Some(there) = self.lock().get(name)
+                && there.keys_path() != keys
+            {
+                return Err(format!(
+                    "mcpServers.{name}: other keys than before are asked for ({}, now {}); that needs a restart, for the sessions that are open (what is in a file of keys can be changed at any time)",
+                    shown(there.keys_path()),
+                    shown(keys),
+                ));
+            }
             if let Server::Command(command) = server
                 && command.isolation.limits.processes.is_some()
             {
@@ -212,7 +231,8 @@ impl Table {
         };
         let (mut added, mut changed, mut removed) = (0, 0, 0);
         for (name, server) in servers {
-            match self.set(&name, server)? {
+            let keys = keys.of(&name);
+            match self.set(&name, server, keys)? {
                 Change::Added => {
                     added += 1;
                     tracing::info!(server = name, "server added");
@@ -284,7 +304,14 @@ impl Table {
     }
 
     /// Adds a server under this name, or changes the one that is there.
-    pub(super) fn set(self: &Arc<Self>, name: &str, server: Server) -> Result<Change, String> {
+    /// Its clients need a key of this file, if there is one; that cannot be changed later.
+    pub(super) fn set(
+        self: &Arc<Self>,
+        name: &str,
+        server: Server,
+        keys: Option<&Path>,
+    ) -> Result<Change, String> {
+        check_headers(&server, keys)?;
         if let Server::Command(command) = &server
             && command.find().is_none()
         {
@@ -318,12 +345,18 @@ impl Table {
         } else {
             self.transport.with_endpoint(&paths.messages).map_err(|error| error.to_string())?
         };
+        let keys = keys.map(|file| self.key_files.get(file)).transpose()?;
+        let transport = match &keys {
+            Some(keys) => transport.with_authentication(keys.tokens.clone()),
+            None => transport,
+        };
         let target = Arc::new(self.target(server));
         let named = Arc::new_cyclic(|this: &std::sync::Weak<Named>| Named {
             name: name.to_owned(),
             mcp: (!self.settings.no_mcp).then(|| self.mcp(this.clone())),
             paths,
             transport,
+            keys,
             state: Mutex::new(State { target, retired: false }),
             sessions: AtomicUsize::new(0),
             children: self.children.clone(),
@@ -408,6 +441,22 @@ impl Table {
     }
 }
 
+/// Fails if a server would get the keys of its clients, which are for the gateway only. The MCP authorization
+/// specification forbids passing them on.
+fn check_headers(server: &Server, keys: Option<&Path>) -> Result<(), String> {
+    let is_key = |header: &&HeaderName| matches!(header.as_str(), "authorization" | "x-api-key");
+    match server.headers_from_client().find(is_key) {
+        Some(header) if keys.is_some() => Err(format!(
+            "the header {header} of the client cannot be passed on to the server while it has the key for the gateway; give the server a credential of its own, or turn the keys off"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn shown(keys: Option<&Path>) -> String {
+    keys.map_or_else(|| "none".to_owned(), |file| file.display().to_string())
+}
+
 /// Percent-encodes a path, whether or not parts of it are encoded already, so that paths can be compared. Names contain
 /// no "%".
 fn encoded(path: &str) -> String {
@@ -450,6 +499,16 @@ impl Named {
     /// Accepts no new sessions from now on; returns whether it did before.
     fn retire(&self) -> bool {
         !std::mem::replace(&mut self.state().retired, true)
+    }
+
+    /// The file of the keys that its clients need.
+    fn keys_path(&self) -> Option<&Path> {
+        self.keys.as_deref().map(KeyFile::path)
+    }
+
+    /// How many clients have a key for it; `None` if they need none.
+    pub(super) fn keys(&self) -> Option<(usize, &Path)> {
+        self.keys.as_deref().map(|keys| (keys.tokens.len(), keys.path()))
     }
 
     /// The headers that identify clients to it.

@@ -17,6 +17,7 @@ mod fake;
 mod floods;
 mod help;
 mod isolation;
+mod keys;
 mod large;
 mod mcp_bodies;
 mod places;

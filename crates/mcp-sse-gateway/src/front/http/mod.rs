@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderName, Method, Request, StatusCode, request::Parts};
 use http_body_util::Empty;
-use mcp_sse::{BoundHeaders, SseServerTransport};
+use mcp_sse::{BoundHeaders, Grant, Principal, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler,
     model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage},
@@ -76,7 +76,7 @@ impl Mcp {
         let (mut parts, body) = request.into_parts();
         let session = match parts.headers.get("mcp-session-id") {
             None => None,
-            Some(id) => match id.to_str().ok().and_then(|id| self.usages.find(id)) {
+            Some(id) => match id.to_str().ok().and_then(|id| self.usages.find_for(id, &parts.extensions)) {
                 Some(session) => Some(session),
                 None => return plain(StatusCode::NOT_FOUND, "Not Found: Session not found"),
             },
@@ -200,7 +200,15 @@ impl SessionManager for Sessions {
         let traffic = reply.traffic();
         let mut run = (self.run)(receiver, reply);
         let (evicted, idle_timeout) = (place.evicted(), self.idle_timeout);
-        let usage = self.usages.list(Arc::clone(&id), inlet, place);
+        let principal = client.get::<Principal>().cloned();
+        let grant = client.get::<Grant>().map(Grant::revoked);
+        let revoked = async move {
+            match grant {
+                Some(revoked) => revoked.await,
+                None => std::future::pending().await,
+            }
+        };
+        let usage = self.usages.list(Arc::clone(&id), principal, inlet, place);
         let at_end = over.clone().drop_guard();
         // Enough to find the session in the log, too little to use it.
         let short: String = id.chars().take(8).collect();
@@ -219,6 +227,11 @@ impl SessionManager for Sessions {
                     traffic.end();
                     run.await;
                     "evicted for another session"
+                }
+                () = revoked => {
+                    traffic.end();
+                    run.await;
+                    "no longer authorized"
                 }
             };
             let reason = match reason {

@@ -8,7 +8,8 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt as _};
-use mcp_sse::SessionPermit;
+use http::Extensions;
+use mcp_sse::{Principal, SessionPermit};
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,6 +31,8 @@ struct Usage {
     state: Mutex<State>,
     inlet: Inlet,
     share: Share,
+    /// Who opened it.
+    principal: Option<Principal>,
 }
 
 struct State {
@@ -47,11 +50,17 @@ struct State {
 pub(super) struct InUse(Option<Arc<Usage>>);
 
 impl Usages {
-    pub(super) fn list(&self, id: SessionId, inlet: Inlet, place: SessionPermit) -> Listed {
+    pub(super) fn list(
+        &self,
+        id: SessionId,
+        principal: Option<Principal>,
+        inlet: Inlet,
+        place: SessionPermit,
+    ) -> Listed {
         // The next request most likely uses it. Until then it may make room for others.
         place.set_in_use(false);
         let state = State { open: 0, last: clock::now(), deleted: false, place: Some(place) };
-        let usage = Arc::new(Usage { state: Mutex::new(state), inlet, share: Share::default() });
+        let usage = Arc::new(Usage { state: Mutex::new(state), inlet, share: Share::default(), principal });
         self.lock().insert(Arc::clone(&id), Arc::clone(&usage));
         Listed { all: self.clone(), id, usage }
     }
@@ -70,6 +79,11 @@ impl Usages {
     /// The session with this id, if it is open.
     pub(super) fn find(&self, id: &str) -> Option<Found> {
         self.lock().get(id).cloned().map(Found)
+    }
+
+    /// The same for a request; `None` also if another principal opened it.
+    pub(super) fn find_for(&self, id: &str, extensions: &Extensions) -> Option<Found> {
+        self.find(id).filter(|found| found.0.principal.as_ref() == extensions.get::<Principal>())
     }
 
     pub(super) fn deleted(&self, id: &SessionId) {

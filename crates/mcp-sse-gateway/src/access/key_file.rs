@@ -1,0 +1,185 @@
+//! A file of keys, which is read again when it changes.
+//!
+//! Invariant: a file that cannot be taken changes nothing. The keys that were valid stay so, and the log says why.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata},
+    io::Read as _,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use mcp_sse::BearerTokens;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often files are looked at.
+const EVERY: Duration = Duration::from_secs(1);
+/// The largest file, in bytes: some ten thousand keys.
+const LARGEST: u64 = 1024 * 1024;
+/// The permission bits that a file of secrets must not have: all of others, and writing by its group.
+const TOO_OPEN: u32 = 0o027;
+
+/// A file of keys, and the keys that it had when it was last right.
+#[derive(Debug)]
+pub(crate) struct KeyFile {
+    path: PathBuf,
+    pub(crate) tokens: BearerTokens,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    /// The file that was last taken or found wrong.
+    read: Option<Version>,
+    /// The file as it was at the last look. It is read when it is still the same at the next one: whoever writes it may
+    /// not be done.
+    last: Option<Version>,
+}
+
+/// What differs if a file was written or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Version {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl KeyFile {
+    fn open(path: &Path) -> Result<Self, String> {
+        let (text, version) = read(path)?;
+        let tokens: BearerTokens = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
+        let seen = Seen { read: Some(version), last: Some(version) };
+        Ok(Self { path: path.to_owned(), tokens, seen: Mutex::new(seen) })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the file again if it has changed and is not being written; `at_once` reads it in any case.
+    fn look(&self, at_once: bool) {
+        let now = fs::metadata(&self.path).ok().map(|metadata| Version::of(&metadata));
+        {
+            let mut seen = self.seen();
+            let is_settled = seen.last == now;
+            seen.last = now;
+            if !at_once && (!is_settled || seen.read == now) {
+                return;
+            }
+            seen.read = now;
+        }
+        let replaced = read(&self.path).and_then(|(text, version)| {
+            let replaced = self.tokens.replace(&text);
+            self.seen().read = Some(version);
+            replaced.map_err(|error| format!("{}: {error}", self.path.display()))
+        });
+        match replaced {
+            Ok(replaced) => tracing::info!(
+                file = %self.path.display(),
+                keys = self.tokens.len(),
+                added = replaced.added,
+                revoked = replaced.revoked,
+                "keys read"
+            ),
+            Err(error) => tracing::error!("the keys were not changed: {error}"),
+        }
+    }
+}
+
+/// Reads a file, and says which version of it that was.
+fn read(path: &Path) -> Result<(String, Version), String> {
+    let shown = path.display();
+    let cannot = |error| format!("cannot read {shown}: {error}");
+    // Before it is opened, which for a pipe would wait.
+    let is_file = |metadata: &Metadata| {
+        if metadata.is_file() {
+            Ok(())
+        } else {
+            Err(format!("{shown} is not a regular file; keys are read again"))
+        }
+    };
+    is_file(&fs::metadata(path).map_err(cannot)?)?;
+    let file = File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    is_file(&metadata)?;
+    let mode = metadata.mode() & 0o777;
+    if mode & TOO_OPEN != 0 {
+        return Err(format!(
+            "{shown} has mode {mode:03o}, so that others than its owner may read or change the keys; expected 600, or 640 for a group that may read it (chmod 600 {shown})"
+        ));
+    }
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(cannot)?;
+    if text.len() as u64 > LARGEST {
+        return Err(format!(
+            "{shown} is larger than 1 MiB; expected a line with a name and a key for each client"
+        ));
+    }
+    Ok((text, Version::of(&metadata)))
+}
+
+/// All files of keys, each once.
+#[derive(Debug, Default)]
+pub(crate) struct KeyFiles(Mutex<BTreeMap<PathBuf, Arc<KeyFile>>>);
+
+impl KeyFiles {
+    /// The keys of a file, which is read if it was not before.
+    pub(crate) fn get(&self, path: &Path) -> Result<Arc<KeyFile>, String> {
+        let mut files = self.lock();
+        if let Some(file) = files.get(path) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(KeyFile::open(path)?);
+        files.insert(path.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<KeyFile>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads those that have changed, or all of them.
+    pub(crate) async fn look(self: &Arc<Self>, all: bool) {
+        let files: Vec<_> = self.lock().values().cloned().collect();
+        // Files may be on a network.
+        let looked = tokio::task::spawn_blocking(move || files.iter().for_each(|file| file.look(all)));
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "the files of keys could not be looked at");
+        }
+    }
+
+    /// Looks at the files every second, for ever.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look(false).await;
+        }
+    }
+}
