@@ -23,6 +23,7 @@ pub(crate) struct Entered {
 }
 
 /// Whether a request may enter.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once")]
 pub(crate) enum Entry {
     Known(Result<Entered, Rejection>),
     /// The authenticator has to ask.
