@@ -104,8 +104,8 @@ pub(crate) struct Run {
     /// Sessions held over HTTP/2, 100 a connection
     #[arg(long, default_value_t = 100_000)]
     pub(crate) hold_http2: usize,
-    /// Scenarios to run, of gateway, round-trips, idle, open-and-close, slow-reader, flood and progress; all if none
-    /// is named
+    /// Scenarios to run, of gateway, round-trips, keys, idle, open-and-close, slow-reader, flood and progress; all if
+    /// none is named
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// File to write the report to, as Markdown, with a plot beside it
@@ -144,6 +144,8 @@ pub(crate) enum Server {
     FloorCurrentThread,
     /// The transport with an echo app of its own
     Bare,
+    /// The same behind keys
+    BareWithKeys,
     /// The transport with rmcp
     Rmcp,
     /// rmcp 0.10's own SSE server

@@ -132,7 +132,8 @@ impl Gateway {
         let mut outcomes = Vec::new();
         for (sessions, in_flight) in LOADS {
             let gateway = self.start()?;
-            let load = Load { sessions, in_flight, bytes: 16, flood: 0, sends_to_all: self.sends_to_all };
+            let load =
+                Load { sessions, in_flight, bytes: 16, sends_to_all: self.sends_to_all, ..Load::default() };
             let outcome = load::round_trips(gateway.address, load, time)?;
             outcomes.push((format!("{sessions}×{in_flight}"), outcome));
         }

@@ -45,6 +45,9 @@ fn main() -> ExitCode {
         Command::Serve { server: Server::Bare, port, resume_window } => {
             servers::run(servers::Ours::Bare, port, resume_window)
         }
+        Command::Serve { server: Server::BareWithKeys, port, resume_window } => {
+            servers::run(servers::Ours::BareWithKeys, port, resume_window)
+        }
         Command::Serve { server: Server::Rmcp, port, resume_window } => {
             servers::run(servers::Ours::Rmcp, port, resume_window)
         }

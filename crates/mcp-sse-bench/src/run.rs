@@ -94,8 +94,9 @@ fn write(options: &Run, report: &str) -> io::Result<()> {
 
 type Scenario = fn(&mut Scenarios<'_>) -> io::Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 6] = [
+const SCENARIOS: [(&str, Scenario); 7] = [
     ("round-trips", |scenarios| scenarios.round_trips()),
+    ("keys", |scenarios| scenarios.keys()),
     ("idle", |scenarios| scenarios.idle()),
     ("open-and-close", |scenarios| scenarios.open_and_close()),
     ("slow-reader", |scenarios| scenarios.slow_reader()),
@@ -166,6 +167,26 @@ impl Scenarios<'_> {
             self.add(&format!("{title} requests"), "/s", outcome.calls as f64 / outcome.seconds);
             self.add(&format!("{title} p50"), "µs", at(0.5));
             self.add(&format!("{title} p99"), "µs", at(0.99));
+        }
+        Ok(())
+    }
+
+    /// The transport behind keys, right after the transport without.
+    fn keys(&mut self) -> io::Result<()> {
+        if self.server != Server::Bare {
+            return Ok(());
+        }
+        for in_flight in [1, 16] {
+            let load = Load { sessions: 50, in_flight, bytes: 16, ..Load::default() };
+            let mut rates = Vec::new();
+            for (server, with_key) in [(Server::Bare, false), (Server::BareWithKeys, true)] {
+                let process = Process::start(server, &self.options.peers, &[])?;
+                let outcome = load::round_trips(process.address, Load { with_key, ..load }, self.time())?;
+                rates.push(outcome.calls as f64 / outcome.seconds);
+            }
+            if let [without, with] = rates[..] {
+                self.add(&format!("50×{in_flight} requests, with keys against without"), "×", with / without);
+            }
         }
         Ok(())
     }

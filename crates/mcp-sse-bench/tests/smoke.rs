@@ -34,6 +34,7 @@ fn every_scenario_runs_against_every_server() {
     for figure in [
         "1×1 requests",
         "50×16 p99",
+        "50×16 requests, with keys against without",
         "20×1 requests",
         "4×1 of 1 MiB",
         "idle, a session",

@@ -91,9 +91,16 @@ pub(crate) struct Load {
     pub(crate) flood: usize,
     /// The server sends answers to all its clients. Those to others are passed over; without this, one is an error.
     pub(crate) sends_to_all: bool,
+    /// Requests have the key that the server with keys wants.
+    pub(crate) with_key: bool,
 }
 
+/// The key of a client, and the line of a file for it.
+pub(crate) const KEY: &str = "bench 0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+
 struct Generator {
+    /// A header line more.
+    key: String,
     poll: Poll,
     sessions: Vec<Session>,
     /// The session of each token, and its slot; the stream is `usize::MAX`.
@@ -119,7 +126,9 @@ pub(crate) fn now() -> Instant {
 
 /// Opens the sessions, initializes them, and lets every slot call `echo` for the time given.
 pub(crate) fn round_trips(address: SocketAddr, load: Load, time: Duration) -> io::Result<RoundTrips> {
+    let key = KEY.split_once(' ').map(|(_, key)| format!("authorization: Bearer {key}\r\n"));
     let mut generator = Generator {
+        key: key.filter(|_| load.with_key).unwrap_or_default(),
         poll: Poll::new()?,
         sessions: Vec::with_capacity(load.sessions + 1),
         tokens: Vec::new(),
@@ -154,13 +163,14 @@ impl Generator {
     /// One session, connected and initialized; blocking, one after the other.
     fn open(&mut self, address: SocketAddr, in_flight: usize, message: &str) -> io::Result<()> {
         let host = format!("127.0.0.1:{}", address.port());
+        let key = &self.key;
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(get(address).as_bytes())?;
+        stream.write_all(get(address).replacen("\r\n", &format!("\r\n{key}"), 1).as_bytes())?;
         let mut reader = Blocking { stream, text: Vec::new() };
         let endpoint = reader.wait_for("data: ", "\n")?.trim().to_owned();
         let head = format!(
-            "POST {endpoint} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: bench\r\ncontent-length: "
+            "POST {endpoint} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\naccept: */*\r\nuser-agent: bench\r\n{key}content-length: "
         );
         let mut post = std::net::TcpStream::connect(address)?;
         post.set_nodelay(true)?;

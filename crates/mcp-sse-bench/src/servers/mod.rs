@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ours {
     Bare,
+    BareWithKeys,
     Rmcp,
 }
 
@@ -31,8 +32,9 @@ pub(crate) fn run(server: Ours, port: u16, resume_window: f64) -> std::io::Resul
         println!("listening on http://127.0.0.1:{port}/sse");
         let resume_window = std::time::Duration::from_secs_f64(resume_window);
         match server {
-            Ours::Bare => ours::run(listener, ours::Bare, resume_window).await,
-            Ours::Rmcp => ours::run(listener, ours::WithRmcp, resume_window).await,
+            Ours::Bare => ours::run(listener, ours::Bare, resume_window, false).await,
+            Ours::BareWithKeys => ours::run(listener, ours::Bare, resume_window, true).await,
+            Ours::Rmcp => ours::run(listener, ours::WithRmcp, resume_window, false).await,
         }
     })
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_sse::{Message, MessageKind, RequestId, Server, Session, SseServerTransport};
+use mcp_sse::{BearerTokens, Message, MessageKind, RequestId, Server, Session, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler, ServiceExt as _,
     handler::server::{router::tool::ToolRouter, wrapper::Parameters},
@@ -16,6 +16,8 @@ use rmcp::{
 };
 use serde::Deserialize;
 use tokio::net::TcpListener;
+
+use crate::load::KEY;
 
 /// What answers a session.
 pub(super) trait App: Copy + Send + Sync + 'static {
@@ -40,8 +42,13 @@ pub(super) async fn run(
     listener: TcpListener,
     app: impl App,
     resume_window: Duration,
+    keys: bool,
 ) -> std::io::Result<()> {
-    let sse = SseServerTransport::builder("/messages/")
+    let mut builder = SseServerTransport::builder("/messages/");
+    if keys {
+        builder = builder.authenticate(KEY.parse::<BearerTokens>().map_err(std::io::Error::other)?);
+    }
+    let sse = builder
         .security(
             // The generator connects from several loopback addresses.
             mcp_sse::TransportSecuritySettings::default().with_allowed_hosts(["127.0.0.1:*"]),
