@@ -1,42 +1,25 @@
-//! Bearer authentication in front of the transport. The layer puts a [`Principal`] on each request; a
-//! session belongs to the principal that opened it, and to anyone else it does not exist.
+//! Bearer authentication. Each key has a name; a session belongs to the name that opened it, and to anyone else it does
+//! not exist.
 //!
 //! `cargo run -p examples --bin bearer_auth`, then connect clients with the header
-//! `Authorization: Bearer alices-secret` or `Authorization: Bearer bobs-secret`.
+//! `Authorization: Bearer alices-secret-5c8zLq0v` or `Authorization: Bearer bobs-secret-j2Rr7dMhU`.
+//!
+//! For an identity provider of your own, implement `Authenticate` instead.
 
 use std::error::Error;
 
-use axum::{
-    extract::Request,
-    middleware::{Next, from_fn},
-    response::{IntoResponse, Response},
-};
-use http::{StatusCode, header};
-use mcp_sse::{Principal, SseServerTransport};
+use mcp_sse::{BearerTokens, SseServerTransport};
 
-/// Who a token belongs to. A real server asks its identity provider.
-fn user_of(token: &str) -> Option<&'static str> {
-    match token {
-        "alices-secret" => Some("alice"),
-        "bobs-secret" => Some("bob"),
-        _ => None,
-    }
-}
-
-async fn authenticate(mut request: Request, next: Next) -> Response {
-    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(user) = header.and_then(|value| value.strip_prefix("Bearer ")).and_then(user_of) else {
-        return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")]).into_response();
-    };
-    request.extensions_mut().insert(Principal::new(user));
-    next.run(request).await
-}
+/// A real server reads a file that only it may read, and calls `replace` when the file changes.
+const KEYS: &str = "alice alices-secret-5c8zLq0v
+bob bobs-secret-j2Rr7dMhU";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let sse = SseServerTransport::new("/messages/")?;
+    let keys: BearerTokens = KEYS.parse()?;
+    let sse = SseServerTransport::builder("/messages/").authenticate(keys).build()?;
 
-    let router = sse.router("/sse", greeter::greet).layer(from_fn(authenticate));
+    let router = sse.router("/sse", greeter::greet);
 
     axum::serve(greeter::listen().await?, router).await?;
     Ok(())

@@ -132,7 +132,10 @@ fn behind_a_prefix() {
 #[test]
 fn with_bearer_authentication() {
     let example = Example::start(env!("CARGO_BIN_EXE_bearer_auth"));
-    let (alice, bob) = ("\r\nauthorization: Bearer alices-secret", "\r\nauthorization: Bearer bobs-secret");
+    let (alice, bob) = (
+        "\r\nauthorization: Bearer alices-secret-5c8zLq0v",
+        "\r\nauthorization: Bearer bobs-secret-j2Rr7dMhU",
+    );
     assert!(example.request("GET /sse HTTP/1.1", "").0.starts_with("HTTP/1.1 401"));
     assert!(example.greet("/sse", alice).1.contains("Hello, alice!"));
     let (_, mut stream) = example.request(&format!("GET /sse HTTP/1.1{bob}"), "");
