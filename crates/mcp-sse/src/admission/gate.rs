@@ -58,9 +58,12 @@ impl Gate {
         }
         match authenticate.authenticate(&parts) {
             Authentication::Done(Ok(grant)) => Entry::Known(Ok(Entered::with(parts, grant))),
-            Authentication::Done(Err(denial)) => Entry::Known(Err(Rejection::Denied(denial))),
+            Authentication::Done(Err(denial)) => Entry::Known(Err(Rejection::Denied(Box::new(denial)))),
             Authentication::Pending(answer) => Entry::Pending(Box::pin(async move {
-                answer.await.map(|grant| Entered::with(parts, grant)).map_err(Rejection::Denied)
+                answer
+                    .await
+                    .map(|grant| Entered::with(parts, grant))
+                    .map_err(|denial| Rejection::Denied(Box::new(denial)))
             })),
         }
     }

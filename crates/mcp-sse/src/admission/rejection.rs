@@ -14,7 +14,7 @@ pub(crate) enum Rejection {
     InvalidHost,
     InvalidOrigin,
     /// By the authenticator.
-    Denied(Denial),
+    Denied(Box<Denial>),
     BodyTooLarge,
     BodyTimeout,
     BodyUnreadable,

@@ -70,6 +70,11 @@ impl Connection {
     {
         Self::Http(Box::pin(async move {
             let socket = if inner.peers.say_who_they_are() { inner.meet(socket).await? } else { socket };
+            let socket = match &inner.handshake {
+                // Its state is large, and gone before the first request.
+                Some(handshake) => Box::pin(inner.shake(handshake, socket)).await?,
+                None => socket,
+            };
             match Plain::new(socket, &inner).run(&inner).await {
                 End::Closed => None,
                 End::Stream(parked) => Some(parked),
@@ -245,6 +250,17 @@ impl Plain {
                 match written.await {
                     Ok(written) if written > 0 => drop(rest.drain(..written)),
                     _ => return End::Closed,
+                }
+            }
+            if self.socket.buffers() {
+                let flushed = poll_fn(|cx| match Pin::new(&mut self.socket).poll_flush(cx) {
+                    Poll::Pending if watch.over(inner, &mut self.active, None, cx).is_some() => {
+                        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                    }
+                    polled => polled,
+                });
+                if flushed.await.is_err() {
+                    return End::Closed;
                 }
             }
             self.active = true;

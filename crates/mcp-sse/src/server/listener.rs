@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::places::Place;
+use crate::principal::Principal;
 
 /// What a [`Server`](crate::Server) accepts connections from: a [`TcpListener`], on Unix a
 /// [`UnixListener`](tokio::net::UnixListener), or an implementation of your own.
@@ -71,7 +72,7 @@ impl Listener for UnixListener {
 #[cfg(target_os = "linux")]
 const NOT_SENT: u32 = 128 * 1024;
 
-/// An accepted connection; created from what tokio's listeners return.
+/// An accepted connection; created from what tokio's listeners return, or [`over`](Self::over) something else.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -90,28 +91,75 @@ pub struct Socket {
     peer: Option<IpAddr>,
     /// Counts it among the connections of its address, if those have a limit.
     place: Option<Box<Place>>,
+    /// Who the client is, if the connection says so.
+    principal: Option<Principal>,
 }
 
 enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    Other(Box<dyn Carrier>),
 }
+
+/// What carries a connection's bytes.
+trait Carrier: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Carrier for S {}
 
 impl From<(TcpStream, SocketAddr)> for Socket {
     fn from((stream, peer): (TcpStream, SocketAddr)) -> Self {
-        Self { stream: Stream::Tcp(stream), peer: Some(peer.ip()), place: None }
+        Self { stream: Stream::Tcp(stream), peer: Some(peer.ip()), place: None, principal: None }
     }
 }
 
 #[cfg(unix)]
 impl From<UnixStream> for Socket {
     fn from(stream: UnixStream) -> Self {
-        Self { stream: Stream::Unix(stream), peer: None, place: None }
+        Self { stream: Stream::Unix(stream), peer: None, place: None, principal: None }
     }
 }
 
 impl Socket {
+    /// A connection over a stream of another kind, such as TLS over an accepted `Socket` (see
+    /// [`Server::handshake`](crate::Server::handshake)).
+    ///
+    /// ```
+    /// // Both ends of a pipe in memory.
+    /// let (client, server) = tokio::io::duplex(1024);
+    /// let socket = mcp_sse::Socket::over(server);
+    /// # drop((client, socket));
+    /// ```
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Send + Sync + Unpin + 'static) -> Self {
+        Self { stream: Stream::Other(Box::new(stream)), peer: None, place: None, principal: None }
+    }
+
+    /// Says who the client is, as its certificate does for example. It is the [`Principal`] of all requests on the
+    /// connection, unless an [authenticator](crate::Builder::authenticate) names another one.
+    #[must_use]
+    pub fn with_principal(mut self, principal: Principal) -> Self {
+        self.principal = Some(principal);
+        self
+    }
+
+    /// Whether it is a Unix socket.
+    pub fn is_unix(&self) -> bool {
+        match &self.stream {
+            #[cfg(unix)]
+            Stream::Unix(_) => true,
+            _ => false,
+        }
+    }
+
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.principal.as_ref()
+    }
+
+    /// Whether what was written may wait in it until it is flushed.
+    pub(super) fn buffers(&self) -> bool {
+        matches!(self.stream, Stream::Other(_))
+    }
+
     /// The address of the peer, if it is known.
     pub(super) fn peer(&self) -> Option<IpAddr> {
         self.peer
@@ -132,6 +180,7 @@ impl Socket {
             Stream::Tcp(stream) => Some(stream),
             #[cfg(unix)]
             Stream::Unix(_) => None,
+            Stream::Other(_) => None,
         }
     }
 
@@ -148,11 +197,13 @@ impl Socket {
         }
     }
 
+    /// Writes what it takes at once. One that buffers takes nothing this way: it wants to be polled.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &self.stream {
             Stream::Tcp(stream) => stream.try_write(bytes),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.try_write(bytes),
+            Stream::Other(_) => Ok(0),
         }
     }
 }
@@ -173,6 +224,10 @@ macro_rules! on_stream {
             }
             #[cfg(unix)]
             Stream::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $operation
+            }
+            Stream::Other(stream) => {
                 let $stream = Pin::new(stream);
                 $operation
             }
@@ -208,6 +263,7 @@ impl AsyncWrite for Socket {
             Stream::Tcp(stream) => stream.is_write_vectored(),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.is_write_vectored(),
+            Stream::Other(stream) => stream.is_write_vectored(),
         }
     }
 

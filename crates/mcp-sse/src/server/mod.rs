@@ -6,6 +6,7 @@
 //! | `routes` | which path is which endpoint |
 //! | `layers` | endpoints and fallback as one service, which layers wrap |
 //! | `inner` | what all connections share |
+//! | `accept` | accepting connections until the end |
 //! | `connection` | one connection: plain HTTP/1.1 requests to the transport's endpoints |
 //! | `head` | the bytes of such a request, and of a response |
 //! | `parked` | an open stream on its socket |
@@ -16,6 +17,7 @@
 //! | `peer`, `proxy` | the client's address; PROXY protocol |
 //! | `places` | how many connections an address has |
 
+mod accept;
 mod connection;
 mod deadlines;
 mod gathered;
@@ -42,31 +44,24 @@ pub use self::{
 use std::{
     convert::Infallible,
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::{
-    sync::{Notify, Semaphore},
-    task::JoinSet,
-};
+use tokio::sync::Notify;
 use tower_layer::{Identity, Layer, Stack};
 use tower_service::Service;
 
 use self::{
-    connection::Connection,
-    inner::Inner,
+    accept::accept,
+    inner::{Handshake, Inner},
     peer::{Peers, Trust},
 };
 use crate::{
     clock,
     session::Session,
-    throttle::Throttle,
     transport::{SseServerTransport, answer},
 };
 
@@ -83,7 +78,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// An HTTP server for the transport, if you have no other: an open stream needs no more than its socket and
 /// its session, and messages take a short path.
 ///
-/// It serves HTTP/1.1 and HTTP/2 (with prior knowledge), without TLS. Requests to other paths than the
+/// It serves HTTP/1.1 and HTTP/2 (with prior knowledge), over TLS with a [`handshake`](Self::handshake) of yours. Requests to other paths than the
 /// transport's endpoints go to the fallback, which can be any tower service and is served by hyper.
 ///
 /// | setting | default | |
@@ -101,6 +96,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 4_096;
 /// | what a client does | what ends it |
 /// |---|---|
 /// | it sends no request | [`idle_timeout`](Self::idle_timeout) after the last response (at most twice that); on HTTP/2 also if it answers pings |
+/// | it stops within the handshake | [`header_timeout`](Self::header_timeout) after the connection was accepted |
 /// | it sends a part of a head, or of HTTP/2's preface | [`header_timeout`](Self::header_timeout) after the first byte, with 408 on HTTP/1.1 |
 /// | it sends a part of a body to a transport's endpoint | [`Builder::body_timeout`](crate::Builder::body_timeout), with 408 |
 /// | it sends a part of a body elsewhere | 60 s in which nothing arrives: the [`RequestBody`] ends with an error |
@@ -157,6 +153,7 @@ pub struct Server<F = NotFound, L = Identity> {
     layers: L,
     /// Whether there are any layers.
     layered: bool,
+    handshake: Option<Handshake>,
     settings: Settings,
 }
 
@@ -208,6 +205,7 @@ impl Server {
             fallback: NotFound,
             layers: Identity::new(),
             layered: false,
+            handshake: None,
             settings: Settings::default(),
         }
     }
@@ -268,8 +266,8 @@ impl<F, L> Server<F, L> {
     /// ```
     #[must_use]
     pub fn fallback<G>(self, fallback: G) -> Server<G, L> {
-        let Self { routes, layers, layered, settings, .. } = self;
-        Server { routes, fallback, layers, layered, settings }
+        let Self { routes, layers, layered, handshake, settings, .. } = self;
+        Server { routes, fallback, layers, layered, handshake, settings }
     }
 
     /// Wraps all endpoints and the fallback in a tower layer, for authentication for example. A layer that is
@@ -318,9 +316,36 @@ impl<F, L> Server<F, L> {
     /// ```
     #[must_use]
     pub fn layer<M>(self, layer: M) -> Server<F, Stack<L, M>> {
-        let Self { routes, fallback, layers, settings, .. } = self;
+        let Self { routes, fallback, layers, handshake, settings, .. } = self;
         let (layers, layered) = (Stack::new(layers, layer), true);
-        Server { routes, fallback, layers, layered, settings }
+        Server { routes, fallback, layers, layered, handshake, settings }
+    }
+
+    /// What is done with each connection before its first request, such as a TLS handshake, in the connection's own
+    /// task. It gets the accepted [`Socket`] (behind the PROXY header, if there is one) and returns the one that
+    /// requests come over; an error closes the connection. It may take [`header_timeout`](Self::header_timeout).
+    ///
+    /// The server knows HTTP/2 by its first bytes, so with TLS offer `h2` and `http/1.1` by ALPN.
+    ///
+    /// ```
+    /// use mcp_sse::{Server, Socket};
+    /// use tokio::io::AsyncReadExt;
+    ///
+    /// // A magic word instead of TLS.
+    /// let server = Server::new().handshake(|mut socket: Socket| async move {
+    ///     let word = socket.read_u32().await?;
+    ///     if word == 0xCAFE { Ok(socket) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+    /// });
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn handshake<H, R>(mut self, handshake: H) -> Self
+    where
+        H: Fn(Socket) -> R + Send + Sync + 'static,
+        R: Future<Output = io::Result<Socket>> + Send + 'static,
+    {
+        self.handshake = Some(Handshake(Arc::new(move |socket| Box::pin(handshake(socket)))));
+        self
     }
 
     /// The maximum number of open connections. Default: 16,384; clamped to 1 to 2^29 - 1. When it is reached,
@@ -451,7 +476,7 @@ impl<F, L> Server<F, L> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn serve<A, B>(self, mut listener: A, end: impl Future<Output = ()>, patience: Duration)
+    pub async fn serve<A, B>(self, listener: A, end: impl Future<Output = ()>, patience: Duration)
     where
         A: Listener,
         L: Layer<Endpoints<F>>,
@@ -461,7 +486,7 @@ impl<F, L> Server<F, L> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Self { routes, fallback, layers, layered, settings } = self;
+        let Self { routes, fallback, layers, layered, handshake, settings } = self;
         let Settings { max_connections, header_timeout, tcp_user_timeout, idle_timeout, trust } = settings;
         let inner = Arc::new(Inner {
             service: layers.layer(Endpoints::new(routes.clone(), fallback)),
@@ -472,71 +497,11 @@ impl<F, L> Server<F, L> {
             accepted: accepted(),
             idle_timeout,
             peers: Peers::new(trust),
+            handshake,
             draining: AtomicBool::new(false),
             drained: Notify::new(),
         });
-        let room = Arc::new(Semaphore::new(max_connections));
-        let mut connections = JoinSet::new();
-        let mut end = std::pin::pin!(end);
-        let mut failures = 0_u64;
-        let full = Throttle::of(1);
-        loop {
-            let accepted = async {
-                // Before the accept, so that at the limit clients wait in the kernel's queue.
-                let permit = if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
-                    Ok(permit)
-                } else {
-                    if let Some(left_out) = full.line(clock::now()) {
-                        tracing::warn!(
-                            limit = max_connections,
-                            left_out,
-                            "all connections are taken, and clients wait until one ends; raise max_connections (--max-connections) if this load is expected"
-                        );
-                    }
-                    Arc::clone(&room).acquire_owned().await
-                };
-                (listener.accept().await, permit)
-            };
-            let (accepted, permit) = tokio::select! {
-                () = &mut end => break,
-                accepted = accepted => accepted,
-                Some(_) = connections.join_next() => continue,
-            };
-            match accepted {
-                Ok(mut socket) => {
-                    failures = 0;
-                    if let Err(error) = prepare(&socket, tcp_user_timeout) {
-                        tracing::debug!(%error, "socket options were not set");
-                    }
-                    // Over the limit of its address: the drop closes it.
-                    if !inner.peers.admit(&mut socket) {
-                        continue;
-                    }
-                    let connection = Connection::new(socket, Arc::clone(&inner));
-                    connections.spawn(async move {
-                        let _permit = permit;
-                        connection.await;
-                    });
-                }
-                Err(error) => {
-                    failures += 1;
-                    // The 1st, 2nd, 4th, 8th and so on, because there may be many.
-                    if failures.is_power_of_two() {
-                        tracing::warn!(%error, failures, "connections cannot be accepted; the limit on open files may be too low");
-                    }
-                    // Most likely there are no file descriptors left until a connection ends. The pause keeps
-                    // the loop from spinning until then.
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-        }
-        drop(listener);
-        inner.draining.store(true, Ordering::Release);
-        inner.drained.notify_waiters();
-        let all = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(patience, all).await.is_err() {
-            tracing::warn!("some connections did not end in time and were cut off");
-        }
+        accept(listener, inner, max_connections, end, patience).await;
     }
 }
 
@@ -545,19 +510,4 @@ fn accepted() -> (Vec<u8>, &'static str) {
     let mut head = Vec::new();
     head::write_head(&mut head, &parts);
     (head, body.into_stream().err().unwrap_or_default())
-}
-
-/// Responses are sent at once, and the kernel cuts off a client that does not read: while the socket's
-/// buffers are full, nothing in the server would notice that the client is gone.
-fn prepare(socket: &Socket, tcp_user_timeout: Duration) -> io::Result<()> {
-    let Some(socket) = socket.tcp() else { return Ok(()) };
-    socket.set_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    {
-        let socket = socket2::SockRef::from(socket);
-        socket.set_tcp_user_timeout(Some(tcp_user_timeout))?;
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = tcp_user_timeout;
-    Ok(())
 }

@@ -39,6 +39,8 @@ pub(super) struct Parked {
     ended: bool,
     /// The kernel keeps little that is not sent.
     bounded: bool,
+    /// What was written may wait in the socket.
+    unflushed: bool,
 }
 
 struct Unsent {
@@ -63,6 +65,7 @@ impl Parked {
             yielded: false,
             ended: false,
             bounded: false,
+            unflushed: false,
         }
     }
 
@@ -81,7 +84,24 @@ impl Parked {
 
     /// Ready when nothing is unsent; `false` if the rest is not wanted any more.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if !ready!(self.poll_rest(cx)) {
+            return Poll::Ready(false);
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending if self.stream.poll_over(false, cx) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(true)
+    }
+
+    /// Writes what the socket did not take before.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Some(unsent) = &mut self.unsent else { return Poll::Ready(true) };
+        self.unflushed = self.socket.buffers();
         let before = unsent.written;
         while unsent.written < unsent.bytes.len() {
             match unsent.bytes.poll_write(&mut self.socket, unsent.written, cx) {
@@ -140,12 +160,13 @@ impl Parked {
                 // The next write says the same.
                 Poll::Ready(Err(_)) | Poll::Pending => 0,
             };
+            self.unflushed = self.socket.buffers();
             self.unsent = Unsent::new(out.take_rest(written));
             if out.capacity() > KEPT_BUFFER {
                 *out = Gathered::default();
             }
             let waits = matches!(taken, Taken::All | Taken::Nothing);
-            if waits && self.unsent.is_none() { Poll::Pending } else { Poll::Ready(()) }
+            if waits && self.unsent.is_none() && !self.unflushed { Poll::Pending } else { Poll::Ready(()) }
         })
     }
 }

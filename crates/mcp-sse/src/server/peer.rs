@@ -9,7 +9,7 @@ use super::{
     places::Places,
     proxy::{self, Source},
 };
-use crate::{client_ip::ClientIp, clock, throttle::Throttle};
+use crate::{client_ip::ClientIp, clock, principal::Principal, throttle::Throttle};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -76,20 +76,30 @@ impl Peers {
 
     /// The other end of a connection, for the address of its requests.
     pub(super) fn peer(&self, socket: &Socket) -> Peer {
-        Peer { address: socket.peer(), proxies: self.trust.forwarded_for }
+        Peer {
+            address: socket.peer(),
+            proxies: self.trust.forwarded_for,
+            principal: socket.principal().cloned(),
+        }
     }
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     address: Option<IpAddr>,
     proxies: usize,
+    /// Who it is, if the connection says so.
+    principal: Option<Principal>,
 }
 
 impl Peer {
-    /// Adds the client's address to a request's extensions: a function of the connection and the head.
-    pub(super) fn name(self, headers: &HeaderMap, extensions: &mut Extensions) {
+    /// Adds the client's address, and who it is, to a request's extensions: a function of the connection and the
+    /// head.
+    pub(super) fn name(&self, headers: &HeaderMap, extensions: &mut Extensions) {
+        if let Some(principal) = &self.principal {
+            extensions.insert(principal.clone());
+        }
         let client = if self.proxies == 0 { None } else { self.forwarded(headers) };
         if let Some(address) = client.or(self.address) {
             extensions.insert(ClientIp(address));
@@ -97,7 +107,7 @@ impl Peer {
     }
 
     /// The address that the outermost trusted proxy appended; `None`, with a warning, if there is none.
-    fn forwarded(self, headers: &HeaderMap) -> Option<IpAddr> {
+    fn forwarded(&self, headers: &HeaderMap) -> Option<IpAddr> {
         static LINES: Throttle = Throttle::new();
         // Each proxy appends the address of its peer.
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
@@ -138,7 +148,8 @@ mod tests {
             headers.append(FORWARDED_FOR, line.parse().unwrap());
         }
         let mut extensions = Extensions::new();
-        Peer { address: Some([10, 0, 0, 1].into()), proxies }.name(&headers, &mut extensions);
+        Peer { address: Some([10, 0, 0, 1].into()), proxies, principal: None }
+            .name(&headers, &mut extensions);
         extensions.get::<ClientIp>().unwrap().0.to_string()
     }
 

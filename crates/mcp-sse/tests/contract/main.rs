@@ -18,6 +18,8 @@ mod admission;
 mod bounds;
 mod endings;
 mod handles;
+#[cfg(feature = "server")]
+mod handshakes;
 mod identity;
 #[cfg(feature = "server")]
 mod layers;
