@@ -14,7 +14,7 @@ use std::{
 
 use self::{
     install::{interop, node, python},
-    program::client,
+    program::{client, client_with_key},
 };
 use crate::{
     report::Report,
@@ -33,8 +33,11 @@ pub(crate) fn run(report: &mut Report) {
             report.left_out(&name, "no python3 here");
             continue;
         }
-        let result = python(version).and_then(|python| client(&python, &interop("python/client.py")));
-        report.part(&name, result);
+        let python = python(version);
+        let script = interop("python/client.py");
+        report.part(&name, python.as_ref().map_err(Clone::clone).and_then(|python| client(python, &script)));
+        let with_key = python.and_then(|python| client_with_key(&python, &script));
+        report.part(&format!("{name}, with a key"), with_key);
     }
     if !exists("node") || !exists("npm") {
         return report.left_out("interop: Node clients", "no node and npm here");
@@ -49,6 +52,8 @@ pub(crate) fn run(report: &mut Report) {
         ("interop: Inspector CLI", "inspector.mjs"),
     ] {
         report.part(name, client(Path::new("node"), &node.join(script)));
+        let with_key = client_with_key(Path::new("node"), &node.join(script));
+        report.part(&format!("{name}, with a key"), with_key);
     }
     const CHROMIUM: &str = "interop: Chromium EventSource";
     let chromium = chromium();

@@ -9,7 +9,7 @@ const CHECK_MS = 30_000;
 const TOTAL_MS = 120_000;
 
 export const STATS = 'demo://stats';
-export const SECRET = 'interop-secret';
+export const SECRET = 'interop-secret-0123456789';
 export const TOOLS = ['add', 'echo', 'long_task', 'request_headers'];
 
 export const ECHOES = {

@@ -15,7 +15,7 @@ from checks import ECHOES, HeldOpen, expect, run
 from sdk import NAME, VERSION, cancel_request, connect
 
 STATS = "demo://stats"
-SECRET = "Bearer interop-secret"
+SECRET = "Bearer interop-secret-0123456789"
 HEADERS = {"authorization": SECRET}
 
 

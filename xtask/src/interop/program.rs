@@ -2,16 +2,40 @@
 
 use std::{
     ffi::OsString,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
 use crate::tools::{self, output, root};
 
+/// The key that the clients send, with a name before it.
+const KEY: &str = "interop interop-secret-0123456789\n";
+
 /// Starts the program, runs one client against it, and stops it again.
 pub(super) fn client(interpreter: &Path, script: &Path) -> Result<String, String> {
-    let mut program = Program::start(&["demo".into()])?;
+    client_of(&["demo".into()], interpreter, script)
+}
+
+/// The same with a program that lets nobody in without a key.
+pub(super) fn client_with_key(interpreter: &Path, script: &Path) -> Result<String, String> {
+    let keys = root().join("target/interop/keys");
+    write_private(&keys, KEY).map_err(|error| format!("{}: {error}", keys.display()))?;
+    client_of(&["demo".into(), "--bearer-token-file".into(), keys.into()], interpreter, script)
+}
+
+/// Writes a file that only its owner may read.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+fn client_of(arguments: &[OsString], interpreter: &Path, script: &Path) -> Result<String, String> {
+    let mut program = Program::start(arguments)?;
     let mut command = Command::new(interpreter);
     command.arg(script).args(["--url", &program.url]);
     checks(&mut program, &mut command)
