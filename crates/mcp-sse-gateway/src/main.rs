@@ -26,8 +26,10 @@ mod log;
 mod message;
 mod pace;
 mod relay;
+mod reread;
 mod serve;
 mod signals;
+mod watched;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};
 

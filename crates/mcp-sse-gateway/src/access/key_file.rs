@@ -9,14 +9,12 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use mcp_sse::BearerTokens;
-use tokio::time::{MissedTickBehavior, interval};
 
-/// How often files are looked at.
-const EVERY: Duration = Duration::from_secs(1);
+use crate::watched::Watched;
+
 /// The largest file, in bytes: some ten thousand keys.
 const LARGEST: u64 = 1024 * 1024;
 /// The permission bits that a file of secrets must not have: all of others, and writing by its group.
@@ -27,72 +25,28 @@ const TOO_OPEN: u32 = 0o027;
 pub(crate) struct KeyFile {
     path: PathBuf,
     pub(crate) tokens: BearerTokens,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    /// The file that was last taken or found wrong.
-    read: Option<Version>,
-    /// The file as it was at the last look. It is read when it is still the same at the next one: whoever writes it may
-    /// not be done.
-    last: Option<Version>,
-}
-
-/// What differs if a file was written or replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Version {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
+    watched: Watched,
 }
 
 impl KeyFile {
     fn open(path: &Path) -> Result<Self, String> {
-        let (text, version) = read(path)?;
-        let tokens: BearerTokens = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
-        let seen = Seen { read: Some(version), last: Some(version) };
-        Ok(Self { path: path.to_owned(), tokens, seen: Mutex::new(seen) })
+        let watched = Watched::new(vec![path.to_owned()]);
+        let text = read(path)?;
+        let tokens = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self { path: path.to_owned(), tokens, watched })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the file again if it has changed and is not being written; `at_once` reads it in any case.
+    /// Reads the file again if it has changed; `at_once` reads it in any case.
     fn look(&self, at_once: bool) {
-        let now = fs::metadata(&self.path).ok().map(|metadata| Version::of(&metadata));
-        {
-            let mut seen = self.seen();
-            let is_settled = seen.last == now;
-            seen.last = now;
-            if !at_once && (!is_settled || seen.read == now) {
-                return;
-            }
-            seen.read = now;
+        if !self.watched.is_due(at_once) {
+            return;
         }
-        let replaced = read(&self.path).and_then(|(text, version)| {
-            let replaced = self.tokens.replace(&text);
-            self.seen().read = Some(version);
-            replaced.map_err(|error| format!("{}: {error}", self.path.display()))
+        let replaced = read(&self.path).and_then(|text| {
+            self.tokens.replace(&text).map_err(|error| format!("{}: {error}", self.path.display()))
         });
         match replaced {
             Ok(replaced) => tracing::info!(
@@ -107,8 +61,7 @@ impl KeyFile {
     }
 }
 
-/// Reads a file, and says which version of it that was.
-fn read(path: &Path) -> Result<(String, Version), String> {
+fn read(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let cannot = |error| format!("cannot read {shown}: {error}");
     // Before it is opened, which for a pipe would wait.
@@ -136,7 +89,7 @@ fn read(path: &Path) -> Result<(String, Version), String> {
             "{shown} is larger than 1 MiB; expected a line with a name and a key for each client"
         ));
     }
-    Ok((text, Version::of(&metadata)))
+    Ok(text)
 }
 
 /// All files of keys, each once.
@@ -163,23 +116,9 @@ impl KeyFiles {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads those that have changed, or all of them.
-    pub(crate) async fn look(self: &Arc<Self>, all: bool) {
+    /// Reads those that have changed, or all of them. Blocks: files may be on a network.
+    pub(crate) fn look(&self, all: bool) {
         let files: Vec<_> = self.lock().values().cloned().collect();
-        // Files may be on a network.
-        let looked = tokio::task::spawn_blocking(move || files.iter().for_each(|file| file.look(all)));
-        if let Err(error) = looked.await {
-            tracing::error!(%error, "the files of keys could not be looked at");
-        }
-    }
-
-    /// Looks at the files every second, for ever.
-    pub(crate) async fn watch(self: Arc<Self>) {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.look(false).await;
-        }
+        files.iter().for_each(|file| file.look(all));
     }
 }

@@ -7,6 +7,7 @@ const FILE: &str = "MCP_SSE_TOKENS_FILE";
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Access")]
+#[allow(clippy::doc_markdown, reason = "the help has no backticks around variables")]
 pub(crate) struct Access {
     /// File with the keys of clients, a line `NAME TOKEN` for each. Clients send theirs as `Authorization: Bearer
     /// TOKEN` or `X-API-Key: TOKEN`; without one they get 401. A session is open only to the name that opened it. The

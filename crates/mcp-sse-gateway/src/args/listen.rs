@@ -2,13 +2,18 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 use mcp_sse::{Server, SseServerTransport, TransportSecuritySettings};
 
 use super::values::{at_least_one, duration};
-use crate::listening::{Place, host_address};
+use crate::listening::{
+    Place, host_address,
+    tls::{Files, Tls},
+};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Listening")]
@@ -80,6 +85,20 @@ pub(crate) struct Listen {
     /// behind a proxy that sends it, and only if nobody else can connect
     #[arg(long)]
     proxy_protocol: bool,
+
+    /// Speak TLS, with this certificate and the authorities between it and the root, in PEM. Read again on SIGHUP and
+    /// when a file changes. Unix sockets stay without TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The private key for --tls-cert, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Let in only clients with a certificate of an authority in this file, in PEM. A session is open only to the
+    /// subject that opened it
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
 
     /// How long the head of a request may take to arrive, from its first byte; at least 1s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
@@ -175,9 +194,24 @@ impl Listen {
         self.trust_forwarded_for > 0 || self.proxy_protocol || self.trust_forwarded_prefix
     }
 
+    /// TLS, if it is asked for.
+    pub(crate) fn tls(&self) -> Result<Option<Arc<Tls>>, String> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };
+        let client_authorities = self.tls_client_ca.clone();
+        let files = Files { certificate: certificate.clone(), key: key.clone(), client_authorities };
+        Tls::new(files).map(Arc::new).map(Some)
+    }
+
     /// A server with these settings for connections.
-    pub(crate) fn server(&self) -> Server {
-        Server::new()
+    pub(crate) fn server(&self, tls: Option<&Arc<Tls>>) -> Server {
+        let server = match tls.cloned() {
+            Some(tls) => Server::new().handshake(move |socket| {
+                let tls = Arc::clone(&tls);
+                async move { tls.handshake(socket).await }
+            }),
+            None => Server::new(),
+        };
+        server
             .max_connections(self.max_connections)
             .max_connections_per_address(self.max_connections_per_address)
             .trust_forwarded_for(self.trust_forwarded_for)

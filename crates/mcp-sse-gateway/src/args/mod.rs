@@ -16,6 +16,7 @@ use clap::{
 };
 
 pub(crate) use self::{
+    access::Access,
     connect::Connect,
     listen::{Limits, Listen},
     log::{Log, LogFormat},
@@ -48,6 +49,8 @@ pub(crate) struct Demo {
     #[arg(long)]
     pub(crate) stdio: bool,
 
+    #[command(flatten)]
+    pub(crate) access: Access,
     #[command(flatten)]
     pub(crate) listen: Listen,
     #[command(flatten)]

@@ -2,20 +2,22 @@
 
 mod mcp;
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
 use mcp_sse::Session;
 use rmcp::ServiceExt as _;
 
 use self::mcp::Demo;
 use crate::{
+    access::KeyFiles,
     args::{self, Exit},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
+    reread::Reread,
     signals::Signals,
 };
 
 pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
-    let args::Demo { listen, limits, .. } = args;
+    let args::Demo { access, listen, limits, .. } = args;
     if args.stdio {
         // An error means that the client did not initialize a session.
         if let Ok(running) = Demo::new().session().serve(rmcp::transport::stdio()).await {
@@ -24,6 +26,15 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         return Ok(());
     }
     let transport = listen.transport(limits, false).map_err(Exit::Usage)?;
+    let tls = listen.tls().map_err(Exit::Usage)?;
+    let key_files = Arc::<KeyFiles>::default();
+    let transport = match access.file() {
+        Some((file, _)) => {
+            let keys = key_files.get(&file).map_err(Exit::Usage)?;
+            transport.with_authentication(keys.tokens.clone())
+        }
+        None => transport,
+    };
     listen.check_paths().map_err(Exit::Usage)?;
     let listener = Listening::at(&listen.places()).await.map_err(Exit::Usage)?;
     if let Some(address) = listener.open_to_networks() {
@@ -31,7 +42,11 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     }
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
-    greet(&format!("{}{}", listener.base(), listen.sse_path), listener.places());
+    let reread = Arc::new(Reread { key_files, tls: tls.clone() });
+    if !reread.is_empty() {
+        tokio::spawn(reread.every_second());
+    }
+    greet(&format!("{}{}", listener.base(tls.is_some()), listen.sse_path), listener.places());
     let end = async {
         signals.next().await;
         // Connections are still accepted, so that answers to the server's own requests come in.
@@ -54,7 +69,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         }
     };
     listen
-        .server()
+        .server(tls.as_ref())
         .mount(&listen.sse_path, &transport, app)
         .tcp_user_timeout(limits.stall_timeout + STALL_MARGIN)
         .serve(listener, end, LAST_PATIENCE)

@@ -6,10 +6,13 @@
 //! | `file` | the file of a Unix socket |
 //! | `one` | one listening socket |
 //! | `inherited` | sockets that systemd passes |
+//! | `tls`, `rewound` | TLS; a connection whose first byte was read already |
 
 mod file;
 pub(crate) mod inherited;
 mod one;
+mod rewound;
+pub(crate) mod tls;
 
 use std::{
     future::poll_fn,
@@ -123,9 +126,10 @@ impl Listening {
     }
 
     /// The start of the URLs that the greeting shows.
-    pub(crate) fn base(&self) -> String {
+    pub(crate) fn base(&self, tls: bool) -> String {
         let tcp = self.all.iter().find(|one| matches!(one, One::Tcp(..)));
-        tcp.map_or_else(|| "http://localhost".to_owned(), One::to_string)
+        let base = tcp.map_or_else(|| "http://localhost".to_owned(), One::to_string);
+        if tls && tcp.is_some() { base.replacen("http:", "https:", 1) } else { base }
     }
 
     /// The places, unless the base of the URLs says it all.

@@ -3,12 +3,14 @@
 //! | room | what lives there |
 //! |---|---|
 //! | here | startup, signals, shutdown |
+//! | `paths` | which paths each server has |
 //! | `servers` | the table of named servers, and reloads of it |
 //! | `target` | what a session is given to reach its server |
 //! | `session` | one session: from the client's first message to the server's end |
 //! | `http` | everything other than SSE: Streamable HTTP and the health checks |
 
 mod http;
+mod paths;
 mod servers;
 mod session;
 mod target;
@@ -25,6 +27,7 @@ use crate::{
     backend::{child::Children, remote},
     config::{self, Configuration},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
+    reread::Reread,
     signals::Signals,
 };
 
@@ -45,6 +48,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     {
         return Err(Exit::Usage(format!("{}: there is no server in it", file.display())));
     }
+    let tls = args.listen.tls().map_err(Exit::Usage)?;
     let client = remote::client(&plan.tls).map_err(Exit::Usage)?;
     // First, since a port in use ends the program before anything is started.
     let listener = Listening::at(&args.listen.places()).await.map_err(Exit::Usage)?;
@@ -62,7 +66,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let children =
         Children::new(plan.bounds).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
-    let server = args.listen.server();
+    let server = args.listen.server(tls.as_ref());
     let key_files = Arc::<KeyFiles>::default();
     let table = Table::new(
         args,
@@ -82,9 +86,10 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     // Before the greeting, after which SIGHUP may be sent.
     let hangup = signal(SignalKind::hangup())
         .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
-    greet(args, &plan, &table, &listener, admin.as_ref());
-    tokio::spawn(Arc::clone(&key_files).watch());
-    let reload = Reload { file: plan.config.clone(), file_of_all, table: Arc::clone(&table), key_files };
+    greet(args, &plan, &table, &listener, admin.as_ref(), tls.is_some());
+    let reread = Arc::new(Reread { key_files, tls: tls.clone() });
+    tokio::spawn(Arc::clone(&reread).every_second());
+    let reload = Reload { file: plan.config.clone(), file_of_all, table: Arc::clone(&table), reread };
     tokio::spawn(reload.on(hangup));
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
@@ -150,20 +155,20 @@ struct Reload {
     file: Option<PathBuf>,
     file_of_all: Option<(PathBuf, &'static str)>,
     table: Arc<Table>,
-    key_files: Arc<KeyFiles>,
+    reread: Arc<Reread>,
 }
 
 impl Reload {
     async fn on(self, mut hangup: Signal) {
         while hangup.recv().await.is_some() {
-            self.key_files.look(true).await;
+            self.reread.look(true).await;
             let Some(path) = self.file.clone() else {
-                if !self.key_files.is_empty() {
+                if !self.reread.is_empty() {
                     continue;
                 }
                 // It only must not end the program.
                 tracing::info!(
-                    "SIGHUP ignored: there is no --config and no --bearer-token-file to read again"
+                    "SIGHUP ignored: there is no --config, --bearer-token-file or --tls-cert to read again"
                 );
                 continue;
             };
@@ -185,7 +190,14 @@ impl Reload {
 }
 
 /// Prints where the servers are. A closed stdout is ignored.
-fn greet(args: &Serve, plan: &Plan, table: &Table, listener: &Listening, admin: Option<&Listening>) {
+fn greet(
+    args: &Serve,
+    plan: &Plan,
+    table: &Table,
+    listener: &Listening,
+    admin: Option<&Listening>,
+    tls: bool,
+) {
     use std::io::Write as _;
     let mut text = format!("mcp-sse {}\n", env!("CARGO_PKG_VERSION"));
     let url_at = |base: &str, path: &str| match Url::parse(base) {
@@ -195,7 +207,7 @@ fn greet(args: &Serve, plan: &Plan, table: &Table, listener: &Listening, admin: 
         }
         Err(_) => format!("{base}{path}"),
     };
-    let url = |path: &str| url_at(&listener.base(), path);
+    let url = |path: &str| url_at(&listener.base(tls), path);
     for named in table.all() {
         let name = if named.name.is_empty() { "the server" } else { &named.name };
         text.push_str(&format!("\n{name}: {}\n  SSE              {}\n", named.what(), url(&named.paths.sse)));
@@ -212,7 +224,7 @@ fn greet(args: &Serve, plan: &Plan, table: &Table, listener: &Listening, admin: 
     }
     if let Some(admin) = admin {
         let at = admin.places().map(|places| format!(" on {places}")).unwrap_or_default();
-        text.push_str(&format!("\nHealth checks      {}{at}\n", url_at(&admin.base(), "/healthz")));
+        text.push_str(&format!("\nHealth checks      {}{at}\n", url_at(&admin.base(false), "/healthz")));
     }
     if plan.config.is_some() {
         text.push_str("\nSIGHUP reads the configuration again. ");

@@ -16,11 +16,14 @@ use std::{
 
 use ::http::HeaderName;
 use mcp_sse::{Routes, Session, SseServerTransport};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{session, target::Target};
+use super::{
+    paths::{Layout, Paths, encoded},
+    session,
+    target::Target,
+};
 use crate::{
     access::{KeyFile, KeyFiles},
     args::Serve,
@@ -63,12 +66,7 @@ pub(super) struct Table {
 
 /// The settings that all servers share.
 struct Settings {
-    sse_path: String,
-    message_path: String,
-    mcp_path: String,
-    base_path: String,
-    /// The paths of the health checks.
-    health: Vec<String>,
+    layout: Layout,
     no_mcp: bool,
     mcp_idle_timeout: Duration,
     keep_alive: Duration,
@@ -96,14 +94,6 @@ struct State {
     retired: bool,
 }
 
-/// The paths of a server, not percent-encoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Paths {
-    pub(super) sse: String,
-    pub(super) messages: String,
-    pub(super) mcp: String,
-}
-
 impl Table {
     pub(super) fn new(
         args: &Serve,
@@ -115,11 +105,13 @@ impl Table {
         key_files: Arc<KeyFiles>,
     ) -> Arc<Self> {
         let settings = Settings {
-            sse_path: args.listen.sse_path.clone(),
-            message_path: format!("/{}", args.listen.message_path.trim_start_matches('/')),
-            mcp_path: args.http.mcp_path.clone(),
-            base_path: args.http.base_path().to_owned(),
-            health: args.http.health_paths(),
+            layout: Layout {
+                sse: args.listen.sse_path.clone(),
+                messages: format!("/{}", args.listen.message_path.trim_start_matches('/')),
+                mcp: args.http.mcp_path.clone(),
+                base: args.http.base_path().to_owned(),
+                health: args.http.health_paths(),
+            },
             no_mcp: args.http.no_mcp,
             mcp_idle_timeout: args.http.mcp_idle_timeout,
             keep_alive: args.limits.keep_alive,
@@ -281,13 +273,13 @@ impl Table {
                 )),
             }
         };
-        for path in &self.settings.health {
+        for path in &self.settings.layout.health {
             take(path, "a health check".to_owned())?;
         }
         let mut names: BTreeSet<String> = servers.keys().cloned().collect();
         names.extend(self.lock().keys().cloned());
         for name in names {
-            let paths = self.settings.paths(&name);
+            let paths = self.settings.layout.paths(&name);
             self.transport.with_endpoint(&paths.messages).map_err(|error| error.to_string())?;
             let of = match (&*name, servers.contains_key(&name)) {
                 ("", _) => "the server at the root".to_owned(),
@@ -339,7 +331,7 @@ impl Table {
                 (false, false) => Change::Changed,
             });
         }
-        let paths = self.settings.paths(name);
+        let paths = self.settings.layout.paths(name);
         let transport = if name.is_empty() {
             self.transport.clone()
         } else {
@@ -457,33 +449,12 @@ fn shown(keys: Option<&Path>) -> String {
     keys.map_or_else(|| "none".to_owned(), |file| file.display().to_string())
 }
 
-/// Percent-encodes a path, whether or not parts of it are encoded already, so that paths can be compared. Names contain
-/// no "%".
-fn encoded(path: &str) -> String {
-    const ENCODED: &AsciiSet =
-        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'%');
-    utf8_percent_encode(path, ENCODED).to_string()
-}
-
 /// What a definition has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Added,
     Changed,
     Same,
-}
-
-impl Settings {
-    fn paths(&self, name: &str) -> Paths {
-        let Self { sse_path, message_path, mcp_path, base_path, .. } = self;
-        let before = if name.is_empty() { String::new() } else { format!("{base_path}/{name}") };
-        let mcp = format!("{before}{mcp_path}");
-        Paths {
-            sse: format!("{before}{sse_path}"),
-            messages: format!("{before}{message_path}"),
-            mcp: mcp.trim_end_matches('/').to_owned(),
-        }
-    }
 }
 
 impl Named {

@@ -276,7 +276,7 @@ impl Prepared {
         thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
         // A remote server's URL may stand before ours.
         let line = greeting.lines().find(|line| line.contains("SSE  ") || line.contains("demo server"));
-        let url = line.unwrap().split("http://").nth(1).unwrap();
+        let url = line.unwrap().split("://").nth(1).unwrap();
         let address = url.split('/').next().unwrap().to_owned();
         Program { child, address, greeting, log }
     }

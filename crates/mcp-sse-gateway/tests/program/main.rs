@@ -24,6 +24,7 @@ mod places;
 mod relay;
 #[cfg(target_os = "linux")]
 mod sandbox;
+mod serve_tls;
 mod strangers;
 mod strangers_http;
 mod tls;

@@ -1,0 +1,45 @@
+//! What is read again when it changes: keys and certificates.
+
+use std::sync::Arc;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{access::KeyFiles, listening::tls::Tls, watched};
+
+/// The files of a server that are read again when they change, and on SIGHUP.
+#[derive(Debug, Default)]
+pub(crate) struct Reread {
+    pub(crate) key_files: Arc<KeyFiles>,
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
+impl Reread {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.key_files.is_empty() && self.tls.is_none()
+    }
+
+    /// Reads what has changed, every second and for ever.
+    pub(crate) async fn every_second(self: Arc<Self>) {
+        let mut ticks = interval(watched::EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.look(false).await;
+        }
+    }
+
+    /// Reads what has changed, or everything.
+    pub(crate) async fn look(self: &Arc<Self>, all: bool) {
+        let this = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || {
+            this.key_files.look(all);
+            if let Some(tls) = &this.tls {
+                tls.look(all);
+            }
+        });
+        if let Err(error) = looked.await {
+            tracing::error!(%error, "the files could not be looked at");
+        }
+    }
+}
