@@ -2,7 +2,7 @@
 
 mod mcp;
 
-use std::{io::Write as _, sync::Arc};
+use std::{io::Write as _, path::Path, sync::Arc};
 
 use mcp_sse::Session;
 use rmcp::ServiceExt as _;
@@ -46,7 +46,12 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     if !reread.is_empty() {
         tokio::spawn(reread.every_second());
     }
-    greet(&format!("{}{}", listener.base(tls.is_some()), listen.sse_path), listener.places());
+    let keys = access.file().map(|(file, _)| file);
+    greet(
+        &format!("{}{}", listener.base(tls.is_some()), listen.sse_path),
+        keys.as_deref(),
+        listener.places(),
+    );
     let end = async {
         signals.next().await;
         // Connections are still accepted, so that answers to the server's own requests come in.
@@ -78,7 +83,12 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
 }
 
 /// Prints where the server is and how to connect. A closed stdout is ignored.
-fn greet(url: &str, places: Option<String>) {
+fn greet(url: &str, keys: Option<&Path>, places: Option<String>) {
+    let keys = keys.map(|file| {
+        let file = file.display();
+        format!("Clients need a key from {file}, as the header \"Authorization: Bearer KEY\".\n")
+    });
+    let keys = keys.unwrap_or_default();
     let places = places.map(|places| format!("Listening on {places}\n")).unwrap_or_default();
     let _ = writeln!(
         std::io::stdout(),
@@ -90,7 +100,7 @@ Connect a client:
   only to see the stream       curl -N {url}
 
 Serve a server of your own: mcp-sse serve -- COMMAND
-{places}Ctrl-C ends it."#,
+{keys}{places}Ctrl-C ends it."#,
         version = env!("CARGO_PKG_VERSION"),
     );
 }
