@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    signal::unix::Signal,
+    time::{MissedTickBehavior, interval},
+};
 
 use crate::{access::KeyFiles, listening::tls::Tls, watched};
 
@@ -26,6 +29,13 @@ impl Reread {
         loop {
             ticks.tick().await;
             self.look(false).await;
+        }
+    }
+
+    /// Reads everything on each signal, for ever.
+    pub(crate) async fn on(self: Arc<Self>, mut signal: Signal) {
+        while signal.recv().await.is_some() {
+            self.look(true).await;
         }
     }
 

@@ -26,6 +26,25 @@ struct Seen {
     read: Versions,
     /// As they were at the last look.
     last: Versions,
+    /// They could not be read at the last look.
+    unreadable: bool,
+}
+
+/// Why files were not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// What is in them is wrong, and stays so until they change.
+    Wrong(String),
+    /// They cannot be read now; the next attempt may succeed.
+    Unreadable(String),
+}
+
+impl Failure {
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Wrong(why) | Self::Unreadable(why) => why,
+        }
+    }
 }
 
 /// What differs if a file was written or replaced.
@@ -54,21 +73,42 @@ impl Watched {
     /// Files that are about to be read.
     pub(crate) fn new(files: Vec<PathBuf>) -> Self {
         let now = versions(&files);
-        Self { files, seen: Mutex::new(Seen { read: now.clone(), last: now }) }
+        Self { files, seen: Mutex::new(Seen { read: now.clone(), last: now, unreadable: false }) }
     }
 
-    /// Whether they are to be read now, because they have changed and are still the same as at the last look: whoever
-    /// writes them may not be done before. `at_once` says yes in any case.
-    pub(crate) fn is_due(&self, at_once: bool) -> bool {
-        let now = versions(&self.files);
+    /// Reads them if they have changed and are still the same as at the last look: whoever writes them may not be done
+    /// before. `at_once` reads them in any case. Returns an error that is worth a line in the log: files that cannot be
+    /// read are tried again at the next look, and complained of once.
+    ///
+    /// One look at a time, so that what was read last is what stays.
+    pub(crate) fn look(
+        &self,
+        at_once: bool,
+        read: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<(), String> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = versions(&self.files);
         let is_settled = seen.last == now;
-        let is_due = at_once || (is_settled && seen.read != now);
-        if is_due {
-            seen.read.clone_from(&now);
+        seen.last.clone_from(&now);
+        if !at_once && (!is_settled || (seen.read == now && !seen.unreadable)) {
+            return Ok(());
         }
-        seen.last = now;
-        is_due
+        let result = read();
+        let was_unreadable = std::mem::replace(&mut seen.unreadable, false);
+        match result {
+            Ok(()) => seen.read = now,
+            Err(Failure::Wrong(why)) => {
+                seen.read = now;
+                return Err(why);
+            }
+            Err(Failure::Unreadable(why)) => {
+                seen.unreadable = true;
+                if at_once || !was_unreadable {
+                    return Err(format!("{why}; it is tried again every second"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -87,16 +127,39 @@ mod tests {
         let (one, other) = (folder.join("one"), folder.join("other"));
         fs::write(&one, "1").unwrap();
         let watched = Watched::new(vec![one.clone(), other.clone()]);
-        assert!(!watched.is_due(false) && watched.is_due(true) && !watched.is_due(false));
+        let look = |at_once: bool, result: Result<(), Failure>| {
+            let mut reads = false;
+            let error = watched.look(at_once, || {
+                reads = true;
+                result
+            });
+            (reads, error.is_err())
+        };
+        let reads = |at_once: bool| look(at_once, Ok(())).0;
+        assert!(!reads(false) && reads(true) && !reads(false));
         fs::write(&one, "22").unwrap();
-        assert!(!watched.is_due(false), "it may not be whole");
+        assert!(!reads(false), "it may not be whole");
         fs::write(&one, "333").unwrap();
-        assert!(!watched.is_due(false), "nor now");
-        assert!(watched.is_due(false) && !watched.is_due(false));
+        assert!(!reads(false), "nor now");
+        assert!(reads(false) && !reads(false));
         fs::write(&other, "new").unwrap();
-        assert!(!watched.is_due(false) && watched.is_due(false) && !watched.is_due(false));
+        assert!(!reads(false) && reads(false) && !reads(false));
         fs::remove_file(&one).unwrap();
-        assert!(!watched.is_due(false) && watched.is_due(false) && !watched.is_due(false));
+        assert!(!reads(false) && reads(false) && !reads(false));
+        // What is wrong stays so until it changes, what cannot be read is tried again and said once.
+        let wrong = || Err(Failure::Wrong(String::new()));
+        let unreadable = || Err(Failure::Unreadable(String::new()));
+        fs::write(&one, "4444").unwrap();
+        assert_eq!(look(false, wrong()), (false, false));
+        assert_eq!(look(false, wrong()), (true, true));
+        assert_eq!(look(false, wrong()), (false, false));
+        fs::write(&one, "55555").unwrap();
+        assert_eq!(look(false, unreadable()), (false, false));
+        assert_eq!(look(false, unreadable()), (true, true));
+        assert_eq!(look(false, unreadable()), (true, false));
+        assert_eq!(look(true, unreadable()), (true, true));
+        assert_eq!(look(false, Ok(())), (true, false));
+        assert_eq!(look(false, Ok(())), (false, false));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

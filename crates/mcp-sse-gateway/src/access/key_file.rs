@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, Metadata},
-    io::Read as _,
+    io::{ErrorKind, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +13,7 @@ use std::{
 
 use mcp_sse::BearerTokens;
 
-use crate::watched::Watched;
+use crate::watched::{Failure, Watched};
 
 /// The largest file, in bytes: some ten thousand keys.
 const LARGEST: u64 = 1024 * 1024;
@@ -31,7 +31,7 @@ pub(crate) struct KeyFile {
 impl KeyFile {
     fn open(path: &Path) -> Result<Self, String> {
         let watched = Watched::new(vec![path.to_owned()]);
-        let text = read(path)?;
+        let text = read(path).map_err(Failure::into_text)?;
         let tokens = text.parse().map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self { path: path.to_owned(), tokens, watched })
     }
@@ -42,35 +42,36 @@ impl KeyFile {
 
     /// Reads the file again if it has changed; `at_once` reads it in any case.
     fn look(&self, at_once: bool) {
-        if !self.watched.is_due(at_once) {
-            return;
-        }
-        let replaced = read(&self.path).and_then(|text| {
-            self.tokens.replace(&text).map_err(|error| format!("{}: {error}", self.path.display()))
-        });
-        match replaced {
-            Ok(replaced) => tracing::info!(
+        let looked = self.watched.look(at_once, || {
+            let text = read(&self.path)?;
+            let replaced = self.tokens.replace(&text);
+            let replaced =
+                replaced.map_err(|error| Failure::Wrong(format!("{}: {error}", self.path.display())))?;
+            tracing::info!(
                 file = %self.path.display(),
                 keys = self.tokens.len(),
                 added = replaced.added,
                 revoked = replaced.revoked,
                 "keys read"
-            ),
-            Err(error) => tracing::error!("the keys were not changed: {error}"),
+            );
+            Ok(())
+        });
+        if let Err(error) = looked {
+            tracing::error!("the keys were not changed: {error}");
         }
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+fn read(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    let cannot = |error| format!("cannot read {shown}: {error}");
+    let cannot = |error: std::io::Error| {
+        let why = format!("cannot read {shown}: {error}");
+        if error.kind() == ErrorKind::InvalidData { Failure::Wrong(why) } else { Failure::Unreadable(why) }
+    };
     // Before it is opened, which for a pipe would wait.
     let is_file = |metadata: &Metadata| {
-        if metadata.is_file() {
-            Ok(())
-        } else {
-            Err(format!("{shown} is not a regular file; keys are read again"))
-        }
+        let why = || Failure::Wrong(format!("{shown} is not a regular file; keys are read again"));
+        if metadata.is_file() { Ok(()) } else { Err(why()) }
     };
     is_file(&fs::metadata(path).map_err(cannot)?)?;
     let file = File::open(path).map_err(cannot)?;
@@ -78,16 +79,16 @@ fn read(path: &Path) -> Result<String, String> {
     is_file(&metadata)?;
     let mode = metadata.mode() & 0o777;
     if mode & TOO_OPEN != 0 {
-        return Err(format!(
+        return Err(Failure::Wrong(format!(
             "{shown} has mode {mode:03o}, so that others than its owner may read or change the keys; expected 600, or 640 for a group that may read it (chmod 600 {shown})"
-        ));
+        )));
     }
     let mut text = String::new();
     file.take(LARGEST + 1).read_to_string(&mut text).map_err(cannot)?;
     if text.len() as u64 > LARGEST {
-        return Err(format!(
+        return Err(Failure::Wrong(format!(
             "{shown} is larger than 1 MiB; expected a line with a name and a key for each client"
-        ));
+        )));
     }
     Ok(text)
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{document::Object, expand};
+use super::{document::Object, expand, is_slip};
 
 const AUTH: &str = "auth";
 const FILE: &str = "bearerTokenFile";
@@ -13,10 +13,13 @@ pub(super) fn read(
     lookup: &impl Fn(&str) -> Option<String>,
 ) -> Result<Option<PathBuf>, String> {
     for (key, node) in object.entries() {
-        if key != AUTH && key.eq_ignore_ascii_case(AUTH) {
+        let lower = key.to_ascii_lowercase();
+        // Clients have a key "oauth".
+        let is_auth = lower == "authentication" || (lower != "oauth" && is_slip(&lower, AUTH));
+        if key != AUTH && is_auth {
             return Err(node.wrong("it is not a key; did you mean \"auth\"?"));
         }
-        if key.eq_ignore_ascii_case(FILE) {
+        if is_slip(&lower, &FILE.to_ascii_lowercase()) {
             return Err(node.wrong("it belongs into \"auth\": { \"bearerTokenFile\": \"FILE\" }"));
         }
     }

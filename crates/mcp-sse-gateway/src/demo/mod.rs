@@ -6,6 +6,7 @@ use std::{io::Write as _, path::Path, sync::Arc};
 
 use mcp_sse::Session;
 use rmcp::ServiceExt as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::mcp::Demo;
 use crate::{
@@ -44,7 +45,10 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let reread = Arc::new(Reread { key_files, tls: tls.clone() });
     if !reread.is_empty() {
-        tokio::spawn(reread.every_second());
+        let hangup = signal(SignalKind::hangup())
+            .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
+        tokio::spawn(Arc::clone(&reread).every_second());
+        tokio::spawn(reread.on(hangup));
     }
     let keys = access.file().map(|(file, _)| file);
     greet(

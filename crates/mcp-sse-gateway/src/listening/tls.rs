@@ -4,7 +4,8 @@
 //! with.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -16,13 +17,14 @@ use rustls::{
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{Acceptor, WebPkiClientVerifier},
-    sign::CertifiedKey,
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
+use x509_parser::objects::{oid_registry, oid2abbrev};
 
 use super::rewound::Rewound;
-use crate::watched::Watched;
+use crate::watched::{Failure, Watched};
 
 /// The first byte of a TLS connection: a record of a handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -30,6 +32,8 @@ const HANDSHAKE: u8 = 0x16;
 const NOT_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 50\r\nconnection: close\r\n\r\nThis port speaks TLS only: use https:// in the URL";
 /// How long whoever got it may go on sending, so that the answer is not lost with what it sent.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// The largest file, in bytes; of a larger one, the rest is not read.
+const LARGEST: u64 = 4 * 1024 * 1024;
 /// How much of that is read.
 const GOODBYE_BYTES: u64 = 64 * 1024;
 
@@ -55,21 +59,20 @@ impl Tls {
     pub(crate) fn new(files: Files) -> Result<Self, String> {
         let all = [&files.certificate, &files.key].into_iter().chain(&files.client_authorities);
         let watched = Watched::new(all.cloned().collect());
-        let config = RwLock::new(config(&files)?);
+        let config = RwLock::new(config(&files).map_err(Failure::into_text)?);
         Ok(Self { files, watched, config })
     }
 
     /// Reads the files again if they have changed; `at_once` reads them in any case. Blocks: files may be on a network.
     pub(crate) fn look(&self, at_once: bool) {
-        if !self.watched.is_due(at_once) {
-            return;
-        }
-        match config(&self.files) {
-            Ok(config) => {
-                *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
-                tracing::info!(file = %self.files.certificate.display(), "certificate read");
-            }
-            Err(error) => tracing::error!("the certificate was not changed: {error}"),
+        let looked = self.watched.look(at_once, || {
+            let config = config(&self.files)?;
+            *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+            tracing::info!(file = %self.files.certificate.display(), "certificate read");
+            Ok(())
+        });
+        if let Err(error) = looked {
+            tracing::error!("the certificate was not changed: {error}");
         }
     }
 
@@ -114,58 +117,122 @@ async fn refuse(mut socket: Socket, first: u8) -> io::Error {
     )
 }
 
-/// Who a client's certificate is for.
+/// Who a client's certificate is for: its subject, written so that two subjects never look the same (as in RFC 4514).
 fn subject(certificate: &CertificateDer<'_>) -> io::Result<Principal> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    let subject = parsed.subject().to_string();
+    let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|error| wrong(error.to_string()))?;
+    let mut subject = String::new();
+    for (index, part) in parsed.subject().iter_rdn().enumerate() {
+        for (nth, attribute) in part.iter().enumerate() {
+            subject.push_str(match (index, nth) {
+                (0, 0) => "",
+                (_, 0) => ", ",
+                _ => " + ",
+            });
+            let oid = attribute.attr_type();
+            match oid2abbrev(oid, oid_registry()) {
+                Ok(name) => subject.push_str(name),
+                Err(_) => subject.push_str(&oid.to_id_string()),
+            }
+            subject.push('=');
+            let value = attribute.as_str().map_err(|_| {
+                wrong("the subject of the client's certificate has a part that is not text".to_owned())
+            })?;
+            for character in value.chars() {
+                if ",+=\\\"<>;#".contains(character) {
+                    subject.push('\\');
+                }
+                subject.push(character);
+            }
+        }
+    }
     if subject.is_empty() {
-        let text = "the client's certificate has no subject, so that it says not whose it is";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        return Err(wrong(
+            "the client's certificate has no subject, so that it says not whose it is".to_owned(),
+        ));
     }
     Ok(Principal::new(subject))
 }
 
-fn config(files: &Files) -> Result<Arc<ServerConfig>, String> {
+fn config(files: &Files) -> Result<Arc<ServerConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
     let key = certified_key(files, &provider)?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Failure::Wrong(error.to_string()))?;
     let builder = match &files.client_authorities {
         None => builder.with_no_client_auth(),
         Some(file) => {
-            let shown = file.display();
+            let wrong = |why: &dyn std::fmt::Display| Failure::Wrong(format!("{}: {why}", file.display()));
             let mut roots = RootCertStore::empty();
             for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| format!("{shown}: not an authority: {error}"))?;
+                roots.add(certificate).map_err(|error| wrong(&format!("not an authority: {error}")))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.build().map_err(|error| format!("{shown}: {error}"))?)
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| wrong(&error))?)
         }
     };
-    let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(key)));
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
 /// The certificate with its key, which must belong together.
-fn certified_key(files: &Files, provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+fn certified_key(files: &Files, provider: &CryptoProvider) -> Result<CertifiedKey, Failure> {
     let shown = files.key.display();
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| format!("cannot read a private key from {shown}: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
+        .map_err(|error| Failure::Wrong(format!("cannot read a private key from {shown}: {error}")))?;
     CertifiedKey::from_der(certificates(&files.certificate)?, key, provider).map_err(|error| {
-        format!(
-            "the certificate in {} and the key in {shown} cannot be used: {error}",
-            files.certificate.display()
-        )
+        let certificate = files.certificate.display();
+        Failure::Wrong(format!(
+            "the certificate in {certificate} and the key in {shown} cannot be used: {error}"
+        ))
     })
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let cannot =
-        |error: &dyn std::fmt::Display| format!("cannot read certificates from {}: {error}", file.display());
-    let all = CertificateDer::pem_file_iter(file).map_err(|error| cannot(&error))?;
-    let all: Vec<_> = all.collect::<Result<_, _>>().map_err(|error| cannot(&error))?;
-    if all.is_empty() { Err(cannot(&"there is none in it, in PEM")) } else { Ok(all) }
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::Wrong(format!("cannot read certificates from {}: {why}", file.display()))
+    };
+    let text = read(file)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let all = all.map_err(|error| wrong(&error))?;
+    if all.is_empty() { Err(wrong(&"there is none in it, in PEM")) } else { Ok(all) }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let cannot = |error| Failure::Unreadable(format!("cannot read {}: {error}", file.display()));
+    let file = File::open(file).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair};
+
+    use super::*;
+
+    fn subject_of(parts: &[(DnType, &str)]) -> io::Result<String> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in parts {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        subject(certificate.der()).map(|principal| principal.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_subject_is_text_and_no_two_look_the_same() {
+        let (name, organization) = (DnType::CommonName, DnType::OrganizationName);
+        let of = |parts: &[(DnType, &str)]| subject_of(parts).unwrap();
+        assert_eq!(of(&[(name.clone(), "alice")]), "CN=alice");
+        assert_eq!(of(&[(name.clone(), "Alice A.")]), "CN=Alice A.");
+        assert_eq!(of(&[(name.clone(), "alice"), (organization, "Corp")]), "CN=alice, O=Corp");
+        assert_eq!(of(&[(name, "alice, O=Corp")]), r"CN=alice\, O\=Corp");
+        assert!(subject_of(&[]).is_err());
+    }
 }

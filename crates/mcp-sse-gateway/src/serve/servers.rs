@@ -199,15 +199,6 @@ impl Table {
             let keys = keys.of(name);
             check_headers(server, keys).map_err(|why| format!("mcpServers.{name}: {why}"))?;
             keys.map(|file| self.key_files.get(file)).transpose()?;
-            if let Some(there) = self.lock().get(name)
-                && there.keys_path() != keys
-            {
-                return Err(format!(
-                    "mcpServers.{name}: other keys than before are asked for ({}, now {}); that needs a restart, for the sessions that are open (what is in a file of keys can be changed at any time)",
-                    shown(there.keys_path()),
-                    shown(keys),
-                ));
-            }
             if let Server::Command(command) = server
                 && command.isolation.limits.processes.is_some()
             {
@@ -215,6 +206,7 @@ impl Table {
                     .map_err(|why| format!("mcpServers.{name}.limits.processes: {why}"))?;
             }
         }
+        self.check_keys(&servers, keys)?;
         self.check_paths(&servers)?;
         let gone: Vec<Arc<Named>> = {
             let table = self.lock();
@@ -252,6 +244,33 @@ impl Table {
             tracing::info!(added, changed, removed, "configuration read");
         } else {
             tracing::info!("configuration read; nothing has changed");
+        }
+        Ok(())
+    }
+
+    /// Checks that no server that is there would need keys of another file than before.
+    fn check_keys(&self, servers: &Servers, keys: &Keys) -> Result<(), String> {
+        let table = self.lock();
+        let stays = table.values().filter(|named| named.name.is_empty() || servers.contains_key(&named.name));
+        for named in stays {
+            let (before, now) = (named.keys_path(), keys.of(&named.name));
+            if before != now {
+                let name = if named.name.is_empty() {
+                    "the server at the root".to_owned()
+                } else {
+                    format!("mcpServers.{}", named.name)
+                };
+                let why = if named.is_retired() {
+                    "which was removed and still has open sessions"
+                } else {
+                    "which is there"
+                };
+                return Err(format!(
+                    "{name}, {why}, would need other keys than before ({}, now {}); that needs a restart (what is in a file of keys can be changed at any time)",
+                    shown(before),
+                    shown(now),
+                ));
+            }
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ fn a_file_that_is_wrong_changes_nothing_and_says_so() {
     }
     fs::remove_file(&file).unwrap();
     gateway.signal("-HUP");
-    gateway.log.until("the loss", |log| count(log, "the keys were not changed") == 4);
+    gateway.log.until("the loss", |log| count(log, "the keys were not changed") >= 4);
     bob.echo(1, "still here");
     key_file(&folder, "keys", &format!("bob {BOB}\n"));
     gateway.log.until_says("revoked=1");
@@ -226,10 +226,43 @@ fn each_server_of_a_configuration_may_have_keys_of_its_own() {
     folder.write("mcp.json", &config(""));
     gateway.signal("-HUP");
     let log = gateway.log.until_says("the configuration was not changed");
-    assert!(log.contains("mcpServers.two: other keys than before"), "{log}");
+    assert!(log.contains("mcpServers.two, which is there, would need other keys than before"), "{log}");
     assert!(is_unauthorized(&gateway.get("/two/sse")));
     let both_say = refused(&["serve", "--config", &file, "--bearer-token-file", &folder.path("own")]);
     assert!(both_say.contains("both say which keys clients need"), "{both_say}");
+}
+
+#[test]
+fn no_reload_opens_or_closes_a_server_that_is_there() {
+    let folder = Folder::new();
+    key_file(&folder, "keys", &both());
+    let with = |auth: &str| format!(r#"{{{auth} "mcpServers": {{}}}}"#);
+    let auth = format!(r#""auth": {{"bearerTokenFile": "{}"}},"#, folder.path("keys"));
+    let file = folder.write("mcp.json", &with(""));
+    let gateway = Program::gateway(&["--config", &file]);
+    folder.write("mcp.json", &with(&auth));
+    gateway.signal("-HUP");
+    let log = gateway.log.until_says("the configuration was not changed");
+    assert!(log.contains("the server at the root, which is there, would need other keys"), "{log}");
+    let gateway = Program::gateway(&["--config", &file]);
+    folder.write("mcp.json", &with(""));
+    gateway.signal("-HUP");
+    gateway.log.until_says("the configuration was not changed");
+    assert!(is_unauthorized(&gateway.get("/sse")));
+}
+
+#[test]
+fn the_demo_has_them_too() {
+    let folder = Folder::new();
+    let file = key_file(&folder, "keys", &both());
+    let demo = Program::demo(&["--bearer-token-file", &file]);
+    assert!(demo.greeting.contains("Clients need a key from "), "{}", demo.greeting);
+    assert!(is_unauthorized(&demo.get("/sse")));
+    demo.connect_with("/sse", &bearer(BOB)).initialize();
+    key_file(&folder, "keys", &format!("alice {ALICE}\n"));
+    demo.signal("-HUP");
+    demo.log.until_says("revoked=1");
+    assert!(is_unauthorized(&demo.request(&with("GET /sse HTTP/1.1", BOB), "")));
 }
 
 #[test]
@@ -243,6 +276,10 @@ fn what_is_misspelled_there_is_an_error_and_not_an_open_door() {
         (r#""Auth": {},"#, "", "did you mean \"auth\"?"),
         (r#""bearerTokenFile": "x","#, "", "it belongs into \"auth\""),
         (r#""auth": {"bearertokenfile": "x"},"#, "", "is not a key of \"auth\""),
+        (r#""auht": {"bearerTokenFile": "x"},"#, "", "did you mean \"auth\"?"),
+        (r#""authentication": {"bearerTokenFile": "x"},"#, "", "did you mean \"auth\"?"),
+        ("", r#", "auths": {"bearerTokenFile": "x"}"#, "did you mean \"auth\"?"),
+        ("", r#", "bearerTokensFile": "x""#, "it belongs into \"auth\""),
         (r#""auth": {},"#, "", "expected \"bearerTokenFile\""),
         (r#""auth": "keys","#, "", "expected an object"),
         ("", r#", "auth": {"bearerTokenFile": ""}"#, "expected the path of a file"),

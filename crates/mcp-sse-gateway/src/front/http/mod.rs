@@ -229,7 +229,7 @@ impl SessionManager for Sessions {
                     "evicted for another session"
                 }
                 () = revoked => {
-                    traffic.end();
+                    traffic.revoke();
                     run.await;
                     "no longer authorized"
                 }

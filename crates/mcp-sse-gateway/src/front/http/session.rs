@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -112,6 +112,12 @@ impl Traffic {
         self.0.closed.cancel();
     }
 
+    /// The same, and what the client has sent before does not count any more.
+    pub(super) fn revoke(&self) {
+        self.0.revoked.store(true, Ordering::Release);
+        self.end();
+    }
+
     /// Messages from the client, and to it.
     pub(super) fn so_far(&self) -> (u64, u64) {
         (self.0.messages_in.load(Ordering::Relaxed), self.0.messages_out.load(Ordering::Relaxed))
@@ -126,6 +132,8 @@ struct Shared {
     /// The room for messages that wait for the server.
     room: Room,
     closed: CancellationToken,
+    /// What the client's requests were let in by does not count any more.
+    revoked: AtomicBool,
     figures: Arc<Figures>,
     bound: BoundHeaders,
 }
@@ -152,6 +160,7 @@ pub(super) fn open(
         state: Mutex::default(),
         room: Room::default(),
         closed: CancellationToken::new(),
+        revoked: AtomicBool::new(false),
         figures,
         bound,
     });
@@ -303,6 +312,9 @@ impl Drop for Shared {
 
 impl Receive for HttpReceiver {
     async fn recv(&mut self) -> Option<Incoming> {
+        if self.shared.revoked.load(Ordering::Acquire) {
+            return None;
+        }
         tokio::select! {
             biased;
             waiting = self.queue.recv() => Some(waiting?.incoming),

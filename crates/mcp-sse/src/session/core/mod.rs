@@ -295,7 +295,8 @@ impl Core {
             self.figures.bytes_out += json.len() as u64;
             self.log.push(json);
         }
-        if reason == CloseReason::AppEnded {
+        // Nobody is there to take it, or it is from someone whose word does not count any more.
+        if matches!(reason, CloseReason::AppEnded | CloseReason::Unauthorized) {
             self.inbound = VecDeque::new();
             self.handshake = Handshake::Done;
         }
