@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{document::Object, expand, is_slip};
+use super::{document::Object, expand, slip::is_slip};
 
 const AUTH: &str = "auth";
 const FILE: &str = "bearerTokenFile";

@@ -5,6 +5,7 @@ mod auth;
 mod document;
 pub(crate) mod expand;
 mod isolation;
+mod slip;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,10 @@ use http::{
 };
 use url::Url;
 
-use self::document::{Document, Node, Object};
+use self::{
+    document::{Document, Node, Object},
+    slip::is_slip,
+};
 use crate::backend::{
     child::Command,
     remote::{self, Kind},
@@ -142,12 +146,6 @@ fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
         }
     }
     Ok(read)
-}
-
-/// Whether a key is most likely a misspelling of this one. Very short keys are not, since clients have their own.
-fn is_slip(key: &str, known: &str) -> bool {
-    let slips = if known.len() <= 4 { 1 } else { 2 };
-    key.len() > 2 && strsim::damerau_levenshtein(known, key) <= slips
 }
 
 /// Checks a name, which becomes one segment of a path or, with slashes, several: `@scope/server` is common.
