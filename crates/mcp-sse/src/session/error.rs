@@ -31,12 +31,12 @@ pub enum CloseReason {
     Stalled,
     /// Another session needed the place, and this one's client was away or had never posted a message.
     Evicted,
-    /// What its client had shown was revoked (see [`Grant`](crate::Grant)).
-    Unauthorized,
     /// [`SessionHandle::close`](crate::SessionHandle::close) was called.
     ClosedByServer,
     /// The transport was shut down or dropped.
     Shutdown,
+    /// What its client had shown was revoked (see [`Grant`](crate::Grant)).
+    Unauthorized,
 }
 
 impl CloseReason {
