@@ -98,7 +98,8 @@ fn read(path: &Path) -> Result<String, Failure> {
 pub(crate) struct KeyFiles(Mutex<BTreeMap<PathBuf, Arc<KeyFile>>>);
 
 impl KeyFiles {
-    /// The keys of a file, which is read if it was not before.
+    /// The keys of a file, which is read if it was not before, and again for as long as somebody holds what this
+    /// returns.
     pub(crate) fn get(&self, path: &Path) -> Result<Arc<KeyFile>, String> {
         let mut files = self.lock();
         if let Some(file) = files.get(path) {
@@ -117,9 +118,14 @@ impl KeyFiles {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads those that have changed, or all of them. Blocks: files may be on a network.
+    /// Reads those that have changed, or all of them. Blocks: files may be on a network. Those that no server has any
+    /// more are forgotten.
     pub(crate) fn look(&self, all: bool) {
-        let files: Vec<_> = self.lock().values().cloned().collect();
+        let files: Vec<_> = {
+            let mut files = self.lock();
+            files.retain(|_, file| Arc::strong_count(file) > 1);
+            files.values().cloned().collect()
+        };
         files.iter().for_each(|file| file.look(all));
     }
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::mcp::Demo;
 use crate::{
-    access::KeyFiles,
+    access::{KeyFile, KeyFiles},
     args::{self, Exit},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     reread::Reread,
@@ -29,11 +29,10 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     let transport = listen.transport(limits, false).map_err(Exit::Usage)?;
     let tls = listen.tls().map_err(Exit::Usage)?;
     let key_files = Arc::<KeyFiles>::default();
-    let transport = match access.file() {
-        Some((file, _)) => {
-            let keys = key_files.get(&file).map_err(Exit::Usage)?;
-            transport.with_authentication(keys.tokens.clone())
-        }
+    // Held to the end, or they would not be read again.
+    let keys = access.file().map(|(file, _)| key_files.get(&file)).transpose().map_err(Exit::Usage)?;
+    let transport = match &keys {
+        Some(keys) => transport.with_authentication(keys.tokens.clone()),
         None => transport,
     };
     listen.check_paths().map_err(Exit::Usage)?;
@@ -50,10 +49,9 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         tokio::spawn(Arc::clone(&reread).every_second());
         tokio::spawn(reread.on(hangup));
     }
-    let keys = access.file().map(|(file, _)| file);
     greet(
         &format!("{}{}", listener.base(tls.is_some()), listen.sse_path),
-        keys.as_deref(),
+        keys.as_deref().map(KeyFile::path),
         listener.places(),
     );
     let end = async {

@@ -32,10 +32,10 @@ const HANDSHAKE: u8 = 0x16;
 const NOT_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 50\r\nconnection: close\r\n\r\nThis port speaks TLS only: use https:// in the URL";
 /// How long whoever got it may go on sending, so that the answer is not lost with what it sent.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How much of what it sends then is read, in bytes.
+const GOODBYE_BYTES: u64 = 64 * 1024;
 /// The largest file, in bytes; of a larger one, the rest is not read.
 const LARGEST: u64 = 4 * 1024 * 1024;
-/// How much of that is read.
-const GOODBYE_BYTES: u64 = 64 * 1024;
 
 /// The files.
 #[derive(Clone, Debug)]

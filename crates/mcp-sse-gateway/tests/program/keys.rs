@@ -252,6 +252,29 @@ fn no_reload_opens_or_closes_a_server_that_is_there() {
 }
 
 #[test]
+fn the_file_of_a_server_that_is_gone_is_not_looked_at_any_more() {
+    let folder = Folder::new();
+    let config = |servers: &str| format!(r#"{{"mcpServers": {{{servers}}}}}"#);
+    let server = |name: &str| {
+        let file = key_file(&folder, name, &both());
+        format!(
+            r#""{name}": {{"command": "{PROGRAM}", "args": ["demo", "--stdio"], "auth": {{"bearerTokenFile": "{file}"}}}}"#
+        )
+    };
+    let (one, two) = (server("one"), server("two"));
+    let file = folder.write("mcp.json", &config(&format!("{one}, {two}")));
+    let gateway = Program::start("serve", &["--config", &file]);
+    folder.write("mcp.json", &config(&one));
+    gateway.signal("-HUP");
+    gateway.log.until_says("server removed");
+    fs::remove_file(folder.path("two")).unwrap();
+    // Both would be read now.
+    gateway.signal("-HUP");
+    let log = gateway.log.until("the reload", |log| count(log, "configuration read") == 3);
+    assert_eq!((count(&log, "keys read"), count(&log, "the keys were not changed")), (3, 0), "{log}");
+}
+
+#[test]
 fn the_demo_has_them_too() {
     let folder = Folder::new();
     let file = key_file(&folder, "keys", &both());
@@ -260,8 +283,9 @@ fn the_demo_has_them_too() {
     assert!(is_unauthorized(&demo.get("/sse")));
     demo.connect_with("/sse", &bearer(BOB)).initialize();
     key_file(&folder, "keys", &format!("alice {ALICE}\n"));
-    demo.signal("-HUP");
     demo.log.until_says("revoked=1");
+    demo.signal("-HUP");
+    demo.log.until("the signal", |log| count(log, "keys read") == 2);
     assert!(is_unauthorized(&demo.request(&with("GET /sse HTTP/1.1", BOB), "")));
 }
 

@@ -77,12 +77,9 @@ impl Entered {
     }
 
     /// Checks `Host` and `Origin`, if that was not done before the request was let in.
-    pub(crate) fn check_names(self, names: &Names) -> Result<Parts, Rejection> {
+    pub(crate) fn check_names(&self, names: &Names) -> Result<(), Rejection> {
         let Self { parts, grant } = self;
-        if grant.is_none() {
-            names.check(&parts.uri, &parts.headers)?;
-        }
-        Ok(parts)
+        if grant.is_some() { Ok(()) } else { names.check(&parts.uri, &parts.headers) }
     }
 }
 

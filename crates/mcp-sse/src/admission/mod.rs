@@ -33,44 +33,41 @@ use crate::{auth::Grant, id::SessionId};
 
 /// The head of a request that passed the checks of its method, content type, host and origin.
 #[derive(Debug)]
-pub(crate) struct Admitted {
-    parts: Parts,
-    grant: Option<Grant>,
-}
+pub(crate) struct Admitted(Entered);
 
 impl Admitted {
     pub(crate) fn parts(&self) -> &Parts {
-        &self.parts
+        &self.0.parts
     }
 
     pub(crate) fn into_parts(self) -> Parts {
-        self.parts
+        self.0.parts
     }
 
     /// That the request comes from its principal, if an authenticator said so.
     pub(crate) fn grant(&self) -> Option<&Grant> {
-        self.grant.as_ref()
+        self.0.grant.as_ref()
     }
 
     /// The `session_id` in the query.
     pub(crate) fn session_id(&self) -> Result<SessionId, Rejection> {
-        session_id(self.parts.uri.query())
+        session_id(self.0.parts.uri.query())
     }
 }
 
 /// Checks the head of a GET, which asks for a stream.
 pub(crate) fn get(entered: Entered, names: &Names) -> Result<Admitted, Rejection> {
     check_method(&entered.parts.method, &Method::GET, "GET")?;
-    let (grant, parts) = (entered.grant.clone(), entered.check_names(names)?);
-    Ok(Admitted { parts, grant })
+    entered.check_names(names)?;
+    Ok(Admitted(entered))
 }
 
 /// Checks the head of a POST, which brings a message.
 pub(crate) fn post(entered: Entered, names: &Names) -> Result<Admitted, Rejection> {
     check_method(&entered.parts.method, &Method::POST, "POST")?;
     check_content_type(&entered.parts.headers)?;
-    let (grant, parts) = (entered.grant.clone(), entered.check_names(names)?);
-    Ok(Admitted { parts, grant })
+    entered.check_names(names)?;
+    Ok(Admitted(entered))
 }
 
 fn check_method(method: &Method, expected: &Method, allow: &'static str) -> Result<(), Rejection> {

@@ -110,7 +110,8 @@ where
         let next = self.service.clone();
         let mut service = std::mem::replace(&mut self.service, next);
         ResponseFuture::new(async move {
-            let entered = entry.wait().await.and_then(|entered| entered.check_names(&names));
+            let entered =
+                entry.wait().await.and_then(|entered| entered.check_names(&names).map(|()| entered.parts));
             let mut response = match entered {
                 Ok(parts) => {
                     let response = service.call(Request::from_parts(parts, body)).await.map_err(Into::into);
