@@ -6,6 +6,9 @@ use std::time::Duration;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// How long sessions go on after their clients' grants have expired.
+pub(crate) const GRACE: Duration = Duration::from_secs(5 * 60);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) max_sessions: usize,

@@ -18,8 +18,10 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 pub(crate) struct Entered {
     pub(crate) parts: Parts,
-    /// If there is an authenticator; then `Host` and `Origin` have been checked too.
+    /// From the authenticator, or from a layer in front.
     pub(crate) grant: Option<Grant>,
+    /// Whether `Host` and `Origin` have been checked.
+    named: bool,
 }
 
 /// Whether a request may enter.
@@ -45,7 +47,8 @@ impl Gate {
     /// wire contract. With one, a stranger learns nothing before it has said who it is, but which names are served.
     pub(crate) fn enter(&self, mut parts: Parts) -> Entry {
         let Some(authenticate) = &self.authenticate else {
-            return Entry::Known(Ok(Entered { parts, grant: None }));
+            let grant = parts.extensions.get().cloned();
+            return Entry::Known(Ok(Entered { parts, grant, named: false }));
         };
         if let Err(rejection) = self.names.check(&parts.uri, &parts.headers) {
             return Entry::Known(Err(rejection));
@@ -73,13 +76,13 @@ impl Entered {
     fn with(mut parts: Parts, grant: Grant) -> Self {
         parts.extensions.insert(grant.principal().clone());
         parts.extensions.insert(grant.clone());
-        Self { parts, grant: Some(grant) }
+        Self { parts, grant: Some(grant), named: true }
     }
 
     /// Checks `Host` and `Origin`, if that was not done before the request was let in.
     pub(crate) fn check_names(&self, names: &Names) -> Result<(), Rejection> {
-        let Self { parts, grant } = self;
-        if grant.is_some() { Ok(()) } else { names.check(&parts.uri, &parts.headers) }
+        let Self { parts, named, .. } = self;
+        if *named { Ok(()) } else { names.check(&parts.uri, &parts.headers) }
     }
 }
 

@@ -1,22 +1,22 @@
-//! That a request comes from a principal, until this is revoked.
+//! That a request comes from a principal, until this is revoked or expires.
 
 use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
+    time::{Duration, Instant, SystemTime},
 };
 
-use tokio::sync::Notify;
-
-use crate::principal::Principal;
+use crate::{clock, limits::GRACE, principal::Principal};
 
 /// An authenticator's word that a request comes from a principal.
 ///
 /// When it is revoked, requests are refused at once, and the sessions that depend on it end
-/// ([`CloseReason::Unauthorized`](crate::CloseReason::Unauthorized)). It is in the extensions of the requests that
-/// pass, beside the [`Principal`].
+/// ([`CloseReason::Unauthorized`](crate::CloseReason::Unauthorized)). When it [expires](Self::expires), requests are
+/// refused at once too, but sessions go on for a while, in which their clients can show a newer one. It is in the
+/// extensions of the requests that pass, beside the [`Principal`].
 ///
 /// ```
 /// use mcp_sse::{Grant, Principal, Revocation};
@@ -31,12 +31,27 @@ use crate::principal::Principal;
 pub struct Grant {
     principal: Principal,
     revocation: Option<Revocation>,
+    expiry: Option<Expiry>,
+    grace: Duration,
+}
+
+/// When a grant expires, by both clocks: the system's may be set, the other one stands still while the machine sleeps.
+#[derive(Clone, Copy)]
+struct Expiry {
+    at: SystemTime,
+    instant: Instant,
+}
+
+impl Expiry {
+    fn is_over(&self) -> bool {
+        clock::now() >= self.instant || clock::wall() >= self.at
+    }
 }
 
 impl Grant {
-    /// A grant for a principal that is never revoked.
+    /// A grant for a principal that is never revoked and does not expire.
     pub fn new(principal: Principal) -> Self {
-        Self { principal, revocation: None }
+        Self { principal, revocation: None, expiry: None, grace: GRACE }
     }
 
     /// Ties the grant to a revocation; replaces one that it was tied to before.
@@ -46,32 +61,67 @@ impl Grant {
         self
     }
 
+    /// Ends the grant at this time, such as the `exp` of a token: from then on, requests with it are refused. More than
+    /// a year from now counts as a year.
+    ///
+    /// A session goes on until the newest grant that its client has shown in it has expired, and then for the time that
+    /// [`with_grace`](Self::with_grace) says; it ends with
+    /// [`CloseReason::Expired`](crate::CloseReason::Expired). Ending a stream with the token would cut off clients that
+    /// renew theirs with the next request, and some clients do not survive that.
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use mcp_sse::{Grant, Principal};
+    ///
+    /// let now = SystemTime::now();
+    /// let grant = Grant::new(Principal::new("alice")).expires(now + Duration::from_secs(60));
+    /// assert!(grant.is_valid());
+    /// assert!(!grant.expires(now).is_valid());
+    /// ```
+    #[must_use]
+    pub fn expires(mut self, at: SystemTime) -> Self {
+        let left = at.duration_since(clock::wall()).unwrap_or_default();
+        self.expiry = Some(Expiry { at, instant: clock::after(clock::now(), left) });
+        self
+    }
+
+    /// How long sessions go on after the grant has expired. Default: 5 minutes; a year at most; with zero they end with
+    /// it.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
     /// Who it is for.
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// Whether it has not been revoked.
+    /// Whether requests with it may pass: it has not expired, and has been neither suspended nor revoked.
     pub fn is_valid(&self) -> bool {
-        self.revocation.as_ref().is_none_or(|revocation| !revocation.is_revoked())
+        self.revocation.as_ref().is_none_or(|revocation| revocation.level() == VALID)
+            && self.expiry.is_none_or(|expiry| !expiry.is_over())
     }
 
-    /// Resolves when it is revoked, for what goes on after the request: a stream, a session of another kind. Cancel
-    /// safe.
-    pub fn revoked(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let notified = Arc::new(Notified::default());
-        let grant = self.clone();
-        async move {
-            if grant.revocation.is_none() {
-                std::future::pending::<()>().await;
-            }
-            let holder: Arc<dyn Holder> = Arc::clone(&notified) as Arc<dyn Holder>;
-            grant.hold(&Arc::downgrade(&holder));
-            // It keeps a notification that comes before the wait.
-            if grant.is_valid() {
-                notified.0.notified().await;
-            }
-        }
+    /// Whether sessions that depend on it have to end, apart from the time.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revocation.as_ref().is_some_and(Revocation::is_revoked)
+    }
+
+    /// Until when sessions that depend on it may go on.
+    pub(crate) fn session_until(&self) -> Option<Instant> {
+        self.expiry.map(|expiry| clock::after(expiry.instant, self.grace))
+    }
+
+    /// Whether a session depends on this one from now on, of which another one was shown before.
+    pub(crate) fn replaces(&self, before: &Self) -> bool {
+        let is_later = match (self.session_until(), before.session_until()) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(this), Some(before)) => this > before,
+        };
+        is_later || (!self.is_same(before) && !before.is_valid())
     }
 
     /// Notes who is to be told of the revocation. It may have come already.
@@ -88,7 +138,8 @@ impl Grant {
             (Some(one), Some(other)) => Arc::ptr_eq(&one.0, &other.0),
             _ => false,
         };
-        revocations && self.principal == other.principal
+        let expiries = self.expiry.map(|expiry| expiry.at) == other.expiry.map(|expiry| expiry.at);
+        revocations && expiries && self.principal == other.principal
     }
 }
 
@@ -103,15 +154,6 @@ pub(crate) trait Holder: Send + Sync {
     fn revoked(&self);
 }
 
-#[derive(Default)]
-struct Notified(Notify);
-
-impl Holder for Notified {
-    fn revoked(&self) {
-        self.0.notify_one();
-    }
-}
-
 /// Revokes all grants that are tied to it, such as those of one key. Clones are the same revocation. See [`Grant`]
 /// for an example.
 #[derive(Clone, Default)]
@@ -119,9 +161,16 @@ pub struct Revocation(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    revoked: AtomicBool,
+    level: AtomicU8,
     holders: Mutex<Holders>,
 }
+
+/// Requests pass.
+const VALID: u8 = 0;
+/// Requests are refused, sessions go on.
+const SUSPENDED: u8 = 1;
+/// Requests are refused, sessions end.
+const REVOKED: u8 = 2;
 
 #[derive(Default)]
 struct Holders {
@@ -136,7 +185,7 @@ const MANY: usize = 64;
 impl Revocation {
     /// Revokes the grants, and ends the sessions that still depend on one of them.
     pub fn revoke(&self) {
-        self.0.revoked.store(true, Ordering::Release);
+        self.0.level.fetch_max(REVOKED, Ordering::AcqRel);
         let holders = std::mem::take(&mut *self.holders());
         for holder in holders.list {
             if let Some(holder) = holder.upgrade() {
@@ -145,9 +194,19 @@ impl Revocation {
         }
     }
 
+    /// Refuses requests with the grants from now on, but leaves the sessions that depend on them, so that their clients
+    /// can show others. What suspends them [revokes](Self::revoke) them some time later.
+    pub fn suspend(&self) {
+        self.0.level.fetch_max(SUSPENDED, Ordering::AcqRel);
+    }
+
     /// Whether they are revoked.
     pub fn is_revoked(&self) -> bool {
-        self.0.revoked.load(Ordering::Acquire)
+        self.level() == REVOKED
+    }
+
+    fn level(&self) -> u8 {
+        self.0.level.load(Ordering::Acquire)
     }
 
     fn hold(&self, holder: &Weak<dyn Holder>) {
@@ -174,29 +233,65 @@ impl fmt::Debug for Revocation {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn who_waits_for_the_end_of_a_grant_is_told_whenever_it_began_to_wait() {
-        let key = Revocation::default();
-        let grant = Grant::new(Principal::new("alice")).revocable(&key);
-        let before = tokio::spawn(grant.revoked());
-        tokio::task::yield_now().await;
-        key.revoke();
-        before.await.unwrap();
-        grant.revoked().await;
+    fn grant() -> Grant {
+        Grant::new(Principal::new("alice"))
+    }
+
+    struct Counts;
+
+    impl Holder for Counts {
+        fn revoked(&self) {}
     }
 
     #[test]
     fn holders_that_are_gone_are_forgotten() {
         let key = Revocation::default();
-        let grant = Grant::new(Principal::new("alice")).revocable(&key);
-        let stays: Arc<dyn Holder> = Arc::new(Notified::default());
+        let grant = grant().revocable(&key);
+        let stays: Arc<dyn Holder> = Arc::new(Counts);
         grant.hold(&Arc::downgrade(&stays));
         for _ in 0..10_000 {
-            let goes: Arc<dyn Holder> = Arc::new(Notified::default());
+            let goes: Arc<dyn Holder> = Arc::new(Counts);
             grant.hold(&Arc::downgrade(&goes));
         }
         let length = key.holders().list.len();
         assert!(length <= MANY, "{length}");
         assert!(key.holders().list[0].upgrade().is_some());
+    }
+
+    #[test]
+    fn what_is_suspended_is_not_valid_and_is_revoked_later_if_at_all() {
+        let key = Revocation::default();
+        let grant = grant().revocable(&key);
+        key.suspend();
+        assert!(!grant.is_valid() && !grant.is_revoked());
+        key.revoke();
+        key.suspend();
+        assert!(!grant.is_valid() && grant.is_revoked());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_grant_expires_by_either_clock() {
+        let soon = clock::wall() + Duration::from_secs(4);
+        let grant = grant().expires(soon);
+        assert!(grant.is_valid());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(!grant.is_valid() && !grant.is_revoked());
+        let was_set = Expiry { at: clock::wall(), instant: clock::after(clock::now(), clock::FAR) };
+        assert!(was_set.is_over());
+        assert!(grant.expires(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::MAX / 4)).is_valid());
+    }
+
+    #[test]
+    fn the_newest_grant_counts_unless_the_older_one_lasts_longer() {
+        let at = |seconds| grant().expires(clock::wall() + Duration::from_secs(seconds));
+        let (short, long) = (at(60), at(120));
+        assert!(long.replaces(&short) && !short.replaces(&long) && !short.replaces(&short.clone()));
+        assert!(grant().replaces(&long) && !long.replaces(&grant()));
+        assert!(short.replaces(&at(0)) && !at(0).replaces(&short));
+        let key = Revocation::default();
+        let suspended = long.revocable(&key);
+        assert!(!short.replaces(&suspended));
+        key.suspend();
+        assert!(short.replaces(&suspended));
     }
 }

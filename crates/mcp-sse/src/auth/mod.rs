@@ -3,12 +3,14 @@
 //! | room | what lives there |
 //! |---|---|
 //! | here | the trait of authenticators, and what they answer |
-//! | `grant` | that a request comes from a principal, until this is revoked |
+//! | `grant` | that a request comes from a principal, until this is revoked or expires |
+//! | `session_grant` | the grants that a session's client has shown, and when the session ends because of that |
 //! | `denial` | why a request is not let in |
 //! | `tokens` | an authenticator by a list of keys (feature `auth`) |
 
 mod denial;
 mod grant;
+mod session_grant;
 #[cfg(feature = "auth")]
 mod tokens;
 
@@ -22,6 +24,7 @@ pub use self::tokens::{BearerTokens, ParseTokensError, ReplacedTokens};
 pub use self::{
     denial::Denial,
     grant::{Grant, Revocation},
+    session_grant::{GrantEnd, SessionGrant},
 };
 
 /// Decides who a request comes from, by its head; given to a transport with

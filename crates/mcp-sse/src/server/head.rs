@@ -9,6 +9,8 @@ use std::{cell::RefCell, io::Write as _, time::SystemTime};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts};
 
+use crate::clock;
+
 /// How much of a connection is read at once.
 pub(crate) const MAX_AT_ONCE: usize = 64 * 1024;
 const MAX_HEADERS: usize = 64;
@@ -203,9 +205,8 @@ struct Date {
 }
 
 impl Date {
-    #[allow(clippy::disallowed_methods, reason = "the wall clock, for the Date header")]
     fn get(&mut self) -> &[u8] {
-        let now = SystemTime::now();
+        let now = clock::wall();
         let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second || self.text.is_empty() {
             self.second = second;

@@ -58,7 +58,7 @@ pub(crate) struct Driver {
     pub(crate) opened: Instant,
     /// Headers that identify its client; set before the client learns of the session.
     pub(crate) bound: OnceLock<BoundHeaders>,
-    /// What its client has shown, if there is an authenticator.
+    /// What its client has shown, if there is an authenticator. Locked after the core, if both are.
     grant: Mutex<Option<Grant>>,
     pub(crate) common: Arc<Common>,
     this: Weak<Driver>,
@@ -166,23 +166,29 @@ impl Driver {
         self.with(|_, _| ());
     }
 
-    /// Notes what its client has shown now. A grant that was shown before counts until it is revoked. Must not be
-    /// called with a lock held.
+    /// Notes what its client has shown now. The session depends on the grant that lasts longest. Must not be called
+    /// with a lock held.
     pub(crate) fn show(&self, shown: Option<&Grant>) {
         let Some(shown) = shown else { return };
         {
-            let mut grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
-            if grant.as_ref().is_some_and(|grant| grant.is_same(shown) || grant.is_valid()) {
+            let mut grant = self.shown();
+            if grant.as_ref().is_some_and(|grant| !shown.replaces(grant)) {
                 return;
             }
             *grant = Some(shown.clone());
         }
+        // What was shown last, as several requests may come at once.
+        self.run(|core| core.authorize_until(self.shown().as_ref().and_then(Grant::session_until)));
         let this: Weak<dyn Holder> = Weak::clone(&self.this) as Weak<dyn Holder>;
         shown.hold(&this);
         // It may have been revoked before it was held.
-        if !shown.is_valid() {
+        if shown.is_revoked() {
             self.revoked();
         }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Option<Grant>> {
+        self.grant.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the session to make room for another one, if it is silent or its client is away.
@@ -324,10 +330,7 @@ impl Driver {
 
 impl Holder for Driver {
     fn revoked(&self) {
-        let is_over = {
-            let grant = self.grant.lock().unwrap_or_else(PoisonError::into_inner);
-            grant.as_ref().is_some_and(|grant| !grant.is_valid())
-        };
+        let is_over = self.shown().as_ref().is_some_and(Grant::is_revoked);
         if is_over {
             self.close(CloseReason::Unauthorized);
         }

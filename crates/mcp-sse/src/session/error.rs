@@ -37,6 +37,9 @@ pub enum CloseReason {
     Shutdown,
     /// What its client had shown was revoked (see [`Grant`](crate::Grant)).
     Unauthorized,
+    /// What its client had shown has expired, and it has shown nothing newer in time (see
+    /// [`Grant::expires`](crate::Grant::expires)).
+    Expired,
 }
 
 impl CloseReason {
@@ -47,6 +50,9 @@ impl CloseReason {
             Self::Shutdown => "the server is shutting down and did not answer in time",
             Self::ClosedByServer => "the server closed the session before it answered",
             Self::Unauthorized => "the client is no longer authorized; the session ended before the answer",
+            Self::Expired => {
+                "the client's authorization has expired and was not renewed; the session ended before the answer"
+            }
             Self::ClientGone | Self::Stalled | Self::Evicted => "the session ended before the answer",
         }
     }
@@ -60,6 +66,7 @@ impl fmt::Display for CloseReason {
             Self::Stalled => "client did not read",
             Self::Evicted => "evicted for another session",
             Self::Unauthorized => "no longer authorized",
+            Self::Expired => "the client's authorization has expired",
             Self::ClosedByServer => "closed by the server",
             Self::Shutdown => "shutdown",
         })

@@ -36,10 +36,13 @@ pub(crate) fn refusal(what: Refused, rejection: Rejection) -> Response<Body> {
             if let Some(challenge) = denial.challenge() {
                 headers.insert(header::WWW_AUTHENTICATE, challenge.clone());
             }
+            if let Some(seconds) = denial.retry_after() {
+                headers.insert(header::RETRY_AFTER, seconds.into());
+            }
         }
         _ => {}
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if status == StatusCode::SERVICE_UNAVAILABLE && !headers.contains_key(header::RETRY_AFTER) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

@@ -17,13 +17,14 @@ use super::{
     answer::{self, Refused},
 };
 use crate::{
-    admission::{self, CorsHeaders, Gate},
+    admission::{self, CorsHeaders, Gate, Names},
+    auth::Authenticate,
     body::{Body, BoxError},
     future::ResponseFuture,
 };
 
 /// A layer that puts the transport's checks of `Host` and `Origin`, and its authenticator, in front of another service;
-/// created by [`SseServerTransport::guard`].
+/// created by [`SseServerTransport::guard`]. Or only an authenticator: see [`GuardLayer::authenticate`].
 #[derive(Clone, Debug)]
 pub struct GuardLayer {
     gate: Gate,
@@ -69,6 +70,41 @@ impl SseServerTransport {
     /// [`cors`]: crate::Builder::cors
     pub fn guard(&self) -> GuardLayer {
         GuardLayer { gate: self.inner.gate.clone(), cors: self.inner.cors }
+    }
+}
+
+impl GuardLayer {
+    /// A layer that only asks an authenticator, for services that no transport stands beside, or for several
+    /// transports behind one layer. What passes has its [`Principal`](crate::Principal) and [`Grant`](crate::Grant) in
+    /// its extensions; a transport behind it takes both from there.
+    ///
+    /// It checks neither `Host` nor `Origin`; a transport behind it does. A layer that answers preflights, such as
+    /// tower-http's `CorsLayer`, belongs in front of it, as preflights have no credentials.
+    ///
+    /// ```
+    /// use mcp_sse::{Authenticate, Authentication, Denial, GuardLayer, SseServerTransport};
+    /// use tower::{Layer, ServiceExt}; // for `oneshot`
+    ///
+    /// struct Nobody;
+    ///
+    /// impl Authenticate for Nobody {
+    ///     fn authenticate(&self, _head: &http::request::Parts) -> Authentication {
+    ///         Err(Denial::unauthorized(http::HeaderValue::from_static("Bearer"))).into()
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sse = SseServerTransport::new("/messages/")?;
+    /// let messages = GuardLayer::authenticate(Nobody).layer(sse.handle_post_message());
+    ///
+    /// let post = http::Request::post("http://localhost/messages/").body(String::new())?;
+    /// assert_eq!(messages.oneshot(post).await?.status(), 401);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn authenticate(authenticator: impl Authenticate) -> Self {
+        Self { gate: Gate::new(Names::unprotected()).with(Arc::new(authenticator)), cors: false }
     }
 }
 

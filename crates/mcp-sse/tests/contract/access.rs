@@ -1,20 +1,28 @@
 //! Who gets in: an authenticator, what it says of a request, and how that ends.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Request, request::Parts};
+use http::{HeaderValue, Request, StatusCode, request::Parts};
 use mcp_sse::{
-    Authenticate, Authentication, CloseReason, Denial, Grant, Principal, Revocation, SseServerTransport,
+    Authenticate, Authentication, CloseReason, Denial, Grant, GuardLayer, Principal, Revocation, Session,
+    SseServerTransport,
 };
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::help::{
-    Answer, Events, HOST, Server, builder, empty, endless, full, get, notification, post, received, request,
-    soon,
+    Answer, Events, HOST, Server, builder, empty, endless, from_now, full, get, notification, now, post,
+    received, request, soon,
 };
+
+const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
+const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
 /// Lets in those whose header `x-user` has a name of the list.
 #[derive(Clone, Default)]
@@ -26,6 +34,8 @@ struct Inner {
     asked: AtomicUsize,
     /// Answers come later.
     is_slow: bool,
+    /// When what it says expires; after that, it refuses everybody.
+    expires: Option<(SystemTime, tokio::time::Instant)>,
 }
 
 impl Users {
@@ -34,8 +44,23 @@ impl Users {
     }
 
     fn with(names: &[&'static str], is_slow: bool) -> Self {
+        Self::of(names, is_slow, None)
+    }
+
+    #[cfg(feature = "server")]
+    fn expiring(names: &[&'static str], time: Duration) -> Self {
+        let expires = (from_now(time), now() + time);
+        Self::of(names, false, Some(expires))
+    }
+
+    fn of(
+        names: &[&'static str],
+        is_slow: bool,
+        expires: Option<(SystemTime, tokio::time::Instant)>,
+    ) -> Self {
         let known = names.iter().map(|name| (*name, Revocation::default())).collect();
-        Self(Arc::new(Inner { known: Mutex::new(known), asked: AtomicUsize::new(0), is_slow }))
+        let known = Mutex::new(known);
+        Self(Arc::new(Inner { known, asked: AtomicUsize::new(0), is_slow, expires }))
     }
 
     fn remove(&self, name: &str) {
@@ -57,8 +82,13 @@ impl Authenticate for Users {
         let name = head.headers.get("x-user").and_then(|name| name.to_str().ok());
         let known = self.0.known.lock().unwrap();
         let found = known.iter().find(|(known, _)| Some(*known) == name);
+        let is_over = self.0.expires.is_some_and(|(_, at)| at <= now());
         let answer = found
-            .map(|(name, revocation)| Grant::new(Principal::new(*name)).revocable(revocation))
+            .filter(|_| !is_over)
+            .map(|(name, revocation)| {
+                let grant = Grant::new(Principal::new(*name)).revocable(revocation);
+                if let Some((at, _)) = self.0.expires { grant.expires(at) } else { grant }
+            })
             .ok_or_else(|| Denial::unauthorized(HeaderValue::from_static("Bearer realm=\"test\"")));
         if !self.0.is_slow {
             return answer.into();
@@ -166,6 +196,112 @@ async fn what_is_revoked_ends_at_once_and_what_is_not_goes_on() {
     server.send(full(post_as(&alice, "alice"), request(1))).await.assert_accepted();
 }
 
+/// Lets in whoever says who they are and for how many seconds that holds, as in `alice 4`.
+struct Tokens(Duration);
+
+impl Authenticate for Tokens {
+    fn authenticate(&self, head: &Parts) -> Authentication {
+        let token = head.headers.get("x-user").and_then(|token| token.to_str().ok()).unwrap_or_default();
+        let (name, seconds) = token.split_once(' ').unwrap();
+        let at = from_now(Duration::from_secs(seconds.parse().unwrap()));
+        Ok(Grant::new(Principal::new(name)).expires(at).with_grace(self.0)).into()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_goes_on_until_the_newest_grant_has_expired_and_a_while_longer() {
+    for grace in [0, 60] {
+        let server = Server::new(
+            builder().keep_alive(Duration::ZERO).authenticate(Tokens(Duration::from_secs(grace))),
+        );
+        let mut events = server.try_open(empty(get_as("alice 30"))).await.unwrap();
+        let start = now();
+        let handle = server.handle(&events);
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        // Bob's does not count, nor does one that ends earlier.
+        let message = notification("m");
+        server.send(full(post_as(&events, "bob 1000"), message.clone())).await.assert_not_found();
+        server.send(full(post_as(&events, "alice 100"), message.clone())).await.assert_accepted();
+        server.send(full(post_as(&events, "alice 5"), message.clone())).await.assert_accepted();
+        server.send(full(post_as(&events, "alice 5"), request(1))).await.assert_accepted();
+        assert_eq!(handle.closed().await, CloseReason::Expired);
+        let lived = (now() - start).as_secs();
+        assert!((120 + grace - 1..=120 + grace).contains(&lived), "{lived}");
+        assert!(events.message().await.contains("has expired"));
+        events.assert_ends().await;
+        server.send(full(post_as(&events, "alice 5"), message)).await.assert_not_found();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_away_does_not_outlive_its_grant() {
+    let server =
+        Server::new(builder().resume_window(Duration::from_secs(100)).authenticate(Tokens(Duration::ZERO)));
+    let events = server.try_open(empty(get_as("alice 30"))).await.unwrap();
+    let (handle, position) = (server.handle(&events), events.position(0));
+    drop(events);
+    let again = |seconds: u64| {
+        let user = format!("alice {seconds}");
+        empty(get_as(&user).header("last-event-id", position.clone()))
+    };
+    tokio::time::sleep(Duration::from_secs(29)).await;
+    drop(server.try_open(again(20)).await.unwrap());
+    assert_eq!(handle.closed().await, CloseReason::Expired);
+    server.try_open(again(20)).await.unwrap_err().assert_not_found();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_layer_in_front_is_as_good_as_an_authenticator() {
+    let users = Users::new(&["alice", "bob"]);
+    let layer = GuardLayer::authenticate(users.clone());
+    let sse = builder().build().unwrap();
+    let connect = layer.layer(
+        sse.connect_sse(|mut session: Session| async move { while session.recv().await.is_some() {} }),
+    );
+    let post = layer.layer(sse.handle_post_message());
+    let refused = connect.clone().oneshot(empty(get())).await.unwrap();
+    assert_unauthorized(&Answer::read(refused).await);
+    // The names are still the transport's.
+    let elsewhere = Request::get("/sse").header("host", "evil.example").header("x-user", "alice");
+    assert_eq!(connect.clone().oneshot(empty(elsewhere)).await.unwrap().status(), 421);
+    let stream = connect.oneshot(empty(get_as("alice"))).await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let [handle] = &sse.sessions()[..] else { panic!("one session") };
+    let uri = format!("/messages/?session_id={}", handle.id().expose_hex());
+    let say = async |user: &str| {
+        let request = http::Request::post(&uri)
+            .header("host", HOST)
+            .header("content-type", "application/json")
+            .header("x-user", user);
+        post.clone().oneshot(full(request, notification("m"))).await.unwrap().status()
+    };
+    assert_eq!((say("alice").await, say("bob").await, say("eve").await), (ACCEPTED, NOT_FOUND, UNAUTHORIZED));
+    users.remove("alice");
+    assert_eq!(handle.closed().await, CloseReason::Unauthorized);
+    assert_eq!(say("alice").await, UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authenticator_may_say_that_it_is_not_enough_or_not_known_now() {
+    struct Other(Denial);
+    impl Authenticate for Other {
+        fn authenticate(&self, _: &Parts) -> Authentication {
+            Err(self.0.clone()).into()
+        }
+    }
+    let challenge = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
+    let server = Server::new(builder().authenticate(Other(Denial::forbidden(challenge))));
+    let refused = server.try_open(empty(get())).await.unwrap_err();
+    assert_eq!(refused.short(), (403, "Forbidden"));
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
+    for (time, header) in [(Duration::ZERO, "1"), (Duration::from_secs(7), "7")] {
+        let server = Server::new(builder().authenticate(Other(Denial::unavailable(time))));
+        let refused = server.try_open(empty(get())).await.unwrap_err();
+        assert_eq!(refused.short(), (503, "Service Unavailable"));
+        assert_eq!((refused.header("retry-after"), refused.header("www-authenticate")), (Some(header), None));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_endpoint_may_have_its_own() {
     let sse = builder().authenticate(Users::new(&["alice"])).build().unwrap();
@@ -267,6 +403,24 @@ mod on_sockets {
         assert_eq!(say(&mut socket, "alice").await, 202);
         users.remove("alice");
         assert_eq!(say(&mut socket, "alice").await, 401);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_is_known_is_refused_once_its_grant_has_expired() {
+        let users = Users::expiring(&["alice"], Duration::from_secs(4));
+        let server = Server::new(builder().authenticate(users.clone()));
+        let mut socket = serve(&server).await;
+        let events = server.try_open(empty(get_as("alice"))).await.unwrap();
+        let say = async |socket: &mut TcpStream| {
+            let post = raw_post(&events.uri, "alice", &notification("m"));
+            socket.write_all(post.as_bytes()).await.unwrap();
+            status(socket).await
+        };
+        assert_eq!((say(&mut socket).await, say(&mut socket).await), (202, 202));
+        let before = users.asked();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(say(&mut socket).await, 401);
+        assert_eq!(users.asked(), before + 1);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderName, Method, Request, StatusCode, request::Parts};
 use http_body_util::Empty;
-use mcp_sse::{BoundHeaders, Grant, Principal, SseServerTransport};
+use mcp_sse::{BoundHeaders, GrantEnd, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler,
     model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage},
@@ -200,15 +200,7 @@ impl SessionManager for Sessions {
         let traffic = reply.traffic();
         let mut run = (self.run)(receiver, reply);
         let (evicted, idle_timeout) = (place.evicted(), self.idle_timeout);
-        let principal = client.get::<Principal>().cloned();
-        let grant = client.get::<Grant>().map(Grant::revoked);
-        let revoked = async move {
-            match grant {
-                Some(revoked) => revoked.await,
-                None => std::future::pending().await,
-            }
-        };
-        let usage = self.usages.list(Arc::clone(&id), principal, inlet, place);
+        let usage = self.usages.list(Arc::clone(&id), &client, inlet, place);
         let at_end = over.clone().drop_guard();
         // Enough to find the session in the log, too little to use it.
         let short: String = id.chars().take(8).collect();
@@ -228,10 +220,13 @@ impl SessionManager for Sessions {
                     run.await;
                     "evicted for another session"
                 }
-                () = revoked => {
+                end = usage.unauthorized() => {
                     traffic.revoke();
                     run.await;
-                    "no longer authorized"
+                    match end {
+                        GrantEnd::Expired => "the client's authorization has expired",
+                        _ => "no longer authorized",
+                    }
                 }
             };
             let reason = match reason {

@@ -9,7 +9,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _};
 use http::Extensions;
-use mcp_sse::{Principal, SessionPermit};
+use mcp_sse::{Grant, GrantEnd, Principal, SessionGrant, SessionPermit};
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::time::{Instant, sleep_until};
 
@@ -33,6 +33,8 @@ struct Usage {
     share: Share,
     /// Who opened it.
     principal: Option<Principal>,
+    /// What its client has shown, if there is an authenticator.
+    grant: Option<SessionGrant>,
 }
 
 struct State {
@@ -53,14 +55,20 @@ impl Usages {
     pub(super) fn list(
         &self,
         id: SessionId,
-        principal: Option<Principal>,
+        client: &Extensions,
         inlet: Inlet,
         place: SessionPermit,
     ) -> Listed {
         // The next request most likely uses it. Until then it may make room for others.
         place.set_in_use(false);
         let state = State { open: 0, last: clock::now(), deleted: false, place: Some(place) };
-        let usage = Arc::new(Usage { state: Mutex::new(state), inlet, share: Share::default(), principal });
+        let usage = Arc::new(Usage {
+            state: Mutex::new(state),
+            inlet,
+            share: Share::default(),
+            principal: client.get().cloned(),
+            grant: client.get().map(SessionGrant::new),
+        });
         self.lock().insert(Arc::clone(&id), Arc::clone(&usage));
         Listed { all: self.clone(), id, usage }
     }
@@ -81,9 +89,17 @@ impl Usages {
         self.lock().get(id).cloned().map(Found)
     }
 
-    /// The same for a request; `None` also if another principal opened it.
+    /// The same for a request, whose grant the session depends on from now on, if it lasts longest; `None` also if
+    /// another principal opened it.
     pub(super) fn find_for(&self, id: &str, extensions: &Extensions) -> Option<Found> {
-        self.find(id).filter(|found| found.0.principal.as_ref() == extensions.get::<Principal>())
+        let found = self.find(id)?;
+        if found.0.principal.as_ref() != extensions.get::<Principal>() {
+            return None;
+        }
+        if let (Some(session), Some(shown)) = (&found.0.grant, extensions.get::<Grant>()) {
+            session.show(shown);
+        }
+        Some(found)
     }
 
     pub(super) fn deleted(&self, id: &SessionId) {
@@ -147,6 +163,14 @@ impl Listed {
                 return;
             }
             since = last;
+        }
+    }
+
+    /// Resolves when its client is not authorized any more.
+    pub(super) async fn unauthorized(&self) -> GrantEnd {
+        match &self.usage.grant {
+            Some(grant) => grant.over().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct Core {
     stream: Stream,
     generation: u64,
     closed_at: Option<Instant>,
+    /// Until when its client is authorized.
+    authorized_until: Option<Instant>,
     /// The waker of the app while it waits for a message.
     receiver: Option<Waker>,
     actions: Actions,
@@ -141,6 +143,7 @@ impl Core {
             stream: attached(now),
             generation: 0,
             closed_at: None,
+            authorized_until: None,
             receiver: None,
             actions: Actions::default(),
             scheduled: None,
@@ -198,11 +201,15 @@ impl Core {
         };
         // Not while the client is away: it may still ask for what it missed.
         let forget = self.log.forget_at(self.limits.resume_window).filter(|_| !closed && self.is_attached());
-        stream.into_iter().chain(forget).min()
+        let authorized = self.authorized_until.filter(|_| !closed);
+        stream.into_iter().chain(forget).chain(authorized).min()
     }
 
     /// Does what is due at `now`.
     pub(crate) fn on_deadline(&mut self, now: Instant) {
+        if self.authorized_until.is_some_and(|until| until <= now) {
+            self.close(CloseReason::Expired, now);
+        }
         let closed = self.close_reason().is_some();
         if !closed
             && self.is_attached()
@@ -251,6 +258,11 @@ impl Core {
         }
     }
 
+    /// Its client is authorized until then; the session closes if nothing newer is shown before.
+    pub(crate) fn authorize_until(&mut self, until: Option<Instant>) {
+        self.authorized_until = until;
+    }
+
     /// Stops accepting new requests, and closes as soon as none is in flight.
     pub(crate) fn drain(&mut self, now: Instant) {
         if self.phase == Phase::Open {
@@ -296,7 +308,7 @@ impl Core {
             self.log.push(json);
         }
         // Nobody is there to take it, or it is from someone whose word does not count any more.
-        if matches!(reason, CloseReason::AppEnded | CloseReason::Unauthorized) {
+        if matches!(reason, CloseReason::AppEnded | CloseReason::Unauthorized | CloseReason::Expired) {
             self.inbound = VecDeque::new();
             self.handshake = Handshake::Done;
         }

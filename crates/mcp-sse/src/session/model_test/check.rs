@@ -51,7 +51,7 @@ impl World {
         assert!(model.backlog.is_empty() || model.outbound_gate.items > 0, "who waits moves by itself");
 
         // A timer may fire earlier than needed, never later.
-        if let Some(due) = model.due() {
+        for due in model.due().into_iter().chain(model.expires()) {
             assert!(core.deadline().is_some_and(|deadline| deadline <= due), "{due:?} would be missed");
         }
         self.check_wakes();

@@ -161,6 +161,7 @@ pub(super) struct Count {
 pub(super) struct Model {
     limits: Arc<Limits>,
     pub(super) closed: Option<CloseReason>,
+    pub(super) authorized_until: Option<Instant>,
     closed_at: Option<Instant>,
     pub(super) draining: bool,
     handshake: Handshake,
@@ -204,6 +205,7 @@ impl Model {
     pub(super) fn new(limits: &Arc<Limits>, now: Instant) -> Self {
         Self {
             closed: None,
+            authorized_until: None,
             closed_at: None,
             draining: false,
             handshake: if limits.synthesize_initialize { Handshake::Undecided } else { Handshake::Done },
@@ -642,7 +644,14 @@ impl Model {
         }
     }
 
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.authorized_until.filter(|_| self.closed.is_none())
+    }
+
     pub(super) fn on_time(&mut self, now: Instant) {
+        if self.expires().is_some_and(|at| at <= now) {
+            self.close(CloseReason::Expired, now);
+        }
         let is_due = self.due().is_some_and(|due| due <= now);
         if self.closed.is_none()
             && self.attached.is_some()
@@ -694,7 +703,7 @@ impl Model {
             let answer = Message::error(&RequestId::from(id), -32000, reason.to_client());
             self.last_answers.push(answer.as_str().to_owned());
         }
-        if reason == CloseReason::AppEnded {
+        if matches!(reason, CloseReason::AppEnded | CloseReason::Unauthorized | CloseReason::Expired) {
             self.inbound.clear();
             self.handshake = Handshake::Done;
         }

@@ -64,6 +64,8 @@ pub(super) enum Op {
     },
     /// A timer fires late, or one that is not needed any more.
     Timer,
+    /// The client shows a grant that expires after so many milliseconds, if at all.
+    Authorize(Option<u64>),
     Drain,
     CloseIfDetached,
     Close(CloseReason),
@@ -109,6 +111,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         Just(CloseReason::ClosedByServer),
         Just(CloseReason::Shutdown),
         Just(CloseReason::Evicted),
+        Just(CloseReason::Unauthorized),
     ];
     prop_oneof![
         300 => (what(), size(), 0..60usize, prop::bool::weighted(0.7))
@@ -134,6 +137,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         150 => (prop_oneof![12 => 0..300u64, 1 => 0..8_000u64], prop::bool::weighted(0.8))
             .prop_map(|(millis, on_time)| Op::Pass { millis, on_time }),
         30 => Just(Op::Timer),
+        5 => prop::option::weighted(0.7, 0..20_000u64).prop_map(Op::Authorize),
         2 => Just(Op::Drain),
         3 => Just(Op::CloseIfDetached),
         3 => reason.prop_map(Op::Close),

@@ -104,6 +104,11 @@ impl World {
                     assert_eq!(self.core.deadline(), deadline, "nothing was due");
                 }
             }
+            Op::Authorize(millis) => {
+                let until = millis.map(|millis| self.now + Duration::from_millis(millis));
+                self.core.authorize_until(until);
+                self.model.authorized_until = until;
+            }
             Op::Drain => {
                 self.core.drain(self.now);
                 self.model.drain(self.now);

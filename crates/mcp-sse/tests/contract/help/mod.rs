@@ -401,11 +401,17 @@ pub(crate) async fn timed<T>(future: impl Future<Output = T>) -> (T, u128) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "the paused clock")]
-fn now() -> tokio::time::Instant {
+pub(crate) fn now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
 /// Fails, rather than hangs, where the clock is not paused.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it takes too long")
+}
+
+/// For what a token says about time, which is in the time of day.
+#[allow(clippy::disallowed_methods, reason = "the time of day is not paused")]
+pub(crate) fn from_now(time: Duration) -> std::time::SystemTime {
+    std::time::SystemTime::now() + time
 }
