@@ -103,7 +103,7 @@ mod transport;
 
 pub use self::{
     admission::TransportSecuritySettings,
-    auth::{Authenticate, Authentication, Denial, Grant, GrantEnd, Revocation, SessionGrant},
+    auth::{Authenticate, Authentication, BearerToken, Denial, Grant, GrantEnd, Revocation, SessionGrant},
     body::Body,
     bound_headers::{BoundHeaders, OtherIdentity},
     builder::Builder,

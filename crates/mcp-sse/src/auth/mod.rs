@@ -6,8 +6,10 @@
 //! | `grant` | that a request comes from a principal, until this is revoked or expires |
 //! | `session_grant` | the grants that a session's client has shown, and when the session ends because of that |
 //! | `denial` | why a request is not let in |
+//! | `bearer` | the token that a request has |
 //! | `tokens` | an authenticator by a list of keys (feature `auth`) |
 
+mod bearer;
 mod denial;
 mod grant;
 mod session_grant;
@@ -22,6 +24,7 @@ pub(crate) use self::grant::Holder;
 #[cfg(feature = "auth")]
 pub use self::tokens::{BearerTokens, ParseTokensError, ReplacedTokens};
 pub use self::{
+    bearer::BearerToken,
     denial::Denial,
     grant::{Grant, Revocation},
     session_grant::{GrantEnd, SessionGrant},

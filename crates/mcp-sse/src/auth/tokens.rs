@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use http::{HeaderMap, HeaderValue, header, request::Parts};
+use http::{HeaderMap, HeaderValue, request::Parts};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Authenticate, Authentication, Denial, Grant, Revocation};
+use super::{Authenticate, Authentication, BearerToken, Denial, Grant, Revocation, bearer};
 use crate::principal::Principal;
 
 /// The shortest token, in characters.
@@ -162,14 +162,14 @@ impl Authenticate for BearerTokens {
         let denial =
             |challenge, text| Denial::unauthorized(HeaderValue::from_static(challenge)).with_text(text);
         let granted = match credentials(&head.headers) {
-            Credentials::Token(token) => self.find(token).ok_or_else(|| {
+            BearerToken::One(token) => self.find(token).ok_or_else(|| {
                 denial("Bearer error=\"invalid_token\"", "Unauthorized: the token is not valid")
             }),
-            Credentials::None => Err(denial(
+            BearerToken::None => Err(denial(
                 "Bearer",
                 "Unauthorized: expected a token, as in `Authorization: Bearer TOKEN` or `X-API-Key: TOKEN`",
             )),
-            Credentials::Several => Err(denial(
+            BearerToken::Several => Err(denial(
                 "Bearer error=\"invalid_request\"",
                 "Unauthorized: there are several tokens; expected one",
             )),
@@ -184,29 +184,10 @@ impl fmt::Debug for BearerTokens {
     }
 }
 
-enum Credentials<'a> {
-    Token(&'a [u8]),
-    None,
-    /// Something in front might have acted on another one than we would.
-    Several,
-}
-
-/// The token of a request. `Authorization` of another scheme is not for us, such as that of a proxy.
-fn credentials(headers: &HeaderMap) -> Credentials<'_> {
-    let bearer = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+/// The token of a request, in either header.
+fn credentials(headers: &HeaderMap) -> BearerToken<'_> {
     let api_key = headers.get_all(API_KEY).iter().map(|value| value.as_bytes().trim_ascii());
-    let mut tokens = bearer.chain(api_key);
-    match (tokens.next(), tokens.all(|_| false)) {
-        (None, _) => Credentials::None,
-        (Some(token), true) => Credentials::Token(token),
-        (Some(_), false) => Credentials::Several,
-    }
-}
-
-/// The token of `Bearer TOKEN`; the scheme is not case sensitive.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(6)?;
-    (scheme.eq_ignore_ascii_case(b"bearer") && token.starts_with(b" ")).then(|| token.trim_ascii())
+    BearerToken::only(bearer::all(headers).chain(api_key))
 }
 
 fn hash(salt: &[u8; 32], token: &[u8]) -> [u8; 32] {

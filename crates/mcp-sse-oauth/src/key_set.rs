@@ -1,0 +1,94 @@
+//! The keys of an authorization server at one time (a JWK set, RFC 7517, section 5).
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use crate::key::{Algorithm, Key};
+
+/// The most keys of a set that are kept.
+const MOST: usize = 64;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeySet(Vec<Arc<Key>>);
+
+/// What a set says of the key of a token.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    /// It may have signed the token.
+    Key(&'a Arc<Key>),
+    /// It is not in the set.
+    Unknown,
+    /// The token does not say which it is, and several could be meant.
+    Ambiguous,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: Vec<serde_json::Value>,
+}
+
+impl KeySet {
+    /// Reads a set. Keys that are not for signatures that are accepted are left out; an error if there is no other.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
+        let document: Document = serde_json::from_slice(json).map_err(|error| {
+            format!("expected a JSON object with \"keys\": {} at line {}", kind(&error), error.line())
+        })?;
+        let all = document.keys.len();
+        let keys: Vec<_> = document.keys.iter().filter_map(Key::parse).take(MOST).map(Arc::new).collect();
+        if keys.is_empty() {
+            return Err(format!(
+                "none of its {all} keys is for signatures by RS256 or PS256 (2048 bits or more), ES256 or EdDSA"
+            ));
+        }
+        Ok(Self(keys))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The key that has this id. Without an id, the only one that there is for the algorithm: trying several would let
+    /// strangers make us work.
+    pub(crate) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Found<'_> {
+        let fitting = || self.0.iter().filter(|key| key.is_for(algorithm));
+        let mut found = match id {
+            Some(id) => fitting().filter(|key| key.id.as_deref() == Some(id)).collect::<Vec<_>>(),
+            None => fitting().collect(),
+        };
+        if found.is_empty() && id.is_some() {
+            // A set may leave out ids.
+            found = fitting().filter(|key| key.id.is_none()).collect();
+        }
+        match found[..] {
+            [] => Found::Unknown,
+            [key] => Found::Key(key),
+            [..] => Found::Ambiguous,
+        }
+    }
+
+    /// Takes the keys that are the same from the set before, so that what depends on them goes on; returns those that
+    /// are not in the new set.
+    pub(crate) fn keep_from(&mut self, before: &Self) -> Vec<Arc<Key>> {
+        let mut gone = Vec::new();
+        for old in &before.0 {
+            match self.0.iter_mut().find(|new| new.is_same(old)) {
+                Some(new) => *new = Arc::clone(old),
+                None => gone.push(Arc::clone(old)),
+            }
+        }
+        gone
+    }
+
+    pub(crate) fn keys(&self) -> &[Arc<Key>] {
+        &self.0
+    }
+}
+
+fn kind(error: &serde_json::Error) -> &'static str {
+    match error.classify() {
+        serde_json::error::Category::Eof => "it ends too early",
+        serde_json::error::Category::Data => "it is something else",
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => "it is not JSON",
+    }
+}

@@ -1,0 +1,6 @@
+//! What is promised of tokens, keys and resources.
+
+mod fetching;
+mod help;
+mod resources;
+mod tokens;
