@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod connect;
 mod demo;
+mod encoded;
 mod front;
 mod init;
 mod limits;

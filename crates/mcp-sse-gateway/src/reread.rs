@@ -7,19 +7,19 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{access::KeyFiles, listening::tls::Tls, watched};
+use crate::{access::Guards, listening::tls::Tls, watched};
 
 /// The files of a server that are read again when they change, and on SIGHUP.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reread {
-    pub(crate) key_files: Arc<KeyFiles>,
+    pub(crate) guards: Arc<Guards>,
     pub(crate) tls: Option<Arc<Tls>>,
 }
 
 impl Reread {
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.key_files.is_empty() && self.tls.is_none()
+        !self.guards.has_files() && self.tls.is_none()
     }
 
     /// Reads what has changed, every second and for ever.
@@ -43,7 +43,7 @@ impl Reread {
     pub(crate) async fn look(self: &Arc<Self>, all: bool) {
         let this = Arc::clone(self);
         let looked = tokio::task::spawn_blocking(move || {
-            this.key_files.look(all);
+            this.guards.look(all);
             if let Some(tls) = &this.tls {
                 tls.look(all);
             }

@@ -40,7 +40,7 @@ const WITHDRAWN: usize = 256;
 pub(crate) struct Keys {
     issuer: String,
     source: Option<Source>,
-    /// Whether somebody wants the metadata of the issuer.
+    /// Whether somebody wants the issuer's metadata.
     metadata_wanted: AtomicBool,
     /// How long sessions go on whose tokens were signed by a key that is gone.
     grace: Duration,

@@ -94,7 +94,7 @@ pub(crate) enum Answer {
 }
 
 impl AuthorizationServerBuilder {
-    /// Finds the keys by the metadata of the issuer (RFC 8414, and where OpenID Connect has them). The client decides
+    /// Finds the keys by the issuer's metadata (RFC 8414, and where OpenID Connect has it). The client decides
     /// about TLS, proxies and redirects; better follow none.
     #[must_use]
     pub fn discover(mut self, client: reqwest::Client) -> Self {
@@ -206,13 +206,13 @@ impl AuthorizationServer {
         Ok(self.0.keys.replace(keys))
     }
 
-    /// From now on fetches the metadata of the issuer with the keys, for [`metadata`](Self::metadata). With
-    /// [`discover`](AuthorizationServerBuilder::discover) they are fetched anyway.
+    /// From now on fetches the issuer's metadata with the keys, for [`metadata`](Self::metadata). With
+    /// [`discover`](AuthorizationServerBuilder::discover) it is fetched anyway.
     pub fn fetch_metadata(&self) {
         self.0.keys.want_metadata();
     }
 
-    /// The metadata of the issuer (RFC 8414), as they came; `None` as long as they were not fetched.
+    /// The issuer's metadata (RFC 8414), as it came; `None` as long as it was not fetched.
     pub fn metadata(&self) -> Option<Bytes> {
         self.0.keys.metadata()
     }

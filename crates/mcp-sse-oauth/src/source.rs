@@ -17,7 +17,7 @@ const LARGEST: usize = 512 * 1024;
 /// Where keys are fetched.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// Where the metadata of the issuer says (RFC 8414).
+    /// Where the issuer's metadata says (RFC 8414).
     Discovery(Client),
     Url(Client, String),
 }
@@ -26,7 +26,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) keys: KeySet,
-    /// The metadata of the authorization server, as it came.
+    /// The authorization server's metadata, as it came.
     pub(crate) metadata: Option<Bytes>,
 }
 
@@ -39,7 +39,7 @@ struct Metadata {
 
 impl Source {
     /// Fetches the keys; an error says what went wrong, and where. `with_metadata`: also the issuer's metadata where
-    /// they are not needed for the keys; then they may be missing.
+    /// it is not needed for the keys; then it may be missing.
     pub(crate) async fn fetch(&self, issuer: &str, with_metadata: bool) -> Result<Fetched, String> {
         let (client, url, metadata) = match self {
             Self::Discovery(client) => {

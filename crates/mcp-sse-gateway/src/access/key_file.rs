@@ -110,6 +110,7 @@ impl KeyFiles {
         Ok(file)
     }
 
+    /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }

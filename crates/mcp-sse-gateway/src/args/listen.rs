@@ -194,6 +194,11 @@ impl Listen {
         self.trust_forwarded_for > 0 || self.proxy_protocol || self.trust_forwarded_prefix
     }
 
+    /// Whether clients may use other names than those of loopback, or another path.
+    pub(crate) fn has_other_names(&self) -> bool {
+        !self.allowed_host.is_empty() || self.mount_prefix.is_some()
+    }
+
     /// TLS, if it is asked for.
     pub(crate) fn tls(&self) -> Result<Option<Arc<Tls>>, String> {
         let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) else { return Ok(None) };

@@ -282,9 +282,10 @@ impl Serve {
         if self.config.is_none() && self.http.base_path.is_some() {
             return wrong("--base-path is for the named servers of a configuration file");
         }
-        if self.config.is_none() && self.upstream.is_none() && (*insecure || ca_file.is_some()) {
+        let connects = self.config.is_some() || self.upstream.is_some() || self.access.has_issuer();
+        if !connects && (*insecure || ca_file.is_some()) {
             return wrong(
-                "--insecure and --ca-file are for remote servers: --upstream, or a configuration file",
+                "--insecure and --ca-file are for remote servers (--upstream, or a configuration file) and for --jwt-issuer",
             );
         }
         if start_timeout.is_zero() {

@@ -89,6 +89,10 @@ impl<'a> Node<'a> {
         }
     }
 
+    pub(super) fn is_string(&self) -> bool {
+        matches!(self.value, Value::StringLit(_))
+    }
+
     pub(super) fn is_number(&self) -> bool {
         matches!(self.value, Value::NumberLit(_))
     }

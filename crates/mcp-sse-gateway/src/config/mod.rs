@@ -7,10 +7,7 @@ pub(crate) mod expand;
 mod isolation;
 mod slip;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -22,9 +19,12 @@ use self::{
     document::{Document, Node, Object},
     slip::is_slip,
 };
-use crate::backend::{
-    child::Command,
-    remote::{self, Kind},
+use crate::{
+    access::Auth,
+    backend::{
+        child::Command,
+        remote::{self, Kind},
+    },
 };
 
 /// The servers by name.
@@ -34,22 +34,21 @@ pub(crate) type Servers = BTreeMap<String, Server>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Configuration {
     pub(crate) servers: Servers,
-    /// The files of keys.
-    pub(crate) keys: Keys,
+    pub(crate) auths: Auths,
 }
 
-/// Which file of keys the clients of each server need.
+/// What the clients of each server need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Keys {
-    /// Of the servers that have none of their own.
-    pub(crate) all: Option<PathBuf>,
-    pub(crate) by_server: BTreeMap<String, PathBuf>,
+pub(crate) struct Auths {
+    /// Of the servers that have nothing of their own.
+    pub(crate) all: Option<Auth>,
+    pub(crate) by_server: BTreeMap<String, Auth>,
 }
 
-impl Keys {
-    /// The file for a server.
-    pub(crate) fn of(&self, server: &str) -> Option<&Path> {
-        self.by_server.get(server).or(self.all.as_ref()).map(PathBuf::as_path)
+impl Auths {
+    /// What the clients of a server need; `None`: nothing.
+    pub(crate) fn of(&self, server: &str) -> Option<&Auth> {
+        self.by_server.get(server).or(self.all.as_ref())
     }
 }
 
@@ -134,13 +133,13 @@ fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
         }
     };
     let mut read = Configuration::default();
-    read.keys.all = auth::read(&root, &lookup)?;
+    read.auths.all = auth::read(&root, &lookup)?;
     for (name, node) in servers.entries() {
         check_name(name).map_err(|why| node.wrong(&why))?;
         let object = node.object()?;
         if let Some(server) = entry(&object, &lookup)? {
-            if let Some(file) = auth::read(&object, &lookup)? {
-                read.keys.by_server.insert(name.to_owned(), file);
+            if let Some(auth) = auth::read(&object, &lookup)? {
+                read.auths.by_server.insert(name.to_owned(), auth);
             }
             read.servers.insert(name.to_owned(), server);
         }

@@ -2,16 +2,18 @@
 
 mod mcp;
 
-use std::{io::Write as _, path::Path, sync::Arc};
+use std::{io::Write as _, sync::Arc};
 
 use mcp_sse::Session;
 use rmcp::ServiceExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tower_layer::Layer as _;
 
 use self::mcp::Demo;
 use crate::{
-    access::{KeyFile, KeyFiles},
+    access::{Documents, Guards, Protection},
     args::{self, Exit},
+    backend::remote::{self, Tls},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     reread::Reread,
     signals::Signals,
@@ -28,32 +30,37 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     }
     let transport = listen.transport(limits, false).map_err(Exit::Usage)?;
     let tls = listen.tls().map_err(Exit::Usage)?;
-    let key_files = Arc::<KeyFiles>::default();
-    // Held to the end, or they would not be read again.
-    let keys = access.file().map(|(file, _)| key_files.get(&file)).transpose().map_err(Exit::Usage)?;
-    let transport = match &keys {
-        Some(keys) => transport.with_authentication(keys.tokens.clone()),
-        None => transport,
-    };
     listen.check_paths().map_err(Exit::Usage)?;
     let listener = Listening::at(&listen.places()).await.map_err(Exit::Usage)?;
     if let Some(address) = listener.open_to_networks() {
         listen.check_address(address).map_err(Exit::Usage)?;
     }
+    let guards = Arc::new(Guards::new(
+        remote::client_without_redirects(&Tls::default()).map_err(Exit::Usage)?,
+        access.patience(),
+        access.serves_issuer_metadata(),
+        access.bases(&listener, listen, tls.is_some()),
+    ));
+    // Held to the end, or its files would not be read again.
+    let protection = access.auth().map(|(auth, _)| guards.protect(&auth, &listen.sse_path, None));
+    let protection = protection.transpose().map_err(Exit::Usage)?.map(Arc::new);
+    let documents = Documents { guards: Arc::clone(&guards), protection: protection.clone() };
+    let documents = transport.guard().layer(documents);
+    let transport = match &protection {
+        Some(protection) => transport.with_authentication(protection.sse.clone()),
+        None => transport,
+    };
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
-    let reread = Arc::new(Reread { key_files, tls: tls.clone() });
+    let reread = Arc::new(Reread { guards: Arc::clone(&guards), tls: tls.clone() });
     if !reread.is_empty() {
         let hangup = signal(SignalKind::hangup())
             .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
         tokio::spawn(Arc::clone(&reread).every_second());
         tokio::spawn(reread.on(hangup));
     }
-    greet(
-        &format!("{}{}", listener.base(tls.is_some()), listen.sse_path),
-        keys.as_deref().map(KeyFile::path),
-        listener.places(),
-    );
+    let base = access.public_url().map_or_else(|| listener.base(tls.is_some()), str::to_owned);
+    greet(&format!("{}{}", base, listen.sse_path), protection.as_deref(), listener.places());
     let end = async {
         signals.next().await;
         // Connections are still accepted, so that answers to the server's own requests come in.
@@ -78,6 +85,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     listen
         .server(tls.as_ref())
         .mount(&listen.sse_path, &transport, app)
+        .fallback(documents)
         .tcp_user_timeout(limits.stall_timeout + STALL_MARGIN)
         .serve(listener, end, LAST_PATIENCE)
         .await;
@@ -85,12 +93,11 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
 }
 
 /// Prints where the server is and how to connect. A closed stdout is ignored.
-fn greet(url: &str, keys: Option<&Path>, places: Option<String>) {
-    let keys = keys.map(|file| {
-        let file = file.display();
-        format!("Clients need a key from {file}, as the header \"Authorization: Bearer KEY\".\n")
+fn greet(url: &str, protection: Option<&Protection>, places: Option<String>) {
+    let needed = protection.map(|protection| {
+        format!("Clients need {}, as the header \"Authorization: Bearer …\".\n", protection.auth)
     });
-    let keys = keys.unwrap_or_default();
+    let needed = needed.unwrap_or_default();
     let places = places.map(|places| format!("Listening on {places}\n")).unwrap_or_default();
     let _ = writeln!(
         std::io::stdout(),
@@ -102,7 +109,7 @@ Connect a client:
   only to see the stream       curl -N {url}
 
 Serve a server of your own: mcp-sse serve -- COMMAND
-{keys}{places}Ctrl-C ends it."#,
+{needed}{places}Ctrl-C ends it."#,
         version = env!("CARGO_PKG_VERSION"),
     );
 }

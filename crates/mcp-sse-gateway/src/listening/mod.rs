@@ -132,6 +132,25 @@ impl Listening {
         if tls && tcp.is_some() { base.replacen("http:", "https:", 1) } else { base }
     }
 
+    /// What stands before the paths in the URLs of clients on this machine, by each name that they may use.
+    pub(crate) fn loopback_bases(&self, tls: bool) -> Vec<String> {
+        let mut bases = Vec::new();
+        for one in &self.all {
+            if let One::Tcp(_, address) = one {
+                let own = SocketAddr::new(address.ip(), 0).to_string();
+                let own = own.strip_suffix(":0").unwrap_or(&own);
+                for host in [own, "localhost", "127.0.0.1", "[::1]"] {
+                    let scheme = if tls { "https" } else { "http" };
+                    let base = format!("{scheme}://{host}:{}", address.port());
+                    if !bases.contains(&base) {
+                        bases.push(base);
+                    }
+                }
+            }
+        }
+        bases
+    }
+
     /// The places, unless the base of the URLs says it all.
     pub(crate) fn places(&self) -> Option<String> {
         match &self.all[..] {

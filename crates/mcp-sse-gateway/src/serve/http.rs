@@ -18,7 +18,7 @@ use mcp_sse::{Body, Server};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::servers::{Named, Table};
+use super::{named::Named, servers::Table};
 use crate::{args::Http, front::http::Answer, listening::Listening};
 
 /// Maximum number of connections to the admin place. Probes are few, and each is closed after its answer.
@@ -74,11 +74,16 @@ impl Beside {
             return answer.map(Body::new);
         }
         let Health { table, draining, .. } = &self.0;
+        if let Some(document) = table.well_known(request.uri().path()) {
+            // Behind the checks of names, and before those of clients.
+            let read = table.transport.guard().layer(document).call(request).await;
+            return read.unwrap_or_else(|never| match never {});
+        }
         let Some(named) = table.at_mcp_path(request.uri().path()) else {
             return text(StatusCode::NOT_FOUND, "there is nothing here\n").map(Body::new);
         };
         let behind = Mcp { table: Arc::clone(table), draining: Arc::clone(draining), named };
-        let guarded = behind.named.transport.guard().layer(behind.clone()).call(request).await;
+        let guarded = behind.named.mcp_guard().layer(behind.clone()).call(request).await;
         // The error type is `Infallible`.
         guarded.unwrap_or_else(|never| match never {})
     }
@@ -152,13 +157,17 @@ impl Health {
     /// Whether a new session would be accepted, and how many there are.
     fn ready(&self) -> Answer {
         let draining = self.draining.load(Ordering::Acquire);
-        let ready = !draining && self.table.has_room();
+        let without_keys = self.table.issuers_without_keys();
+        let ready = !draining && self.table.has_room() && without_keys.is_empty();
         let (sse, silent, http) = self.table.session_counts();
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "ready": ready,
             "draining": draining,
             "sessions": { "sse": sse, "silent": silent, "streamable_http": http, "max": self.table.max_sessions() },
         });
+        if !without_keys.is_empty() {
+            body["issuers_without_keys"] = without_keys.into();
+        }
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let mut response = Response::new(Full::from(format!("{body}\n")).boxed());
         *response.status_mut() = status;

@@ -5,11 +5,13 @@
 //! | here | startup, signals, shutdown |
 //! | `paths` | which paths each server has |
 //! | `servers` | the table of named servers, and reloads of it |
+//! | `named` | one of them |
 //! | `target` | what a session is given to reach its server |
 //! | `session` | one session: from the client's first message to the server's end |
 //! | `http` | everything other than SSE: Streamable HTTP and the health checks |
 
 mod http;
+mod named;
 mod paths;
 mod servers;
 mod session;
@@ -22,10 +24,11 @@ use url::Url;
 
 use self::{http::Beside, servers::Table};
 use crate::{
-    access::KeyFiles,
+    access::{Auth, Guards},
     args::{Exit, Plan, Serve},
     backend::{child::Children, remote},
     config::{self, Configuration},
+    encoded::encoded,
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     reread::Reread,
     signals::Signals,
@@ -39,9 +42,9 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let transport = args.listen.transport(&args.limits, plan.programs).map_err(Exit::Usage)?;
     let read = |file: &PathBuf| config::read(file).map_err(Exit::Usage);
     let mut configuration = plan.config.as_ref().map(read).transpose()?.unwrap_or_default();
-    let file_of_all = args.access.file();
-    apply(file_of_all.as_ref(), &mut configuration).map_err(Exit::Usage)?;
-    let Configuration { servers, keys } = configuration;
+    let auth_of_all = args.access.auth();
+    apply(auth_of_all.as_ref(), &mut configuration).map_err(Exit::Usage)?;
+    let Configuration { servers, auths } = configuration;
     if let Some(file) = &plan.config
         && servers.is_empty()
         && plan.main.is_none()
@@ -67,7 +70,12 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let children =
         Children::new(plan.bounds).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
     let server = args.listen.server(tls.as_ref());
-    let key_files = Arc::<KeyFiles>::default();
+    let guards = Arc::new(Guards::new(
+        remote::client_without_redirects(&plan.tls).map_err(Exit::Usage)?,
+        args.access.patience(),
+        args.access.serves_issuer_metadata(),
+        args.access.bases(&listener, &args.listen, tls.is_some()),
+    ));
     let table = Table::new(
         args,
         transport.clone(),
@@ -75,21 +83,21 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         children.clone(),
         client,
         plan.bounds,
-        Arc::clone(&key_files),
+        Arc::clone(&guards),
     );
     if let Some(main) = &plan.main {
-        table.set("", main.clone(), keys.of("")).map_err(Exit::Usage)?;
+        table.set("", main.clone(), auths.of("")).map_err(Exit::Usage)?;
     }
     if plan.config.is_some() {
-        table.replace(servers, &keys).map_err(Exit::Usage)?;
+        table.replace(servers, &auths).map_err(Exit::Usage)?;
     }
     // Before the greeting, after which SIGHUP may be sent.
     let hangup = signal(SignalKind::hangup())
         .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
     greet(args, &plan, &table, &listener, admin.as_ref(), tls.is_some());
-    let reread = Arc::new(Reread { key_files, tls: tls.clone() });
+    let reread = Arc::new(Reread { guards, tls: tls.clone() });
     tokio::spawn(Arc::clone(&reread).every_second());
-    let reload = Reload { file: plan.config.clone(), file_of_all, table: Arc::clone(&table), reread };
+    let reload = Reload { file: plan.config.clone(), auth_of_all, table: Arc::clone(&table), reread };
     tokio::spawn(reload.on(hangup));
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
@@ -133,27 +141,22 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     Ok(())
 }
 
-/// The file of keys on the command line is for all servers that have none of their own.
-fn apply(
-    file_of_all: Option<&(PathBuf, &'static str)>,
-    configuration: &mut Configuration,
-) -> Result<(), String> {
-    let Some((file, option)) = file_of_all else { return Ok(()) };
-    if let Some(other) = &configuration.keys.all {
+/// What the command line says is for all servers that have nothing of their own.
+fn apply(auth_of_all: Option<&(Auth, String)>, configuration: &mut Configuration) -> Result<(), String> {
+    let Some((auth, named)) = auth_of_all else { return Ok(()) };
+    if let Some(other) = &configuration.auths.all {
         return Err(format!(
-            "{option} {} and \"auth\" in the configuration file ({}) both say which keys clients need; give one of them",
-            file.display(),
-            other.display()
+            "{named} ({auth}) and \"auth\" in the configuration file ({other}) both say what clients need; give one of them"
         ));
     }
-    configuration.keys.all = Some(file.clone());
+    configuration.auths.all = Some(auth.clone());
     Ok(())
 }
 
 /// What is read again on SIGHUP. A mistake in it changes nothing.
 struct Reload {
     file: Option<PathBuf>,
-    file_of_all: Option<(PathBuf, &'static str)>,
+    auth_of_all: Option<(Auth, String)>,
     table: Arc<Table>,
     reread: Arc<Reread>,
 }
@@ -168,7 +171,7 @@ impl Reload {
                 }
                 // It only must not end the program.
                 tracing::info!(
-                    "SIGHUP ignored: there is no --config, --bearer-token-file or --tls-cert to read again"
+                    "SIGHUP ignored: there is no --config, --bearer-token-file, file of --jwks or --tls-cert to read again"
                 );
                 continue;
             };
@@ -184,8 +187,8 @@ impl Reload {
     }
 
     fn replace(&self, mut configuration: Configuration) -> Result<(), String> {
-        apply(self.file_of_all.as_ref(), &mut configuration)?;
-        self.table.replace(configuration.servers, &configuration.keys)
+        apply(self.auth_of_all.as_ref(), &mut configuration)?;
+        self.table.replace(configuration.servers, &configuration.auths)
     }
 }
 
@@ -207,19 +210,23 @@ fn greet(
         }
         Err(_) => format!("{base}{path}"),
     };
-    let url = |path: &str| url_at(&listener.base(tls), path);
+    let url = |path: &str| match args.access.public_url() {
+        // As clients write it, since they compare it.
+        Some(base) => format!("{base}{}", encoded(path)),
+        None => url_at(&listener.base(tls), path),
+    };
     for named in table.all() {
         let name = if named.name.is_empty() { "the server" } else { &named.name };
         text.push_str(&format!("\n{name}: {}\n  SSE              {}\n", named.what(), url(&named.paths.sse)));
         if !args.http.no_mcp {
             text.push_str(&format!("  Streamable HTTP  {}\n", url(&named.paths.mcp)));
         }
-        if let Some((keys, file)) = named.keys() {
-            let keys = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
-            text.push_str(&format!("  Access           {keys} in {}\n", file.display()));
+        if let Some(protection) = &named.protection {
+            text.push_str(&format!("  Access           {}\n", protection.shown()));
         }
     }
-    if let Some(places) = listener.places() {
+    let places = listener.places().or_else(|| args.access.public_url().map(|_| listener.base(tls)));
+    if let Some(places) = places {
         text.push_str(&format!("\nListening on {places}\n"));
     }
     if let Some(admin) = admin {

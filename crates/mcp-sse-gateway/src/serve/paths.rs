@@ -1,7 +1,5 @@
 //! Which paths each server has.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 /// The paths that all servers share, as they are set.
 pub(super) struct Layout {
     pub(super) sse: String,
@@ -33,12 +31,4 @@ impl Layout {
             mcp: mcp.trim_end_matches('/').to_owned(),
         }
     }
-}
-
-/// Percent-encodes a path, whether or not parts of it are encoded already, so that paths can be compared. Names contain
-/// no "%".
-pub(super) fn encoded(path: &str) -> String {
-    const ENCODED: &AsciiSet =
-        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'%');
-    utf8_percent_encode(path, ENCODED).to_string()
 }

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
-    path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -20,22 +19,20 @@ use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    paths::{Layout, Paths, encoded},
-    session,
+    named::{Named, State},
+    paths::Layout,
     target::Target,
 };
 use crate::{
-    access::{KeyFile, KeyFiles},
+    access::{Auth, Guards, Protection, WellKnown},
     args::Serve,
     backend::{
         child::{Bounds, Children, isolation},
         remote::{Found, Remote},
     },
-    config::{Keys, RemoteServer, Server, Servers},
-    front::{
-        Receive, Reply,
-        http::{self, Bodies, Mcp, Sessions},
-    },
+    config::{Auths, RemoteServer, Server, Servers},
+    encoded::encoded,
+    front::http::{self, Bodies, Mcp, Sessions},
 };
 
 /// How long sessions over Streamable HTTP may take to tell their clients that they end.
@@ -45,7 +42,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The table of all servers.
 pub(super) struct Table {
-    key_files: Arc<KeyFiles>,
+    guards: Arc<Guards>,
     servers: Mutex<BTreeMap<String, Arc<Named>>>,
     routes: Routes,
     /// The transport of the server without a name; the others are further endpoints of it.
@@ -74,26 +71,6 @@ struct Settings {
     http: http::Bounds,
 }
 
-/// A server with its name; the server at the root paths has the empty name.
-pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) paths: Paths,
-    pub(super) transport: SseServerTransport,
-    /// The keys that its clients need.
-    keys: Option<Arc<KeyFile>>,
-    state: Mutex<State>,
-    /// How many sessions have begun, that is, are no longer silent, and have not ended.
-    sessions: AtomicUsize,
-    pub(super) mcp: Option<Mcp>,
-    children: Children,
-}
-
-struct State {
-    target: Arc<Target>,
-    /// Whether it was removed from the configuration.
-    retired: bool,
-}
-
 impl Table {
     pub(super) fn new(
         args: &Serve,
@@ -102,7 +79,7 @@ impl Table {
         children: Children,
         client: reqwest::Client,
         bounds: Bounds,
-        key_files: Arc<KeyFiles>,
+        guards: Arc<Guards>,
     ) -> Arc<Self> {
         let settings = Settings {
             layout: Layout {
@@ -122,7 +99,7 @@ impl Table {
             },
         };
         Arc::new(Self {
-            key_files,
+            guards,
             servers: Mutex::default(),
             routes,
             transport,
@@ -172,6 +149,21 @@ impl Table {
         servers.values().find(|named| encoded(&named.paths.mcp) == path && named.mcp.is_some()).cloned()
     }
 
+    /// The document at this path of a request that anybody may read, if it is one.
+    pub(super) fn well_known(&self, path: &str) -> Option<WellKnown> {
+        // Most requests are for something else.
+        if !path.starts_with("/.well-known/") {
+            return None;
+        }
+        let servers = self.all();
+        WellKnown::find(path, &self.guards, servers.iter().map(|named| named.protection.as_ref()))
+    }
+
+    /// The authorization servers whose keys are not there.
+    pub(super) fn issuers_without_keys(&self) -> Vec<String> {
+        self.guards.unready()
+    }
+
     /// Waits, at most this long, until no request over Streamable HTTP is in flight, then ends the sessions.
     pub(super) async fn drain_http(&self, timeout: Duration) {
         let _ = tokio::time::timeout(timeout, self.http_sessions.no_requests()).await;
@@ -193,12 +185,12 @@ impl Table {
     }
 
     /// Replaces the named servers with these. The one without a name stays.
-    pub(super) fn replace(self: &Arc<Self>, servers: Servers, keys: &Keys) -> Result<(), String> {
+    pub(super) fn replace(self: &Arc<Self>, servers: Servers, auths: &Auths) -> Result<(), String> {
         // All checks come before the first change.
         for (name, server) in &servers {
-            let keys = keys.of(name);
-            check_headers(server, keys).map_err(|why| format!("mcpServers.{name}: {why}"))?;
-            keys.map(|file| self.key_files.get(file)).transpose()?;
+            let auth = auths.of(name);
+            check_headers(server, auth).map_err(|why| format!("mcpServers.{name}: {why}"))?;
+            auth.map(|auth| self.protect(name, auth)).transpose()?;
             if let Server::Command(command) = server
                 && command.isolation.limits.processes.is_some()
             {
@@ -206,7 +198,7 @@ impl Table {
                     .map_err(|why| format!("mcpServers.{name}.limits.processes: {why}"))?;
             }
         }
-        self.check_keys(&servers, keys)?;
+        self.check_auths(&servers, auths)?;
         self.check_paths(&servers)?;
         let gone: Vec<Arc<Named>> = {
             let table = self.lock();
@@ -215,8 +207,7 @@ impl Table {
         };
         let (mut added, mut changed, mut removed) = (0, 0, 0);
         for (name, server) in servers {
-            let keys = keys.of(&name);
-            match self.set(&name, server, keys)? {
+            match self.set(&name, server, auths.of(&name))? {
                 Change::Added => {
                     added += 1;
                     tracing::info!(server = name, "server added");
@@ -248,12 +239,12 @@ impl Table {
         Ok(())
     }
 
-    /// Checks that no server that is there would need keys of another file than before.
-    fn check_keys(&self, servers: &Servers, keys: &Keys) -> Result<(), String> {
+    /// Checks that the clients of no server that is there would need something else than before.
+    fn check_auths(&self, servers: &Servers, auths: &Auths) -> Result<(), String> {
         let table = self.lock();
         let stays = table.values().filter(|named| named.name.is_empty() || servers.contains_key(&named.name));
         for named in stays {
-            let (before, now) = (named.keys_path(), keys.of(&named.name));
+            let (before, now) = (named.auth(), auths.of(&named.name));
             if before != now {
                 let name = if named.name.is_empty() {
                     "the server at the root".to_owned()
@@ -266,7 +257,7 @@ impl Table {
                     "which is there"
                 };
                 return Err(format!(
-                    "{name}, {why}, would need other keys than before ({}, now {}); that needs a restart (what is in a file of keys can be changed at any time)",
+                    "the clients of {name}, {why}, would need something else than before ({}, now {}); that needs a restart (what is in a file of keys can be changed at any time)",
                     shown(before),
                     shown(now),
                 ));
@@ -315,14 +306,14 @@ impl Table {
     }
 
     /// Adds a server under this name, or changes the one that is there.
-    /// Its clients need a key of this file, if there is one; that cannot be changed later.
+    /// What its clients need cannot be changed later.
     pub(super) fn set(
         self: &Arc<Self>,
         name: &str,
         server: Server,
-        keys: Option<&Path>,
+        auth: Option<&Auth>,
     ) -> Result<Change, String> {
-        check_headers(&server, keys)?;
+        check_headers(&server, auth)?;
         if let Server::Command(command) = &server
             && command.find().is_none()
         {
@@ -356,9 +347,9 @@ impl Table {
         } else {
             self.transport.with_endpoint(&paths.messages).map_err(|error| error.to_string())?
         };
-        let keys = keys.map(|file| self.key_files.get(file)).transpose()?;
-        let transport = match &keys {
-            Some(keys) => transport.with_authentication(keys.tokens.clone()),
+        let protection = auth.map(|auth| self.protect(name, auth)).transpose()?;
+        let transport = match &protection {
+            Some(protection) => transport.with_authentication(protection.sse.clone()),
             None => transport,
         };
         let target = Arc::new(self.target(server));
@@ -367,7 +358,7 @@ impl Table {
             mcp: (!self.settings.no_mcp).then(|| self.mcp(this.clone())),
             paths,
             transport,
-            keys,
+            protection,
             state: Mutex::new(State { target, retired: false }),
             sessions: AtomicUsize::new(0),
             children: self.children.clone(),
@@ -375,6 +366,13 @@ impl Table {
         self.mount(&named);
         servers.insert(name.to_owned(), named);
         Ok(Change::Added)
+    }
+
+    /// What stands before a server of this name.
+    fn protect(&self, name: &str, auth: &Auth) -> Result<Protection, String> {
+        let paths = self.settings.layout.paths(name);
+        let mcp = (!self.settings.no_mcp).then(|| encoded(&paths.mcp));
+        self.guards.protect(auth, &encoded(&paths.sse), mcp.as_deref())
     }
 
     fn mount(self: &Arc<Self>, named: &Arc<Named>) {
@@ -452,20 +450,25 @@ impl Table {
     }
 }
 
-/// Fails if a server would get the keys of its clients, which are for the gateway only. The MCP authorization
-/// specification forbids passing them on.
-fn check_headers(server: &Server, keys: Option<&Path>) -> Result<(), String> {
-    let is_key = |header: &&HeaderName| matches!(header.as_str(), "authorization" | "x-api-key");
-    match server.headers_from_client().find(is_key) {
-        Some(header) if keys.is_some() => Err(format!(
-            "the header {header} of the client cannot be passed on to the server while it has the key for the gateway; give the server a credential of its own, or turn the keys off"
+/// Fails if a server would get what its clients show to the gateway. The MCP authorization specification forbids passing
+/// it on.
+fn check_headers(server: &Server, auth: Option<&Auth>) -> Result<(), String> {
+    let Some(auth) = auth else { return Ok(()) };
+    let is_for_us = |header: &&HeaderName| match header.as_str() {
+        "authorization" => true,
+        "x-api-key" => auth.key_file.is_some(),
+        _ => false,
+    };
+    match server.headers_from_client().find(is_for_us) {
+        Some(header) => Err(format!(
+            "the header {header} of the client cannot be passed on to the server while it has the key or the token for the gateway; give the server a credential of its own, or turn authentication off"
         )),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
-fn shown(keys: Option<&Path>) -> String {
-    keys.map_or_else(|| "none".to_owned(), |file| file.display().to_string())
+fn shown(auth: Option<&Auth>) -> String {
+    auth.map_or_else(|| "nothing".to_owned(), Auth::to_string)
 }
 
 /// What a definition has changed.
@@ -474,63 +477,4 @@ pub(super) enum Change {
     Added,
     Changed,
     Same,
-}
-
-impl Named {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it accepts no new sessions.
-    pub(super) fn is_retired(&self) -> bool {
-        self.state().retired
-    }
-
-    /// Accepts no new sessions from now on; returns whether it did before.
-    fn retire(&self) -> bool {
-        !std::mem::replace(&mut self.state().retired, true)
-    }
-
-    /// The file of the keys that its clients need.
-    fn keys_path(&self) -> Option<&Path> {
-        self.keys.as_deref().map(KeyFile::path)
-    }
-
-    /// How many clients have a key for it; `None` if they need none.
-    pub(super) fn keys(&self) -> Option<(usize, &Path)> {
-        self.keys.as_deref().map(|keys| (keys.tokens.len(), keys.path()))
-    }
-
-    /// The headers that identify clients to it.
-    pub(super) fn identity(&self) -> Vec<HeaderName> {
-        self.state().target.server.identity()
-    }
-
-    /// The server's name or URL, for display.
-    pub(super) fn what(&self) -> String {
-        let target = Arc::clone(&self.state().target);
-        target.what()
-    }
-
-    async fn run(&self, receiver: impl Receive, reply: impl Reply) -> &'static str {
-        let _counted = Counted::new(&self.sessions);
-        let target = Arc::clone(&self.state().target);
-        session::run(&self.children, &target, receiver, reply).await
-    }
-}
-
-/// Counts one session until it is dropped.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }

@@ -274,8 +274,10 @@ impl Prepared {
             assert_ne!(read, 0, "it did not start: {greeting}{}", log.so_far());
         }
         thread::spawn(move || stdout.read_to_end(&mut Vec::new()));
-        // A remote server's URL may stand before ours.
+        // A remote server's URL may stand before ours, and ours may be where a proxy is.
+        let listening = greeting.lines().find(|line| line.starts_with("Listening on http"));
         let line = greeting.lines().find(|line| line.contains("SSE  ") || line.contains("demo server"));
+        let line = listening.or(line);
         let url = line.unwrap().split("://").nth(1).unwrap();
         let address = url.split('/').next().unwrap().to_owned();
         Program { child, address, greeting, log }

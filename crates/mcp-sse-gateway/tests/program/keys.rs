@@ -226,10 +226,13 @@ fn each_server_of_a_configuration_may_have_keys_of_its_own() {
     folder.write("mcp.json", &config(""));
     gateway.signal("-HUP");
     let log = gateway.log.until_says("the configuration was not changed");
-    assert!(log.contains("mcpServers.two, which is there, would need other keys than before"), "{log}");
+    assert!(
+        log.contains("the clients of mcpServers.two, which is there, would need something else than before"),
+        "{log}"
+    );
     assert!(is_unauthorized(&gateway.get("/two/sse")));
     let both_say = refused(&["serve", "--config", &file, "--bearer-token-file", &folder.path("own")]);
-    assert!(both_say.contains("both say which keys clients need"), "{both_say}");
+    assert!(both_say.contains("both say what clients need"), "{both_say}");
 }
 
 #[test]
@@ -243,7 +246,10 @@ fn no_reload_opens_or_closes_a_server_that_is_there() {
     folder.write("mcp.json", &with(&auth));
     gateway.signal("-HUP");
     let log = gateway.log.until_says("the configuration was not changed");
-    assert!(log.contains("the server at the root, which is there, would need other keys"), "{log}");
+    assert!(
+        log.contains("the clients of the server at the root, which is there, would need something else"),
+        "{log}"
+    );
     let gateway = Program::gateway(&["--config", &file]);
     folder.write("mcp.json", &with(""));
     gateway.signal("-HUP");

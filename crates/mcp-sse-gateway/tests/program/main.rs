@@ -28,6 +28,7 @@ mod serve_tls;
 mod strangers;
 mod strangers_http;
 mod tls;
+mod tokens;
 mod upstream;
 mod upstream_bytes;
 #[cfg(target_os = "linux")]

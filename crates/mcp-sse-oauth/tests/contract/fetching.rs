@@ -77,7 +77,7 @@ async fn status(server: &AuthorizationServer, signer: &Signer) -> u16 {
 }
 
 #[tokio::test]
-async fn keys_are_found_where_the_metadata_say_in_the_order_of_the_specification() {
+async fn keys_are_found_where_the_metadata_says_in_the_order_of_the_specification() {
     let signer = Signer::p256("1");
     for (path, places) in [
         ("", &["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"][..]),
@@ -157,7 +157,7 @@ async fn what_is_no_answer_of_the_issuer_is_not_taken() {
 }
 
 #[tokio::test]
-async fn the_metadata_are_fetched_beside_a_url_of_keys_if_they_are_wanted() {
+async fn the_metadata_is_fetched_beside_a_url_of_keys_if_it_is_wanted() {
     let signer = Signer::ed25519("1");
     let (site, address) = Site::start().await;
     let issuer = format!("http://{address}");
@@ -168,6 +168,6 @@ async fn the_metadata_are_fetched_beside_a_url_of_keys_if_they_are_wanted() {
     assert_eq!(site.asked(), ["/keys"]);
     let wants = server().unwrap();
     wants.fetch_metadata();
-    // That there are none does not matter to the keys.
+    // That there is none does not matter to the keys.
     assert_eq!((status(&wants, &signer).await, wants.metadata()), (200, None));
 }

@@ -1,4 +1,4 @@
-//! The HTTP client for remote servers.
+//! The HTTP clients: for remote servers, and for authorization servers.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -29,27 +29,37 @@ enum Redirected {
     TooOften,
 }
 
-/// A client; an error says which setting is wrong.
+/// A client for remote servers; an error says which setting is wrong.
 pub(crate) fn client(tls: &Tls) -> Result<reqwest::Client, String> {
+    // The headers are sent to the new URL too, and may be secret.
+    let within_one_origin = Policy::custom(|attempt| {
+        let from = attempt.previous().first().map(|from| from.origin().ascii_serialization());
+        let from = from.unwrap_or_default();
+        let to = attempt.url().origin().ascii_serialization();
+        if from != to {
+            attempt.error(Redirected::Elsewhere { from, to })
+        } else if attempt.previous().len() > REDIRECTS {
+            attempt.error(Redirected::TooOften)
+        } else {
+            attempt.follow()
+        }
+    });
+    with(tls, within_one_origin)
+}
+
+/// A client for documents of authorization servers, which are where they are said to be.
+pub(crate) fn client_without_redirects(tls: &Tls) -> Result<reqwest::Client, String> {
+    with(tls, Policy::none())
+}
+
+fn with(tls: &Tls, redirects: Policy) -> Result<reqwest::Client, String> {
     // Fails from the second call on, because the same provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .user_agent(concat!("mcp-sse/", env!("CARGO_PKG_VERSION")))
-        // The headers are sent to the new URL too, and may be secret.
-        .redirect(Policy::custom(|attempt| {
-            let from = attempt.previous().first().map(|from| from.origin().ascii_serialization());
-            let from = from.unwrap_or_default();
-            let to = attempt.url().origin().ascii_serialization();
-            if from != to {
-                attempt.error(Redirected::Elsewhere { from, to })
-            } else if attempt.previous().len() > REDIRECTS {
-                attempt.error(Redirected::TooOften)
-            } else {
-                attempt.follow()
-            }
-        }));
+        .redirect(redirects);
     if let Some(file) = &tls.ca_file {
         let shown = file.display();
         let pem = std::fs::read(file).map_err(|error| format!("--ca-file {shown}: {error}"))?;

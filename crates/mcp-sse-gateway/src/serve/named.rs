@@ -1,0 +1,98 @@
+//! One server of the table, and what its sessions have of it.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use ::http::HeaderName;
+use mcp_sse::{GuardLayer, SseServerTransport};
+
+use super::{paths::Paths, session, target::Target};
+use crate::{
+    access::{Auth, Protection},
+    backend::child::Children,
+    front::{Receive, Reply, http::Mcp},
+};
+
+/// A server with its name; the server at the root paths has the empty name.
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) paths: Paths,
+    pub(super) transport: SseServerTransport,
+    /// What stands before it, if its clients need something.
+    pub(super) protection: Option<Protection>,
+    pub(super) state: Mutex<State>,
+    /// How many sessions have begun, that is, are no longer silent, and have not ended.
+    pub(super) sessions: AtomicUsize,
+    pub(super) mcp: Option<Mcp>,
+    pub(super) children: Children,
+}
+
+pub(super) struct State {
+    pub(super) target: Arc<Target>,
+    /// Whether it was removed from the configuration.
+    pub(super) retired: bool,
+}
+
+impl Named {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it accepts no new sessions.
+    pub(super) fn is_retired(&self) -> bool {
+        self.state().retired
+    }
+
+    /// Accepts no new sessions from now on; returns whether it did before.
+    pub(super) fn retire(&self) -> bool {
+        !std::mem::replace(&mut self.state().retired, true)
+    }
+
+    /// What its clients need.
+    pub(super) fn auth(&self) -> Option<&Auth> {
+        self.protection.as_ref().map(|protection| &protection.auth)
+    }
+
+    /// The checks before Streamable HTTP: the same as before its stream, with an answer to strangers of its own.
+    pub(super) fn mcp_guard(&self) -> GuardLayer {
+        match &self.protection {
+            Some(protection) => self.transport.with_authentication(protection.mcp.clone()).guard(),
+            None => self.transport.guard(),
+        }
+    }
+
+    /// The headers that identify clients to it.
+    pub(super) fn identity(&self) -> Vec<HeaderName> {
+        self.state().target.server.identity()
+    }
+
+    /// The server's name or URL, for display.
+    pub(super) fn what(&self) -> String {
+        let target = Arc::clone(&self.state().target);
+        target.what()
+    }
+
+    pub(super) async fn run(&self, receiver: impl Receive, reply: impl Reply) -> &'static str {
+        let _counted = Counted::new(&self.sessions);
+        let target = Arc::clone(&self.state().target);
+        session::run(&self.children, &target, receiver, reply).await
+    }
+}
+
+/// Counts one session until it is dropped.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
