@@ -31,11 +31,15 @@ struct Document<'a> {
     bearer_methods_supported: [&'a str; 1],
 }
 
-impl MetadataService {
-    pub(crate) fn new(resource: ProtectedResource) -> Self {
-        Self(resource)
+impl ProtectedResource {
+    /// A tower service that answers with the metadata of the resource (RFC 9728), to anybody and to pages of any
+    /// origin. Serve it at [`MetadataService::paths`].
+    pub fn metadata(&self) -> MetadataService {
+        MetadataService(self.clone())
     }
+}
 
+impl MetadataService {
     /// The paths that it belongs to, such as `/.well-known/oauth-protected-resource/sse`.
     pub fn paths(&self) -> Vec<String> {
         let mut paths: Vec<_> = self

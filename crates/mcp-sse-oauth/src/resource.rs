@@ -8,7 +8,6 @@ use mcp_sse::{Authenticate, Authentication, BearerToken, Denial, Grant};
 use crate::{
     cache::Verified,
     error::OAuthConfigError,
-    metadata::MetadataService,
     server::{Answer, AuthorizationServer, Refusal},
     urls,
 };
@@ -162,12 +161,6 @@ impl ProtectedResource {
         }
         self.inner().scopes = scopes;
         Ok(self)
-    }
-
-    /// A tower service that answers with the metadata of the resource (RFC 9728), to anybody and to pages of any
-    /// origin. Serve it at [`MetadataService::paths`].
-    pub fn metadata(&self) -> MetadataService {
-        MetadataService::new(self.clone())
     }
 
     fn inner(&mut self) -> &mut Inner {

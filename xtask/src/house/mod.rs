@@ -19,8 +19,9 @@ mod tree;
 use self::{floors::Floors, tree::Tree};
 use crate::{report::Report, tools::root};
 
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 5] = [
     ("mcp-sse", "crates/mcp-sse"),
+    ("mcp-sse-oauth", "crates/mcp-sse-oauth"),
     ("mcp-sse-gateway", "crates/mcp-sse-gateway"),
     ("mcp-sse-bench", "crates/mcp-sse-bench"),
     ("xtask", "xtask"),
