@@ -3,6 +3,7 @@
 
 pub(crate) mod gateways;
 mod install;
+mod oauth;
 mod program;
 mod servers;
 
@@ -21,10 +22,20 @@ use crate::{
     tools::{self, cargo, exists, root},
 };
 
+/// Those that get their tokens from a real authorization server.
+pub(crate) fn with_oauth(report: &mut Report) {
+    match build() {
+        Ok(()) => oauth::run(report),
+        Err(error) => report.part("OAuth: the program", Err(error)),
+    }
+}
+
+fn build() -> Result<(), String> {
+    tools::run(cargo().args(["build", "--release", "-p", "mcp-sse-gateway"]))
+}
+
 pub(crate) fn run(report: &mut Report) {
-    let mut build = cargo();
-    build.args(["build", "--release", "-p", "mcp-sse-gateway"]);
-    if let Err(error) = tools::run(&mut build) {
+    if let Err(error) = build() {
         return report.part("interop: the program", Err(error));
     }
     for version in ["1x", "2x"] {

@@ -27,11 +27,22 @@ use report::Report;
 
 const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
        cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
-parts: house, dependencies, features, rust, package, model, fuzz, interop, api, semver (all of them if none is named)";
+parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, api, semver (all of them if none is named)";
 
 /// The cheap ones first, and last those whose tools take long to compile.
-const PARTS: [&str; 10] =
-    ["house", "dependencies", "features", "rust", "package", "model", "fuzz", "interop", "api", "semver"];
+const PARTS: [&str; 11] = [
+    "house",
+    "dependencies",
+    "features",
+    "rust",
+    "package",
+    "model",
+    "fuzz",
+    "interop",
+    "oauth",
+    "api",
+    "semver",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -74,6 +85,7 @@ fn main() -> ExitCode {
             "features" => rust::features(&mut report),
             "fuzz" => rust::fuzz(&mut report),
             "interop" => interop::run(&mut report),
+            "oauth" => interop::with_oauth(&mut report),
             other => {
                 eprintln!("there is no part {other:?}\n{USAGE}");
                 return ExitCode::from(2);

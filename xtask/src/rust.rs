@@ -57,6 +57,10 @@ pub(crate) fn features(report: &mut Report) {
         report.part(&format!("builds with {}", features.join(" ")), run(&mut command).map(|()| "yes".into()));
     }
     let mut command = cargo();
+    // With no more features of its dependencies than it asks for.
+    command.args(["check", "-p", "mcp-sse-oauth"]);
+    report.part("mcp-sse-oauth builds alone", run(&mut command).map(|()| "yes".into()));
+    let mut command = cargo();
     command.args(["tree", "-p", "mcp-sse", "--no-default-features", "-e", "normal", "--prefix", "none"]);
     let tree = output(&mut command).and_then(|(ok, tree)| {
         if !ok {

@@ -146,6 +146,8 @@ pub(crate) enum Server {
     Bare,
     /// The same behind keys
     BareWithKeys,
+    /// The same behind tokens
+    BareWithTokens,
     /// The transport with rmcp
     Rmcp,
     /// rmcp 0.10's own SSE server

@@ -48,6 +48,9 @@ fn main() -> ExitCode {
         Command::Serve { server: Server::BareWithKeys, port, resume_window } => {
             servers::run(servers::Ours::BareWithKeys, port, resume_window)
         }
+        Command::Serve { server: Server::BareWithTokens, port, resume_window } => {
+            servers::run(servers::Ours::BareWithTokens, port, resume_window)
+        }
         Command::Serve { server: Server::Rmcp, port, resume_window } => {
             servers::run(servers::Ours::Rmcp, port, resume_window)
         }

@@ -25,7 +25,7 @@ pub(crate) fn command(server: Server, peers: &Peers, port: u16) -> io::Result<Co
     let program = std::env::current_exe()?;
     let missing = |what| io::Error::other(format!("this server needs {what}"));
     let mut command = match server {
-        Server::Bare | Server::BareWithKeys | Server::Rmcp => {
+        Server::Bare | Server::BareWithKeys | Server::BareWithTokens | Server::Rmcp => {
             let mut command = Command::new(program);
             command.args(["serve", &name(server)]);
             command

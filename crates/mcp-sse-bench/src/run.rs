@@ -6,7 +6,7 @@ use std::{io, time::Duration};
 use crate::{
     args::{Run, Server},
     gateways,
-    load::{self, Load, hold, memory, progress::progress},
+    load::{self, Credential, Load, hold, memory, progress::progress},
     process::{Process, name, wait},
     report::Figures,
 };
@@ -171,7 +171,7 @@ impl Scenarios<'_> {
         Ok(())
     }
 
-    /// The transport behind keys, right after the transport without.
+    /// The transport behind keys and behind tokens, right after the transport without.
     fn keys(&mut self) -> io::Result<()> {
         if self.server != Server::Bare {
             return Ok(());
@@ -179,13 +179,19 @@ impl Scenarios<'_> {
         for in_flight in [1, 16] {
             let load = Load { sessions: 50, in_flight, bytes: 16, ..Load::default() };
             let mut rates = Vec::new();
-            for (server, with_key) in [(Server::Bare, false), (Server::BareWithKeys, true)] {
+            for (server, credential) in [
+                (Server::Bare, Credential::Nothing),
+                (Server::BareWithKeys, Credential::Key),
+                (Server::BareWithTokens, Credential::Token),
+            ] {
                 let process = Process::start(server, &self.options.peers, &[])?;
-                let outcome = load::round_trips(process.address, Load { with_key, ..load }, self.time())?;
+                let outcome = load::round_trips(process.address, Load { credential, ..load }, self.time())?;
                 rates.push(outcome.calls as f64 / outcome.seconds);
             }
-            if let [without, with] = rates[..] {
-                self.add(&format!("50×{in_flight} requests, with keys against without"), "×", with / without);
+            if let [without, keys, tokens] = rates[..] {
+                let title = |what: &str| format!("50×{in_flight} requests, with {what} against without");
+                self.add(&title("keys"), "×", keys / without);
+                self.add(&title("tokens"), "×", tokens / without);
             }
         }
         Ok(())

@@ -407,6 +407,9 @@ mod tests {
     async fn a_new_key_is_found_within_the_time_and_strangers_cannot_make_it_more_often() {
         let keys = keys();
         assert!(keys.attempt(Ok(set(&["1"]))));
+        // The first to be asked for does not wait.
+        assert_eq!(keys.says("0"), "wait");
+        assert!(keys.attempt(Ok(set(&["0", "1"]))) && keys.says("0") == "known");
         pass(4).await;
         let ask = |id: &'static str| {
             let keys = Arc::clone(&keys);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The shortest time between two attempts, whoever asks for one.
+/// The shortest time between two attempts that somebody has asked for, and after one that failed.
 pub(crate) const COOLDOWN: Duration = Duration::from_secs(10);
 /// How old keys become before they are fetched again.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
@@ -19,6 +19,8 @@ pub(crate) struct Schedule {
     fetched: Option<Instant>,
     /// Somebody has asked for a key that is not there.
     wanted: bool,
+    /// When the last attempt that was made for that began.
+    asked: Option<Instant>,
 }
 
 impl Schedule {
@@ -26,8 +28,10 @@ impl Schedule {
     pub(crate) fn next(&self, now: Instant) -> Instant {
         match (self.attempted, self.fetched) {
             (None, _) => now,
-            (Some(attempted), Some(fetched)) if attempted == fetched && !self.wanted => fetched + REFRESH,
-            (Some(attempted), _) => attempted + COOLDOWN,
+            (Some(attempted), fetched) if fetched != Some(attempted) => attempted + COOLDOWN,
+            // A new key should not wait because of an attempt that nobody asked for.
+            _ if self.wanted => self.asked.map_or(now, |asked| asked + COOLDOWN),
+            (Some(attempted), _) => attempted + REFRESH,
         }
     }
 
@@ -38,7 +42,9 @@ impl Schedule {
 
     pub(crate) fn begin(&mut self, now: Instant) {
         self.attempted = Some(now);
-        self.wanted = false;
+        if std::mem::take(&mut self.wanted) {
+            self.asked = Some(now);
+        }
     }
 
     /// The attempt that was begun last has succeeded.
@@ -67,8 +73,7 @@ mod tests {
         schedule.succeeded();
         assert_eq!((schedule.next(at(1)), schedule.stale_at()), (at(300), Some(at(3600))));
         schedule.want();
-        assert_eq!(schedule.next(at(1)), at(10));
-        assert_eq!(schedule.next(at(200)), at(10), "long ago, so at once");
+        assert_eq!(schedule.next(at(1)), at(1), "it is the first that was asked for");
         // What is asked for while an attempt goes on may have come too late for it.
         schedule.begin(at(200));
         schedule.want();

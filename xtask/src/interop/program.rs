@@ -45,8 +45,8 @@ fn client_of(arguments: &[OsString], interpreter: &Path, script: &Path) -> Resul
 pub(super) fn checks(program: &mut Program, command: &mut Command) -> Result<String, String> {
     let (ok, text) = output(command)?;
     let stopped = program.stop();
-    let last =
-        text.lines().rev().find(|line| line.contains(" passed, ")).unwrap_or("no closing line").to_owned();
+    let closes = |line: &&str| line.contains(" passed, ") || line.contains(" left out: ");
+    let last = text.lines().rev().find(closes).unwrap_or("no closing line").to_owned();
     let failed: Vec<_> = text.lines().filter(|line| line.starts_with("FAIL ")).collect();
     match (ok && failed.is_empty() && last.contains(" 0 failed"), stopped) {
         (true, Ok(())) => Ok(last),

@@ -91,16 +91,40 @@ pub(crate) struct Load {
     pub(crate) flood: usize,
     /// The server sends answers to all its clients. Those to others are passed over; without this, one is an error.
     pub(crate) sends_to_all: bool,
-    /// Requests have the key that the server with keys wants.
-    pub(crate) with_key: bool,
+    /// What requests have.
+    pub(crate) credential: Credential,
+}
+
+/// What a request has to show who it is from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Credential {
+    #[default]
+    Nothing,
+    Key,
+    Token,
 }
 
 /// The key of a client, and the line of a file for it.
 pub(crate) const KEY: &str = "bench 0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+/// A token by RS256 until the year 2100, and the public key for it; nobody has the private one any more.
+const TOKEN: &str = include_str!("token.txt");
+pub(crate) const JWKS: &str = include_str!("jwks.json");
+
+impl Credential {
+    /// A header line more.
+    fn line(self) -> String {
+        let credential = match self {
+            Self::Nothing => return String::new(),
+            Self::Key => KEY.split_once(' ').map_or(KEY, |(_, key)| key),
+            Self::Token => TOKEN,
+        };
+        format!("authorization: Bearer {credential}\r\n")
+    }
+}
 
 struct Generator {
     /// A header line more.
-    key: String,
+    credential: String,
     poll: Poll,
     sessions: Vec<Session>,
     /// The session of each token, and its slot; the stream is `usize::MAX`.
@@ -126,9 +150,8 @@ pub(crate) fn now() -> Instant {
 
 /// Opens the sessions, initializes them, and lets every slot call `echo` for the time given.
 pub(crate) fn round_trips(address: SocketAddr, load: Load, time: Duration) -> io::Result<RoundTrips> {
-    let key = KEY.split_once(' ').map(|(_, key)| format!("authorization: Bearer {key}\r\n"));
     let mut generator = Generator {
-        key: key.filter(|_| load.with_key).unwrap_or_default(),
+        credential: load.credential.line(),
         poll: Poll::new()?,
         sessions: Vec::with_capacity(load.sessions + 1),
         tokens: Vec::new(),
@@ -163,7 +186,7 @@ impl Generator {
     /// One session, connected and initialized; blocking, one after the other.
     fn open(&mut self, address: SocketAddr, in_flight: usize, message: &str) -> io::Result<()> {
         let host = format!("127.0.0.1:{}", address.port());
-        let key = &self.key;
+        let key = &self.credential;
         let mut stream = std::net::TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(get(address).replacen("\r\n", &format!("\r\n{key}"), 1).as_bytes())?;

@@ -8,11 +8,14 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
+use crate::load::Credential;
+
 /// Which of ours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ours {
     Bare,
     BareWithKeys,
+    BareWithTokens,
     Rmcp,
 }
 
@@ -32,9 +35,10 @@ pub(crate) fn run(server: Ours, port: u16, resume_window: f64) -> std::io::Resul
         println!("listening on http://127.0.0.1:{port}/sse");
         let resume_window = std::time::Duration::from_secs_f64(resume_window);
         match server {
-            Ours::Bare => ours::run(listener, ours::Bare, resume_window, false).await,
-            Ours::BareWithKeys => ours::run(listener, ours::Bare, resume_window, true).await,
-            Ours::Rmcp => ours::run(listener, ours::WithRmcp, resume_window, false).await,
+            Ours::Bare => ours::run(listener, ours::Bare, resume_window, Credential::Nothing).await,
+            Ours::BareWithKeys => ours::run(listener, ours::Bare, resume_window, Credential::Key).await,
+            Ours::BareWithTokens => ours::run(listener, ours::Bare, resume_window, Credential::Token).await,
+            Ours::Rmcp => ours::run(listener, ours::WithRmcp, resume_window, Credential::Nothing).await,
         }
     })
 }

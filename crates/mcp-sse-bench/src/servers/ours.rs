@@ -6,6 +6,7 @@ use std::{
 };
 
 use mcp_sse::{BearerTokens, Message, MessageKind, RequestId, Server, Session, SseServerTransport};
+use mcp_sse_oauth::{AuthorizationServer, OAuthConfigError, ProtectedResource};
 use rmcp::{
     RoleServer, ServerHandler, ServiceExt as _,
     handler::server::{router::tool::ToolRouter, wrapper::Parameters},
@@ -17,7 +18,7 @@ use rmcp::{
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::load::KEY;
+use crate::load::{Credential, JWKS, KEY};
 
 /// What answers a session.
 pub(super) trait App: Copy + Send + Sync + 'static {
@@ -42,12 +43,14 @@ pub(super) async fn run(
     listener: TcpListener,
     app: impl App,
     resume_window: Duration,
-    keys: bool,
+    needed: Credential,
 ) -> std::io::Result<()> {
-    let mut builder = SseServerTransport::builder("/messages/");
-    if keys {
-        builder = builder.authenticate(KEY.parse::<BearerTokens>().map_err(std::io::Error::other)?);
-    }
+    let builder = SseServerTransport::builder("/messages/");
+    let builder = match needed {
+        Credential::Nothing => builder,
+        Credential::Key => builder.authenticate(KEY.parse::<BearerTokens>().map_err(std::io::Error::other)?),
+        Credential::Token => builder.authenticate(resource().map_err(std::io::Error::other)?),
+    };
     let sse = builder
         .security(
             // The generator connects from several loopback addresses.
@@ -63,6 +66,12 @@ pub(super) async fn run(
     // Until it is killed.
     server.serve(listener, std::future::pending(), Duration::ZERO).await;
     Ok(())
+}
+
+/// What the generator's token is for.
+fn resource() -> Result<ProtectedResource, OAuthConfigError> {
+    let login = AuthorizationServer::builder("https://login.example").jwks(JWKS).build()?;
+    ProtectedResource::new(&login, "https://mcp.example/sse")?.require_scopes(["mcp"])
 }
 
 /// The tool `progress`.
