@@ -130,6 +130,26 @@ fn behind_a_prefix() {
 }
 
 #[test]
+fn with_oauth() {
+    // With a real authorization server it runs in tests/interop; here, nobody has a token.
+    let example = Example::start(env!("CARGO_BIN_EXE_oauth"));
+    let (refused, _) = example.request("GET /sse HTTP/1.1", "");
+    let metadata = format!("http://{}/.well-known/oauth-protected-resource/sse", example.address);
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let challenge = format!("www-authenticate: Bearer resource_metadata=\"{metadata}\", scope=\"mcp\"");
+    assert!(refused.contains(&challenge), "{refused}");
+    let (head, mut body) =
+        example.request("GET /.well-known/oauth-protected-resource/sse HTTP/1.1\r\nconnection: close", "");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let mut document = String::new();
+    body.read_to_string(&mut document).unwrap();
+    assert!(document.contains(r#""authorization_servers":["http://127.0.0.1:9000"]"#), "{document}");
+    // It cannot be reached, and that is said: the token may be good.
+    let token = "\r\nauthorization: Bearer eyJhbGciOiJFUzI1NiJ9.e30.AA";
+    assert!(example.request(&format!("GET /sse HTTP/1.1{token}"), "").0.starts_with("HTTP/1.1 503"));
+}
+
+#[test]
 fn with_bearer_authentication() {
     let example = Example::start(env!("CARGO_BIN_EXE_bearer_auth"));
     let (alice, bob) = (
