@@ -1,6 +1,6 @@
 //! What is taken from others, and what is given to them: licences and advisories of dependencies, and the packages.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use crate::{
     report::Report,
@@ -56,6 +56,7 @@ pub(crate) fn packages(report: &mut Report) {
         });
         report.part(&format!("package {package}: licences and README"), complete);
     }
+    forget_unpacked();
     let mut publish = cargo();
     publish.args(["publish", "--dry-run", "--allow-dirty"]);
     // What is built is thrown away.
@@ -67,4 +68,21 @@ pub(crate) fn packages(report: &mut Report) {
         Err(error) => Err(error),
     };
     report.part("packages", built);
+}
+
+/// Cargo unpacks our packages into its cache for the others that need them, and does not do it again when they have
+/// changed under the same version.
+fn forget_unpacked() {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
+    let registries = std::fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten();
+    // Registries without a host are those that Cargo makes up to publish several packages at once.
+    for registry in registries.filter(|registry| registry.file_name().to_string_lossy().starts_with('-')) {
+        for unpacked in std::fs::read_dir(registry.path()).into_iter().flatten().flatten() {
+            if unpacked.file_name().to_string_lossy().starts_with("mcp-sse-") {
+                // At worst it is used once more, and that is seen.
+                let _ = std::fs::remove_dir_all(unpacked.path());
+            }
+        }
+    }
 }
