@@ -1,14 +1,12 @@
 //! OAuth: clients need a token of an authorization server, and are told where to get one.
 //!
 //! `ISSUER=http://127.0.0.1:9000 cargo run -p examples --bin oauth`, with an authorization server there.
-//!
-//! For an issuer at `https://…`, add `reqwest` to your dependencies, with the feature for the TLS that you use.
 
 use std::error::Error;
 
 use axum::routing::any_service;
 use mcp_sse::SseServerTransport;
-use mcp_sse_oauth::{AuthorizationServer, ProtectedResource, reqwest};
+use mcp_sse_oauth::{AuthorizationServer, ProtectedResource};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -17,7 +15,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let url = format!("http://{}/sse", listener.local_addr()?);
     let issuer = std::env::var("ISSUER").unwrap_or_else(|_| "http://127.0.0.1:9000".to_owned());
 
-    // The keys are where the issuer's metadata says.
+    // The keys are where the issuer's metadata says. `reqwest` and its TLS are in your dependencies, as you like them.
+    rustls::crypto::ring::default_provider().install_default().map_err(|_| "TLS is set up twice")?;
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let login = AuthorizationServer::builder(issuer).discover(client).build()?;
     login.start();

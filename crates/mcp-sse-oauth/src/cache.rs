@@ -12,6 +12,9 @@ use ring::digest::{SHA256, digest};
 /// How many tokens are kept at most; half of them may be forgotten when another one comes.
 pub(crate) const MOST: usize = 4096;
 
+/// How many audiences and scopes a token may have to be kept.
+const LARGEST: usize = 128;
+
 /// What is known of a token.
 #[derive(Debug)]
 pub(crate) struct Verified {
@@ -59,7 +62,11 @@ impl Cache {
         Some(found)
     }
 
+    /// Keeps a token, unless it would take much memory.
     pub(crate) fn put(&self, hash: Hash, verified: Arc<Verified>) {
+        if verified.audiences.len() + verified.scopes.len() > LARGEST {
+            return;
+        }
         let mut generations = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let Generations { new, old } = &mut *generations;
         if new.len() >= MOST / 2 {

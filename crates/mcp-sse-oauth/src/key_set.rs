@@ -8,18 +8,20 @@ use crate::key::{Algorithm, Key};
 
 /// The most keys of a set that are kept.
 const MOST: usize = 64;
+/// The most keys that are tried for a token.
+const TRIED: usize = 4;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeySet(Vec<Arc<Key>>);
 
 /// What a set says of the key of a token.
 #[derive(Debug)]
-pub(crate) enum Found<'a> {
-    /// It may have signed the token.
-    Key(&'a Arc<Key>),
+pub(crate) enum Found {
+    /// It may have signed the token; one of these, of which there are few.
+    Keys(Vec<Arc<Key>>),
     /// It is not in the set.
     Unknown,
-    /// The token does not say which it is, and several could be meant.
+    /// The token does not say which it is, and too many could be meant.
     Ambiguous,
 }
 
@@ -35,7 +37,13 @@ impl KeySet {
             format!("expected a JSON object with \"keys\": {} at line {}", kind(&error), error.line())
         })?;
         let all = document.keys.len();
-        let keys: Vec<_> = document.keys.iter().filter_map(Key::parse).take(MOST).map(Arc::new).collect();
+        let mut keys: Vec<Arc<Key>> = Vec::new();
+        for key in document.keys.iter().filter_map(Key::parse) {
+            // Some sets have a key twice.
+            if keys.len() < MOST && !keys.iter().any(|other| other.is_same(&key)) {
+                keys.push(Arc::new(key));
+            }
+        }
         if keys.is_empty() {
             return Err(format!(
                 "none of its {all} keys is for signatures by RS256 or PS256 (2048 bits or more), ES256 or EdDSA"
@@ -48,10 +56,10 @@ impl KeySet {
         self.0.len()
     }
 
-    /// The key that has this id. Without an id, the only one that there is for the algorithm: trying several would let
-    /// strangers make us work.
-    pub(crate) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Found<'_> {
-        let fitting = || self.0.iter().filter(|key| key.is_for(algorithm));
+    /// The keys that have this id. Without an id, those that there are for the algorithm, if they are few: trying many
+    /// would let strangers make us work.
+    pub(crate) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Found {
+        let fitting = || self.0.iter().filter(|key| key.is_for(algorithm)).cloned();
         let mut found = match id {
             Some(id) => fitting().filter(|key| key.id.as_deref() == Some(id)).collect::<Vec<_>>(),
             None => fitting().collect(),
@@ -60,24 +68,29 @@ impl KeySet {
             // A set may leave out ids.
             found = fitting().filter(|key| key.id.is_none()).collect();
         }
-        match found[..] {
-            [] => Found::Unknown,
-            [key] => Found::Key(key),
-            [..] => Found::Ambiguous,
+        match found.len() {
+            0 => Found::Unknown,
+            1..=TRIED => Found::Keys(found),
+            _ => Found::Ambiguous,
         }
     }
 
     /// Takes the keys that are the same from the set before, so that what depends on them goes on; returns those that
     /// are not in the new set.
-    pub(crate) fn keep_from(&mut self, before: &Self) -> Vec<Arc<Key>> {
+    pub(crate) fn keep_from(&mut self, before: &[Arc<Key>]) -> Vec<Arc<Key>> {
         let mut gone = Vec::new();
-        for old in &before.0 {
+        for old in before {
             match self.0.iter_mut().find(|new| new.is_same(old)) {
                 Some(new) => *new = Arc::clone(old),
                 None => gone.push(Arc::clone(old)),
             }
         }
         gone
+    }
+
+    /// Whether it has this very key.
+    pub(crate) fn has(&self, key: &Arc<Key>) -> bool {
+        self.0.iter().any(|own| Arc::ptr_eq(own, key))
     }
 
     pub(crate) fn keys(&self) -> &[Arc<Key>] {

@@ -1,11 +1,12 @@
 //! The keys of an authorization server over time: fetched in the background, kept while they cannot be fetched.
 //!
 //! Invariants:
-//! - Whoever asks, keys are fetched at most once in ten seconds, by one task.
+//! - One task fetches keys: every five minutes, and when somebody asks for one, but for that at most once in ten seconds.
 //! - The grants of a key that is gone are suspended at once, and revoked when its sessions have had time to show others.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
+    runtime::Handle,
     sync::{Notify, Semaphore, watch},
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
@@ -25,15 +27,18 @@ use crate::{
     key::{Algorithm, Key},
     key_set::{Found, KeySet},
     schedule::{COOLDOWN, Schedule},
-    source::{Fetched, Source},
+    source::{self, Fetched, Source},
 };
 
-/// How many requests may wait for keys at once.
-const WAITING: usize = 256;
-/// How long a request waits for keys: for the next attempt, and as long as that may take.
+/// How many requests may wait for keys at once, and how many of one address.
+const WAITING: usize = 1024;
+const WAITING_OF_ADDRESS: usize = 32;
+/// How long a request waits for keys: for the next attempt, or for as long as that may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How many ids are remembered that were not in the set when it was fetched.
 const ABSENT: usize = 64;
+/// How long metadata that names the place of the keys is used again.
+const FRESH: Duration = Duration::from_secs(60);
 /// How many keys are remembered that are gone; more are revoked before their time.
 const WITHDRAWN: usize = 256;
 
@@ -50,13 +55,20 @@ pub(crate) struct Keys {
     /// When the last attempt that is over began.
     attempted: watch::Sender<Option<Instant>>,
     waiting: Arc<Semaphore>,
+    /// How many of each address wait. There is an entry only for those of which some do.
+    waiting_of: Mutex<HashMap<IpAddr, usize>>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
 struct State {
     keys: Option<KeySet>,
-    metadata: Option<Bytes>,
+    /// Those that do not count any more because they could not be fetched again.
+    stale: Vec<Arc<Key>>,
+    /// The issuer's metadata, and when it was fetched.
+    found: Option<(Instant, source::Found)>,
+    /// That there is none was said.
+    missed: bool,
     schedule: Schedule,
     /// The last attempt failed.
     failing: bool,
@@ -67,10 +79,11 @@ struct State {
 
 /// What is known of a key.
 pub(crate) enum Lookup {
-    Known(Arc<Key>),
+    /// It is one of these, of which there are few.
+    Known(Vec<Arc<Key>>),
     /// There is none with this id.
     Unknown,
-    /// The token names none, and several could be meant.
+    /// The token names none, and too many could be meant.
     Ambiguous,
     /// It is not known now; it may be after so long.
     Unavailable(Duration),
@@ -100,6 +113,7 @@ impl Keys {
             wake: Arc::default(),
             attempted: watch::Sender::new(None),
             waiting: Arc::new(Semaphore::new(WAITING)),
+            waiting_of: Mutex::default(),
             task: Mutex::default(),
         }
     }
@@ -113,60 +127,82 @@ impl Keys {
     }
 
     pub(crate) fn metadata(&self) -> Option<Bytes> {
-        self.lock().metadata.clone()
+        self.lock().found.as_ref().map(|(_, found)| found.document.clone())
     }
 
     pub(crate) fn want_metadata(&self) {
         self.metadata_wanted.store(true, Ordering::Release);
     }
 
-    /// Starts the task, if there is one to start: the first time, or after its runtime has gone.
+    /// Starts the task, if there is one to start and a runtime to run it: the first time, or after its runtime has
+    /// gone.
     pub(crate) fn start(self: &Arc<Self>) {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if task.as_ref().is_none_or(JoinHandle::is_finished) {
-            *task = Some(tokio::spawn(run(Arc::downgrade(self))));
+        if task.as_ref().is_none_or(JoinHandle::is_finished)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            *task = Some(runtime.spawn(run(Arc::downgrade(self))));
         }
     }
 
     /// Replaces the keys; returns how many are gone.
-    pub(crate) fn replace(&self, mut keys: KeySet) -> usize {
-        let mut state = self.lock();
-        let gone = state.keys.as_ref().map(|before| keys.keep_from(before)).unwrap_or_default();
-        state.keys = Some(keys);
-        let count = gone.len();
-        self.withdraw(state, gone);
-        count
+    pub(crate) fn replace(self: &Arc<Self>, keys: KeySet) -> usize {
+        // For what is revoked later.
+        self.start();
+        self.adopt(self.lock(), keys)
     }
 
-    /// Suspends the grants of keys that are gone, and revokes them later.
-    fn withdraw(&self, mut state: MutexGuard<'_, State>, gone: Vec<Arc<Key>>) {
-        if gone.is_empty() {
-            return;
-        }
+    /// Takes new keys. The grants of those that are gone are suspended, and revoked later; those of keys that have come
+    /// back are resumed.
+    fn adopt(&self, mut state: MutexGuard<'_, State>, mut keys: KeySet) -> usize {
+        let stale = std::mem::take(&mut state.stale);
+        let before = state.keys.take().map_or(stale, |keys| keys.keys().to_vec());
+        let gone = keys.keep_from(&before);
+        let withdrawn: Vec<_> = state.withdrawn.iter().map(|(_, key)| Arc::clone(key)).collect();
+        keys.keep_from(&withdrawn);
+        state.withdrawn.retain(|(_, key)| !keys.has(key));
         let at = clock::now() + self.grace;
-        for key in gone {
-            key.revocation.suspend();
-            state.withdrawn.push_back((at, key));
-        }
+        state.withdrawn.extend(gone.iter().map(|key| (at, Arc::clone(key))));
         let over = state.withdrawn.len().saturating_sub(WITHDRAWN);
         let too_many: Vec<_> = state.withdrawn.drain(..over).collect();
+        let back = keys.keys().to_vec();
+        state.keys = Some(keys);
         drop(state);
         // Without the lock: sessions end meanwhile.
+        back.iter().for_each(|key| key.revocation.resume());
+        gone.iter().for_each(|key| key.revocation.suspend());
         too_many.iter().for_each(|(_, key)| key.revocation.revoke());
-        self.wake.notify_one();
+        if !gone.is_empty() {
+            self.wake.notify_one();
+        }
+        gone.len()
+    }
+
+    /// Somebody has a token that these keys have not signed: they may have changed. Nobody waits for that.
+    pub(crate) fn doubt(&self) {
+        if self.source.is_some() {
+            self.lock().schedule.want();
+            self.wake.notify_one();
+        }
     }
 
     /// Looks for the key of a token.
     pub(crate) fn find(self: &Arc<Self>, id: Option<&str>, algorithm: Algorithm) -> Lookup {
-        self.start();
+        if self.source.is_some() {
+            self.start();
+        }
         self.look(id, algorithm, clock::now())
     }
 
     fn look(&self, id: Option<&str>, algorithm: Algorithm, now: Instant) -> Lookup {
         let mut state = self.lock();
         match state.keys.as_ref().map(|keys| keys.find(id, algorithm)) {
-            Some(Found::Key(key)) => return Lookup::Known(Arc::clone(key)),
-            Some(Found::Ambiguous) => return Lookup::Ambiguous,
+            Some(Found::Keys(keys)) => return Lookup::Known(keys),
+            Some(Found::Ambiguous) => {
+                state.schedule.want();
+                self.wake.notify_one();
+                return Lookup::Ambiguous;
+            }
             Some(Found::Unknown) | None => {}
         }
         if self.source.is_none() {
@@ -182,20 +218,28 @@ impl Keys {
     }
 
     /// Waits until the keys were fetched, and looks again.
-    pub(crate) async fn wait(self: Arc<Self>, id: Option<String>, algorithm: Algorithm) -> Lookup {
-        let Ok(_waits) = Arc::clone(&self.waiting).try_acquire_owned() else {
-            return Lookup::Unavailable(COOLDOWN);
+    pub(crate) async fn wait(
+        self: Arc<Self>,
+        id: Option<String>,
+        algorithm: Algorithm,
+        address: Option<IpAddr>,
+    ) -> Lookup {
+        let place = Arc::clone(&self.waiting).try_acquire_owned();
+        let (Ok(_place), Some(_counted)) = (place, Waits::of(&self, address)) else {
+            return Lookup::Unavailable(Duration::from_secs(1));
         };
         let asked = clock::now();
         let mut attempted = self.attempted.subscribe();
         let looked = timeout(PATIENCE, async {
             loop {
+                // Before the look: what arrives in between is looked at.
+                let last = *attempted.borrow_and_update();
                 match self.find(id.as_deref(), algorithm) {
                     Lookup::Wait => {}
                     looked => return looked,
                 }
                 // An attempt that began before may have come too early for a new key.
-                if attempted.borrow_and_update().is_some_and(|began| began >= asked) {
+                if last.is_some_and(|began| began >= asked) {
                     self.note_absent(id.clone(), algorithm);
                     return Lookup::Unknown;
                 }
@@ -238,6 +282,7 @@ impl Keys {
             && let Some(keys) = state.keys.take()
         {
             stale = keys.keys().to_vec();
+            state.stale.clone_from(&stale);
             tracing::error!(
                 issuer = self.issuer,
                 "the keys could not be fetched for an hour; requests are refused until they are"
@@ -259,10 +304,31 @@ impl Keys {
 
     async fn fetch(&self, source: &Source) {
         let began = clock::now();
-        self.lock().schedule.begin(began);
-        let fetched = source.fetch(&self.issuer, self.metadata_wanted.load(Ordering::Acquire)).await;
+        let known = {
+            let mut state = self.lock();
+            state.schedule.begin(began);
+            let is_fresh = |(at, _): &&(Instant, source::Found)| *at + FRESH > began;
+            state.found.as_ref().filter(is_fresh).filter(|_| !state.failing).map(|(_, found)| found.clone())
+        };
+        let fetched = source.fetch(&self.issuer, known).await;
         self.arrived(fetched);
         self.attempted.send_replace(Some(began));
+        // After the keys, which nobody should wait for because of this.
+        if !source.discovers() && self.metadata_wanted.load(Ordering::Acquire) {
+            let found = source.metadata(&self.issuer).await;
+            let mut state = self.lock();
+            match found {
+                Ok(found) => state.found = Some((clock::now(), found)),
+                Err(error) if !state.missed && state.found.is_none() => {
+                    tracing::error!(
+                        issuer = self.issuer,
+                        "the metadata cannot be fetched, so it is not served: {error}"
+                    );
+                    state.missed = true;
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     fn arrived(&self, fetched: Result<Fetched, String>) {
@@ -270,23 +336,19 @@ impl Keys {
         let (was_failing, is_first) = (state.failing, state.keys.is_none());
         state.failing = fetched.is_err();
         match fetched {
-            Ok(Fetched { mut keys, metadata }) => {
-                let gone = state.keys.as_ref().map(|before| keys.keep_from(before)).unwrap_or_default();
-                if was_failing || is_first || !gone.is_empty() {
-                    tracing::info!(
-                        issuer = self.issuer,
-                        keys = keys.len(),
-                        gone = gone.len(),
-                        "keys fetched"
-                    );
-                }
+            Ok(Fetched { keys, found }) => {
+                let count = keys.len();
                 state
                     .absent
                     .retain(|(id, algorithm)| matches!(keys.find(id.as_deref(), *algorithm), Found::Unknown));
-                state.keys = Some(keys);
-                state.metadata = metadata.or(state.metadata.take());
+                if let Some(found) = found {
+                    state.found = Some((clock::now(), found));
+                }
                 state.schedule.succeeded();
-                self.withdraw(state, gone);
+                let gone = self.adopt(state, keys);
+                if was_failing || is_first || gone > 0 {
+                    tracing::info!(issuer = self.issuer, keys = count, gone, "keys fetched");
+                }
             }
             // Said once, until it works again.
             Err(error) if !was_failing => {
@@ -299,6 +361,46 @@ impl Keys {
             }
             Err(error) => tracing::debug!(issuer = self.issuer, "the keys cannot be fetched: {error}"),
         }
+    }
+}
+
+/// One request that waits, of those of its address.
+struct Waits {
+    keys: Arc<Keys>,
+    address: Option<IpAddr>,
+}
+
+impl Waits {
+    /// `None` if too many of the address wait already.
+    fn of(keys: &Arc<Keys>, address: Option<IpAddr>) -> Option<Self> {
+        if let Some(address) = address {
+            let mut waiting = keys.waiting_of();
+            let count = waiting.entry(address).or_default();
+            if *count >= WAITING_OF_ADDRESS {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Self { keys: Arc::clone(keys), address })
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut waiting = self.keys.waiting_of();
+        if let Some(count) = waiting.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&address);
+            }
+        }
+    }
+}
+
+impl Keys {
+    fn waiting_of(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.waiting_of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -353,6 +455,8 @@ mod tests {
 
     /// Keys whose attempts the test makes itself.
     fn keys() -> Arc<Keys> {
+        // Fails if it is there already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let source = Source::Url(reqwest::Client::new(), "http://127.0.0.1:9/".to_owned());
         let keys = Keys::fetched("https://login.example", source, Duration::from_secs(300));
         // Instead of the task.
@@ -367,7 +471,7 @@ mod tests {
             let (is_due, _) = self.on_time(began);
             if is_due {
                 self.lock().schedule.begin(began);
-                self.arrived(answer.map(|keys| Fetched { keys, metadata: None }).map_err(str::to_owned));
+                self.arrived(answer.map(|keys| Fetched { keys, found: None }).map_err(str::to_owned));
                 self.attempted.send_replace(Some(began));
             }
             is_due
@@ -415,7 +519,7 @@ mod tests {
             let keys = Arc::clone(&keys);
             tokio::spawn(async move {
                 let start = clock::now();
-                let looked = keys.wait(Some(id.to_owned()), ED).await;
+                let looked = keys.wait(Some(id.to_owned()), ED, None).await;
                 (matches!(looked, Lookup::Known(_)), (clock::now() - start).as_secs())
             })
         };
@@ -444,9 +548,9 @@ mod tests {
         keys.lock().schedule.begin(clock::now());
         let began = clock::now();
         pass(1).await;
-        let waits = tokio::spawn(Arc::clone(&keys).wait(Some("2".to_owned()), ED));
+        let waits = tokio::spawn(Arc::clone(&keys).wait(Some("2".to_owned()), ED, None));
         tokio::task::yield_now().await;
-        keys.arrived(Ok(Fetched { keys: set(&["1"]), metadata: None }));
+        keys.arrived(Ok(Fetched { keys: set(&["1"]), found: None }));
         keys.attempted.send_replace(Some(began));
         tokio::task::yield_now().await;
         pass(9).await;
@@ -458,25 +562,75 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_so_many_wait() {
         let keys = keys();
-        let ask = || tokio::spawn(Arc::clone(&keys).wait(Some("1".to_owned()), ED));
+        let ask = || tokio::spawn(Arc::clone(&keys).wait(Some("1".to_owned()), ED, None));
         let waiting: Vec<_> = (0..WAITING).map(|_| ask()).collect();
         tokio::task::yield_now().await;
-        assert!(matches!(ask().await.unwrap(), Lookup::Unavailable(COOLDOWN)));
+        assert!(matches!(ask().await.unwrap(), Lookup::Unavailable(_)));
         assert!(keys.attempt(Ok(set(&["1"]))));
         for waits in waiting {
             assert!(matches!(waits.await.unwrap(), Lookup::Known(_)));
         }
         pass(1).await;
         // Nobody waits for ever.
-        let late = Arc::clone(&keys).wait(Some("2".to_owned()), ED).await;
+        let late = Arc::clone(&keys).wait(Some("2".to_owned()), ED, None).await;
         assert!(matches!(late, Lookup::Unavailable(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_cannot_take_all_places() {
+        let keys = keys();
+        let ask = |last: u8| {
+            let address = IpAddr::from([192, 0, 2, last]);
+            tokio::spawn(Arc::clone(&keys).wait(Some("1".to_owned()), ED, Some(address)))
+        };
+        let waiting: Vec<_> = (0..WAITING_OF_ADDRESS).map(|_| ask(1)).collect();
+        tokio::task::yield_now().await;
+        assert!(matches!(ask(1).await.unwrap(), Lookup::Unavailable(_)));
+        let other = ask(2);
+        tokio::task::yield_now().await;
+        assert!(keys.attempt(Ok(set(&["1"]))));
+        for waits in waiting {
+            assert!(matches!(waits.await.unwrap(), Lookup::Known(_)));
+        }
+        assert!(matches!(other.await.unwrap(), Lookup::Known(_)));
+        assert!(keys.waiting_of().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_was_missing_once_comes_back_with_its_grants() {
+        let keys = keys();
+        assert!(keys.attempt(Ok(set(&["1", "2"]))));
+        let Lookup::Known(found) = keys.look(Some("1"), ED, clock::now()) else { panic!("it is there") };
+        let grant = Grant::new(Principal::new("alice")).revocable(&found[0].revocation);
+        pass(300).await;
+        assert!(keys.attempt(Ok(set(&["2"]))) && !grant.is_valid());
+        keys.doubt();
+        assert!(keys.attempt(Ok(set(&["1", "2"]))) && grant.is_valid());
+        // What was to be revoked is not.
+        pass(300).await;
+        assert!(keys.attempt(Ok(set(&["1", "2"]))) && grant.is_valid());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signature_that_does_not_fit_has_the_keys_fetched_and_nobody_waits() {
+        let keys = keys();
+        assert!(keys.attempt(Ok(set(&["1"]))));
+        pass(1).await;
+        assert!(!keys.attempt(Ok(set(&["1"]))));
+        keys.doubt();
+        assert!(keys.attempt(Ok(set(&["1"]))));
+        for _ in 0..100 {
+            keys.doubt();
+            assert!(!keys.attempt(Ok(set(&["1"]))));
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn keys_count_for_an_hour_while_they_cannot_be_fetched() {
         let keys = keys();
         assert!(keys.attempt(Ok(set(&["1"]))));
-        let Lookup::Known(key) = keys.look(Some("1"), ED, clock::now()) else { panic!("it is there") };
+        let Lookup::Known(found) = keys.look(Some("1"), ED, clock::now()) else { panic!("it is there") };
+        let key = Arc::clone(&found[0]);
         let grant = Grant::new(Principal::new("alice")).revocable(&key.revocation);
         for _ in 0..6 {
             pass(599).await;
@@ -491,13 +645,31 @@ mod tests {
         pass(10).await;
         assert!(keys.attempt(Ok(set(&["1"]))) && keys.is_ready());
         assert_eq!(keys.says("1"), "known");
+        assert!(grant.is_valid(), "it is the same key");
+        // One that is missing after such a time is gone like any other.
+        pass(300).await;
+        for _ in 0..7 {
+            pass(599).await;
+            keys.attempt(Err("down"));
+        }
+        assert!(!keys.is_ready());
+        assert!(
+            keys.attempt(Ok(set(&["2"]))) || {
+                pass(10).await;
+                keys.attempt(Ok(set(&["2"])))
+            }
+        );
+        pass(300).await;
+        keys.on_time(clock::now());
+        assert!(key.revocation.is_revoked());
     }
 
     #[tokio::test(start_paused = true)]
     async fn sessions_outlive_a_key_that_is_gone_by_the_grace_time() {
         let keys = keys();
         assert!(keys.attempt(Ok(set(&["1", "2"]))));
-        let Lookup::Known(key) = keys.look(Some("1"), ED, clock::now()) else { panic!("it is there") };
+        let Lookup::Known(found) = keys.look(Some("1"), ED, clock::now()) else { panic!("it is there") };
+        let key = Arc::clone(&found[0]);
         pass(300).await;
         assert!(keys.attempt(Ok(set(&["2"]))));
         let grant = Grant::new(Principal::new("alice")).revocable(&key.revocation);
@@ -517,6 +689,7 @@ mod tests {
     async fn the_task_ends_with_the_last_who_needs_the_keys() {
         let keys = Keys::given("https://login.example", set(&["1"]), Duration::ZERO);
         assert!(matches!(keys.find(Some("1"), ED), Lookup::Known(_)));
+        keys.start();
         tokio::task::yield_now().await;
         let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         drop(keys);

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, header, request::Parts};
-use mcp_sse::{Authenticate, Authentication, BearerToken, Denial, Grant};
+use mcp_sse::{Authenticate, Authentication, BearerToken, ClientIp, Denial, Grant};
 
 use crate::{
     cache::Verified,
@@ -74,7 +74,8 @@ impl ProtectedResource {
     ///
     /// # Errors
     ///
-    /// [`OAuthConfigError::Resource`]: it is not an absolute URL of http or https without a query.
+    /// [`OAuthConfigError::Resource`]: it is not an absolute URL of http or https without a query, or is not written as
+    /// clients write it: with a host in small letters, and without a port that its scheme has anyway.
     pub fn new(server: &AuthorizationServer, url: impl Into<String>) -> Result<Self, OAuthConfigError> {
         let inner = Inner {
             server: server.clone(),
@@ -100,12 +101,17 @@ impl ProtectedResource {
 
     /// Names the URL of the metadata of the URL that was given last, for a proxy in front that routes one path only.
     /// Default: the well-known one, `/.well-known/oauth-protected-resource` before the path.
-    #[must_use]
-    pub fn metadata_at(mut self, url: impl Into<String>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`OAuthConfigError::Resource`], as with [`new`](Self::new).
+    pub fn metadata_at(mut self, url: impl Into<String>) -> Result<Self, OAuthConfigError> {
+        let url = url.into();
+        urls::parse(&url).map_err(|why| OAuthConfigError::Resource { given: url.clone(), why })?;
         if let Some(place) = self.inner().places.last_mut() {
-            place.metadata = url.into();
+            place.metadata = url;
         }
-        self
+        Ok(self)
     }
 
     /// Also accepts tokens for this audience, such as another URL of the same server.
@@ -161,6 +167,14 @@ impl ProtectedResource {
         }
         self.inner().scopes = scopes;
         Ok(self)
+    }
+
+    /// The answer to a request with several tokens, of which something in front might have acted on another one; for an
+    /// authenticator that knows further credentials.
+    pub fn several_tokens(&self, head: &Parts) -> Denial {
+        let place = self.0.place(&head.headers, &head.uri);
+        Denial::unauthorized(self.0.challenge(place, "error=\"invalid_request\", "))
+            .with_text("Unauthorized: there are several tokens; expected one")
     }
 
     fn inner(&mut self) -> &mut Inner {
@@ -235,13 +249,10 @@ impl Authenticate for ProtectedResource {
                     .with_text("Unauthorized: expected a token, as in `Authorization: Bearer TOKEN`");
                 return Err(denial).into();
             }
-            _ => {
-                let denial = Denial::unauthorized(self.0.challenge(place, "error=\"invalid_request\", "))
-                    .with_text("Unauthorized: there are several tokens; expected one");
-                return Err(denial).into();
-            }
+            _ => return Err(self.several_tokens(head)).into(),
         };
-        match self.0.server.ask(token) {
+        let address = ClientIp::of(&head.extensions).filter(|client| !client.is_loopback());
+        match self.0.server.ask(token, address.map(ClientIp::network)) {
             Answer::Known(answer) => self.0.settle(place, answer).into(),
             Answer::Pending(answer) => {
                 let (inner, place) = (Arc::clone(&self.0), place.clone());
@@ -253,7 +264,8 @@ impl Authenticate for ProtectedResource {
 
 impl Place {
     fn new(url: String) -> Result<Self, OAuthConfigError> {
-        urls::parse(&url).map_err(|why| OAuthConfigError::Resource { given: url.clone(), why })?;
+        urls::parse_as_clients_do(&url)
+            .map_err(|why| OAuthConfigError::Resource { given: url.clone(), why })?;
         let metadata = urls::well_known(&url, "oauth-protected-resource");
         Ok(Self { url, metadata })
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -36,7 +37,8 @@ const GRACE: Duration = Duration::from_secs(5 * 60);
 /// the subject, as a JSON array of three strings.
 ///
 /// Keys are fetched by one task, which starts with the first token or with [`start`](Self::start): every five minutes,
-/// and for a key that is not known, at most once in ten seconds; up to 256 requests wait for that, 15 seconds at most.
+/// and for a key that is not known or has not made a signature, at most once in ten seconds. Up to 1,024 requests wait for an
+/// unknown key, 32 of one address that is not loopback, and 15 seconds at most.
 /// While they cannot be fetched, those that are there count for an hour. After that, and before they could be fetched for
 /// the first time, tokens get 503 with `Retry-After`. When a key is gone, requests with tokens that it has signed are
 /// refused at once; their sessions go on for the grace time.
@@ -158,6 +160,12 @@ impl AuthorizationServerBuilder {
                     let why = format!("is not a URL ({why}); expected one such as https://example.com/jwks");
                     return Err(OAuthConfigError::JwksUrl { given: url, why });
                 }
+                if let Some(why) = has_secret(&url) {
+                    return Err(OAuthConfigError::JwksUrl {
+                        given: urls::shown(&why).to_owned(),
+                        why: "has a user name or a password in it, which the log would show".to_owned(),
+                    });
+                }
                 Keys::fetched(&issuer, Source::Url(client, url), grace)
             }
             Some(Origin::Discovery(client)) => {
@@ -207,7 +215,8 @@ impl AuthorizationServer {
     }
 
     /// From now on fetches the issuer's metadata with the keys, for [`metadata`](Self::metadata). With
-    /// [`discover`](AuthorizationServerBuilder::discover) it is fetched anyway.
+    /// [`discover`](AuthorizationServerBuilder::discover) it is fetched anyway; with
+    /// [`jwks`](AuthorizationServerBuilder::jwks) nothing is.
     pub fn fetch_metadata(&self) {
         self.0.keys.want_metadata();
     }
@@ -218,7 +227,7 @@ impl AuthorizationServer {
     }
 
     /// What is known of a token.
-    pub(crate) fn ask(&self, token: &[u8]) -> Answer {
+    pub(crate) fn ask(&self, token: &[u8], address: Option<IpAddr>) -> Answer {
         let hash = cache::hash(token);
         if let Some(verified) = self.0.cache.get(&hash) {
             return Answer::Known(Ok(verified));
@@ -229,24 +238,24 @@ impl AuthorizationServer {
         };
         let keys = &self.0.keys;
         match keys.find(unverified.key_id.as_deref(), unverified.algorithm) {
-            Lookup::Known(key) => Answer::Known(self.0.verify(&unverified, hash, &key)),
+            Lookup::Known(keys) => Answer::Known(self.0.verify(&unverified, hash, &keys)),
             Lookup::Wait => {
-                let waits = Arc::clone(keys).wait(unverified.key_id, unverified.algorithm);
+                let waits = Arc::clone(keys).wait(unverified.key_id, unverified.algorithm, address);
                 let (this, token) = (Arc::clone(&self.0), token.to_vec());
                 Answer::Pending(Box::pin(async move {
-                    let key = known(waits.await)?;
+                    let keys = known(waits.await)?;
                     let unverified = Unverified::read(&token).map_err(Refusal::Invalid)?;
-                    this.verify(&unverified, hash, &key)
+                    this.verify(&unverified, hash, &keys)
                 }))
             }
-            other => Answer::Known(known(other).and_then(|key| self.0.verify(&unverified, hash, &key))),
+            other => Answer::Known(known(other).and_then(|keys| self.0.verify(&unverified, hash, &keys))),
         }
     }
 }
 
-fn known(lookup: Lookup) -> Result<Arc<Key>, Refusal> {
+fn known(lookup: Lookup) -> Result<Vec<Arc<Key>>, Refusal> {
     match lookup {
-        Lookup::Known(key) => Ok(key),
+        Lookup::Known(keys) => Ok(keys),
         Lookup::Unknown => Err(Refusal::Invalid("it was signed with a key that is not known")),
         Lookup::Ambiguous => {
             Err(Refusal::Invalid("its header does not say by which of several keys it was signed"))
@@ -258,7 +267,18 @@ fn known(lookup: Lookup) -> Result<Arc<Key>, Refusal> {
 }
 
 impl Inner {
-    fn verify(&self, token: &Unverified<'_>, hash: cache::Hash, key: &Key) -> Result<Arc<Verified>, Refusal> {
+    fn verify(
+        &self,
+        token: &Unverified<'_>,
+        hash: cache::Hash,
+        keys: &[Arc<Key>],
+    ) -> Result<Arc<Verified>, Refusal> {
+        let signed = keys.iter().find(|key| key.verifies(token.algorithm, token.message, &token.signature));
+        let Some(key) = signed else {
+            // There may be a new key by the same name.
+            self.keys.doubt();
+            return Err(Refusal::Invalid("its signature is wrong"));
+        };
         let verified = self.check(token, key, clock::wall()).map_err(Refusal::Invalid)?;
         let verified = Arc::new(verified);
         self.cache.put(hash, Arc::clone(&verified));
@@ -266,12 +286,12 @@ impl Inner {
     }
 
     fn check(&self, token: &Unverified<'_>, key: &Key, now: SystemTime) -> Result<Verified, Why> {
-        if !key.verifies(token.algorithm, token.message, &token.signature) {
-            return Err("its signature is wrong");
-        }
         let mut claims = token.claims()?;
         if claims.iss != self.issuer {
             return Err("it is from another issuer");
+        }
+        if claims.is_of_another_kind() {
+            return Err("it is a token for another purpose than access");
         }
         if claims.cnf.is_some() {
             return Err("its sender would have to prove a key, which is not supported");
@@ -292,6 +312,16 @@ impl Inner {
         let audiences = claims.aud.into_list();
         Ok(Verified { grant, audiences, scopes })
     }
+}
+
+/// The URL without its user, if it has one.
+fn has_secret(url: &str) -> Option<String> {
+    let mut url = url::Url::parse(url).ok()?;
+    let has_one = !url.username().is_empty() || url.password().is_some();
+    has_one.then(|| {
+        let _ = (url.set_username(""), url.set_password(None));
+        url.to_string()
+    })
 }
 
 /// Who a token is for: a text that no other issuer, client and subject have.

@@ -28,7 +28,9 @@ struct Header {
     kid: Option<String>,
     #[serde(default, deserialize_with = "present")]
     typ: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     crit: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
     b64: Option<IgnoredAny>,
 }
 
@@ -102,7 +104,14 @@ pub(crate) struct Claims {
     #[serde(default, deserialize_with = "present")]
     cid: Option<String>,
     /// Whose key the sender has to prove (RFC 7800).
+    #[serde(default, deserialize_with = "present")]
     pub(crate) cnf: Option<IgnoredAny>,
+    /// Only in tokens that say who logged in (OpenID Connect Core, section 3.1.3.6).
+    #[serde(default, deserialize_with = "present")]
+    at_hash: Option<IgnoredAny>,
+    /// Only in security event tokens, such as those of a logout (RFC 8417).
+    #[serde(default, deserialize_with = "present")]
+    events: Option<IgnoredAny>,
 }
 
 /// One text or several.
@@ -123,6 +132,11 @@ impl Texts {
 }
 
 impl Claims {
+    /// Whether it is a token for another purpose, which issuers sign with the same keys.
+    pub(crate) fn is_of_another_kind(&self) -> bool {
+        self.at_hash.is_some() || self.events.is_some()
+    }
+
     /// The client that the token was given to; empty if the token does not say.
     pub(crate) fn client(&self) -> &str {
         let named = [&self.client_id, &self.azp, &self.appid, &self.cid];
@@ -132,7 +146,10 @@ impl Claims {
     /// The scopes that it has.
     pub(crate) fn scopes(&mut self) -> Vec<String> {
         let texts = [self.scope.take(), self.scp.take()].into_iter().flatten().flat_map(Texts::into_list);
-        texts.flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>()).collect()
+        texts
+            .flat_map(|text| text.split(' ').map(str::to_owned).collect::<Vec<_>>())
+            .filter(|scope| !scope.is_empty())
+            .collect()
     }
 }
 

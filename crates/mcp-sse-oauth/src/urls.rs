@@ -3,12 +3,18 @@
 
 use url::{Host, Url};
 
-/// Whether tokens and keys may travel there: encrypted, or within this machine.
+/// Whether keys may come from there: encrypted, or within this machine.
 pub(crate) fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// A URL for the log and for errors: a query may be secret.
+pub(crate) fn shown(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// Whether it is on this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -24,6 +30,11 @@ pub(crate) fn parse(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err("is not a URL of http or https".to_owned());
     }
+    // A parser guesses what is meant by fewer or more slashes.
+    let rest = text.split_once("://").map(|(_, rest)| rest).unwrap_or_default();
+    if rest.is_empty() || rest.starts_with(['/', ':']) {
+        return Err("has no host after \"://\"; expected one such as https://example.com/path".to_owned());
+    }
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) {
         return Err("has a character that URLs cannot have; percent-encode it".to_owned());
     }
@@ -34,6 +45,16 @@ pub(crate) fn parse(text: &str) -> Result<Url, String> {
         return Err("has a query or a fragment; expected none".to_owned());
     }
     Ok(url)
+}
+
+/// A URL that clients have, which they compare as their parsers write it.
+pub(crate) fn parse_as_clients_do(text: &str) -> Result<Url, String> {
+    let url = parse(text)?;
+    let written = url.as_str();
+    if text == written || (url.path() == "/" && Some(text) == written.strip_suffix('/')) {
+        return Ok(url);
+    }
+    Err(format!("is written {written:?} by clients, which compare it; expected it like that"))
 }
 
 /// The URL of a well-known document, which stands between the host and the path (RFC 8615; RFC 8414, section 3.1; RFC
@@ -78,8 +99,29 @@ mod tests {
             "https://a.example/ x",
             "https://a.example/\u{e9}",
             "https://",
+            "https:/a.example",
+            "https:///a.example",
+            "https:a.example",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_clients_compare_is_written_as_they_write_it() {
+        for good in
+            ["https://a.example", "https://a.example/", "https://a.example:8/@x/(y)", "http://[::1]:8/a%40b"]
+        {
+            assert!(parse_as_clients_do(good).is_ok(), "{good}");
+        }
+        for (bad, expected) in [
+            ("https://A.example", "\"https://a.example/\""),
+            ("https://a.example:443/sse", "\"https://a.example/sse\""),
+            ("http://a.example:80", "\"http://a.example/\""),
+            ("https://a.example/a/../b", "\"https://a.example/b\""),
+            ("http://127.1/x", "\"http://127.0.0.1/x\""),
+        ] {
+            assert!(parse_as_clients_do(bad).unwrap_err().contains(expected), "{bad}");
         }
     }
 

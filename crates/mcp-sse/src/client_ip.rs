@@ -26,13 +26,13 @@ use http::Extensions;
 pub struct ClientIp(pub IpAddr);
 
 impl ClientIp {
-    /// The client's address according to a request's extensions.
-    pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
+    /// The client's address according to a request's extensions, if it is known.
+    pub fn of(extensions: &Extensions) -> Option<Self> {
         extensions.get().copied().or_else(|| connected(extensions))
     }
 
     /// Whether it is a loopback address. Those have no limits: a local proxy may serve many clients.
-    pub(crate) fn is_loopback(self) -> bool {
+    pub fn is_loopback(self) -> bool {
         self.0.to_canonical().is_loopback()
     }
 

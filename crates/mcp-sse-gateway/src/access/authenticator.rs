@@ -19,7 +19,7 @@ impl Authenticate for Authenticator {
             Self::Tokens(resource) => resource.authenticate(head),
             Self::Both(keys, resource) => match keys.authenticate(head) {
                 // With a token in either header, something in front may have acted on the other one.
-                Authentication::Done(Err(denial)) if has_both(head) => Err(denial).into(),
+                Authentication::Done(Err(_)) if has_both(head) => Err(resource.several_tokens(head)).into(),
                 // What a stranger is told leads to a token; a key is known to those who have one.
                 Authentication::Done(Err(_)) => resource.authenticate(head),
                 granted => granted,

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mcp_sse_oauth::{ProtectedResource, reqwest};
+use mcp_sse_oauth::ProtectedResource;
 
 use super::{
     auth::{Auth, Tokens},
     authenticator::Authenticator,
-    issuers::{Issuer, Issuers, Patience},
+    issuers::{Clients, Issuer, Issuers, Patience},
     key_file::{KeyFile, KeyFiles},
 };
+use crate::encoded::{encoded, in_url};
 
 /// Everything that servers need to know their clients.
 #[derive(Debug)]
@@ -36,15 +37,19 @@ pub(crate) struct Protection {
 
 impl Guards {
     pub(crate) fn new(
-        client: reqwest::Client,
+        clients: Clients,
         patience: Patience,
         with_metadata: bool,
         bases: Result<Vec<String>, String>,
     ) -> Self {
-        Self { key_files: KeyFiles::default(), issuers: Issuers::new(client, patience, with_metadata), bases }
+        Self {
+            key_files: KeyFiles::default(),
+            issuers: Issuers::new(clients, patience, with_metadata),
+            bases,
+        }
     }
 
-    /// What stands before a server with these (percent-encoded) paths.
+    /// What stands before a server with these paths.
     pub(crate) fn protect(&self, auth: &Auth, sse: &str, mcp: Option<&str>) -> Result<Protection, String> {
         let key_file = auth.key_file.as_deref().map(|file| self.key_files.get(file)).transpose()?;
         let keys = key_file.as_ref().map(|file| file.tokens.clone());
@@ -54,7 +59,7 @@ impl Guards {
             let of = issuer.insert(self.issuers.get(tokens)?);
             for path in [Some(sse), mcp].into_iter().flatten() {
                 let others = [Some(sse), mcp].into_iter().flatten().filter(|other| *other != path);
-                resources.push((path.to_owned(), resource(of, tokens, bases, path, others)?));
+                resources.push((encoded(path), resource(of, tokens, bases, path, others)?));
             }
         }
         let before = |resource: Option<&(String, ProtectedResource)>| match (
@@ -108,16 +113,21 @@ fn resource<'a>(
 ) -> Result<ProtectedResource, String> {
     let text = |error: mcp_sse_oauth::OAuthConfigError| error.to_string();
     let (first, more) = bases.split_first().ok_or("there is no URL under which clients know the server")?;
+    let typed = in_url(path);
     // Before the path and behind its prefix, where a proxy that strips the prefix routes it.
-    let metadata = |base: &String| format!("{base}/.well-known/oauth-protected-resource{path}");
-    let mut resource = ProtectedResource::new(&issuer.server, format!("{first}{path}"))
-        .map_err(text)?
-        .metadata_at(metadata(first));
+    let metadata = |base: &String| format!("{base}/.well-known/oauth-protected-resource{typed}");
+    let mut resource = ProtectedResource::new(&issuer.server, format!("{first}{typed}"))
+        .and_then(|resource| resource.metadata_at(metadata(first)))
+        .map_err(text)?;
     for base in more {
-        resource = resource.or_at(format!("{base}{path}")).map_err(text)?.metadata_at(metadata(base));
+        resource = resource
+            .or_at(format!("{base}{typed}"))
+            .and_then(|resource| resource.metadata_at(metadata(base)))
+            .map_err(text)?;
     }
-    for other in others {
-        for base in bases {
+    let others: Vec<String> = others.flat_map(|other| [in_url(other), encoded(other)]).collect();
+    for base in bases {
+        for other in others.iter().chain([&encoded(path)]) {
             resource = resource.accept_audience(format!("{base}{other}")).map_err(text)?;
         }
     }

@@ -13,6 +13,8 @@ use std::{
 use bytes::Bytes;
 use mcp_sse_oauth::{AuthorizationServer, reqwest};
 
+use url::{Host, Url};
+
 use super::auth::{Jwks, Tokens};
 use crate::watched::{Failure, Watched};
 
@@ -40,9 +42,19 @@ pub(crate) struct Issuer {
 /// By their names, and where their keys are.
 type All = BTreeMap<(String, Option<Jwks>), Arc<Issuer>>;
 
+/// The HTTP clients for documents of issuers.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    pub(crate) elsewhere: reqwest::Client,
+    /// For this machine, without a proxy in between.
+    pub(crate) here: reqwest::Client,
+    /// No certificate is checked.
+    pub(crate) insecure: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Issuers {
-    client: reqwest::Client,
+    clients: Clients,
     patience: Patience,
     /// Whether an issuer's metadata is served here too.
     with_metadata: bool,
@@ -50,8 +62,8 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
-    pub(super) fn new(client: reqwest::Client, patience: Patience, with_metadata: bool) -> Self {
-        Self { client, patience, with_metadata, all: Mutex::default() }
+    pub(super) fn new(clients: Clients, patience: Patience, with_metadata: bool) -> Self {
+        Self { clients, patience, with_metadata, all: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, All> {
@@ -69,8 +81,14 @@ impl Issuers {
             .leeway(self.patience.leeway)
             .grace(self.patience.grace);
         let (builder, file) = match &tokens.jwks {
-            None => (builder.discover(self.client.clone()), None),
-            Some(Jwks::Url(url)) => (builder.jwks_url(self.client.clone(), url), None),
+            None => (builder.discover(self.clients.of(&tokens.issuer)), None),
+            Some(Jwks::Url(url)) => (builder.jwks_url(self.clients.of(url), url), None),
+            Some(Jwks::File(_)) if self.with_metadata => {
+                return Err(
+                    "--serve-issuer-metadata fetches the issuer's metadata, but with a file of keys nothing is fetched; name the URL of the keys, or none"
+                        .to_owned(),
+                );
+            }
             Some(Jwks::File(path)) => {
                 let watched = Watched::new(vec![path.clone()]);
                 let text = read(path).map_err(Failure::into_text)?;
@@ -83,8 +101,18 @@ impl Issuers {
         })?;
         if let Some(Jwks::Url(url)) = &tokens.jwks
             && url.starts_with("http://")
+            && !is_here(url)
         {
-            tracing::warn!(url, "the keys come without encryption: whoever is between can let anybody in");
+            tracing::warn!(
+                issuer = tokens.issuer,
+                "the keys come without encryption: whoever is between can let anybody in"
+            );
+        }
+        if file.is_none() && self.clients.insecure {
+            tracing::warn!(
+                issuer = tokens.issuer,
+                "--insecure holds for the keys too: whoever is between can let anybody in"
+            );
         }
         if self.with_metadata {
             server.fetch_metadata();
@@ -97,10 +125,11 @@ impl Issuers {
         Ok(issuer)
     }
 
-    /// Those whose keys are not there.
+    /// Those that some server needs and whose keys are not there.
     pub(super) fn unready(&self) -> Vec<String> {
         let all = self.lock();
-        let unready = all.values().filter(|issuer| !issuer.server.is_ready());
+        let needed = all.values().filter(|issuer| Arc::strong_count(issuer) > 1);
+        let unready = needed.filter(|issuer| !issuer.server.is_ready());
         unready.map(|issuer| issuer.server.issuer().to_owned()).collect()
     }
 
@@ -126,6 +155,24 @@ impl Issuers {
         };
         issuers.iter().for_each(|issuer| issuer.look(at_once));
     }
+}
+
+impl Clients {
+    /// The one for a URL.
+    fn of(&self, url: &str) -> reqwest::Client {
+        if is_here(url) { self.here.clone() } else { self.elsewhere.clone() }
+    }
+}
+
+/// Whether a URL is on this machine.
+fn is_here(url: &str) -> bool {
+    let url = Url::parse(url);
+    url.is_ok_and(|url| match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
 }
 
 impl Issuer {

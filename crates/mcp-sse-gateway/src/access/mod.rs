@@ -19,6 +19,6 @@ mod well_known;
 pub(crate) use self::{
     auth::{Auth, Jwks, Tokens},
     guards::{Guards, Protection},
-    issuers::Patience,
+    issuers::{Clients, Patience},
     well_known::{Documents, WellKnown},
 };

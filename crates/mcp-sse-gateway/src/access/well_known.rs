@@ -47,7 +47,8 @@ impl WellKnown {
         let mut resources = protections.into_iter().flatten().flat_map(Protection::resources);
         // With the prefix that a proxy strips from other requests, or without it.
         let found = resources.find(|(own, resource)| {
-            own.trim_end_matches('/') == rest || resource.metadata().paths().contains(&path)
+            own.trim_end_matches('/') == rest
+                || resource.metadata().paths().iter().any(|own| encoded(own) == path)
         });
         found.map(|(_, resource)| Self::Resource(resource.metadata()))
     }

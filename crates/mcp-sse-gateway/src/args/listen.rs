@@ -96,7 +96,7 @@ pub(crate) struct Listen {
     tls_key: Option<PathBuf>,
 
     /// Let in only clients with a certificate of an authority in this file, in PEM. A session is open only to the
-    /// subject that opened it, or with --bearer-token-file to the name of the key
+    /// subject that opened it, or with keys or tokens to theirs
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
 

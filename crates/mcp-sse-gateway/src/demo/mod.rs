@@ -11,7 +11,7 @@ use tower_layer::Layer as _;
 
 use self::mcp::Demo;
 use crate::{
-    access::{Documents, Guards, Protection},
+    access::{Clients, Documents, Guards, Protection},
     args::{self, Exit},
     backend::remote::{self, Tls},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
@@ -35,8 +35,9 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     if let Some(address) = listener.open_to_networks() {
         listen.check_address(address).map_err(Exit::Usage)?;
     }
+    let (elsewhere, here) = remote::clients_without_redirects(&Tls::default()).map_err(Exit::Usage)?;
     let guards = Arc::new(Guards::new(
-        remote::client_without_redirects(&Tls::default()).map_err(Exit::Usage)?,
+        Clients { elsewhere, here, insecure: false },
         access.patience(),
         access.serves_issuer_metadata(),
         access.bases(&listener, listen, tls.is_some()),

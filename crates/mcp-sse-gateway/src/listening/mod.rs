@@ -141,7 +141,11 @@ impl Listening {
                 let own = own.strip_suffix(":0").unwrap_or(&own);
                 for host in [own, "localhost", "127.0.0.1", "[::1]"] {
                     let scheme = if tls { "https" } else { "http" };
-                    let base = format!("{scheme}://{host}:{}", address.port());
+                    // Clients leave out the port that a scheme has anyway.
+                    let base = match (address.port(), tls) {
+                        (80, false) | (443, true) => format!("{scheme}://{host}"),
+                        (port, _) => format!("{scheme}://{host}:{port}"),
+                    };
                     if !bases.contains(&base) {
                         bases.push(base);
                     }

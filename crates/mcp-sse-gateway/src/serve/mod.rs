@@ -24,11 +24,11 @@ use url::Url;
 
 use self::{http::Beside, servers::Table};
 use crate::{
-    access::{Auth, Guards},
+    access::{Auth, Clients, Guards},
     args::{Exit, Plan, Serve},
     backend::{child::Children, remote},
     config::{self, Configuration},
-    encoded::encoded,
+    encoded::in_url,
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     reread::Reread,
     signals::Signals,
@@ -70,8 +70,9 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let children =
         Children::new(plan.bounds).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
     let server = args.listen.server(tls.as_ref());
+    let (elsewhere, here) = remote::clients_without_redirects(&plan.tls).map_err(Exit::Usage)?;
     let guards = Arc::new(Guards::new(
-        remote::client_without_redirects(&plan.tls).map_err(Exit::Usage)?,
+        Clients { elsewhere, here, insecure: plan.tls.insecure },
         args.access.patience(),
         args.access.serves_issuer_metadata(),
         args.access.bases(&listener, &args.listen, tls.is_some()),
@@ -177,7 +178,8 @@ impl Reload {
             };
             let read = tokio::task::spawn_blocking(move || config::read(&path)).await;
             let replaced = match read {
-                Ok(read) => read.and_then(|configuration| self.replace(configuration)),
+                Ok(Ok(configuration)) => self.replace(configuration).await,
+                Ok(Err(error)) => Err(error),
                 Err(error) => Err(error.to_string()),
             };
             if let Err(error) = replaced {
@@ -186,9 +188,13 @@ impl Reload {
         }
     }
 
-    fn replace(&self, mut configuration: Configuration) -> Result<(), String> {
+    async fn replace(&self, mut configuration: Configuration) -> Result<(), String> {
         apply(self.auth_of_all.as_ref(), &mut configuration)?;
-        self.table.replace(configuration.servers, &configuration.auths)
+        let table = Arc::clone(&self.table);
+        // It reads files, which may be on a network.
+        let replaced =
+            tokio::task::spawn_blocking(move || table.replace(configuration.servers, &configuration.auths));
+        replaced.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 }
 
@@ -212,7 +218,7 @@ fn greet(
     };
     let url = |path: &str| match args.access.public_url() {
         // As clients write it, since they compare it.
-        Some(base) => format!("{base}{}", encoded(path)),
+        Some(base) => format!("{base}{}", in_url(path)),
         None => url_at(&listener.base(tls), path),
     };
     for named in table.all() {

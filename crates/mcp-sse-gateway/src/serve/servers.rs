@@ -156,7 +156,9 @@ impl Table {
             return None;
         }
         let servers = self.all();
-        WellKnown::find(path, &self.guards, servers.iter().map(|named| named.protection.as_ref()))
+        // Clients of a server that was removed have what they need.
+        let servers = servers.iter().filter(|named| !named.is_retired());
+        WellKnown::find(path, &self.guards, servers.map(|named| named.protection.as_ref()))
     }
 
     /// The authorization servers whose keys are not there.
@@ -187,10 +189,13 @@ impl Table {
     /// Replaces the named servers with these. The one without a name stays.
     pub(super) fn replace(self: &Arc<Self>, servers: Servers, auths: &Auths) -> Result<(), String> {
         // All checks come before the first change.
+        let mut protections = BTreeMap::new();
         for (name, server) in &servers {
             let auth = auths.of(name);
             check_headers(server, auth).map_err(|why| format!("mcpServers.{name}: {why}"))?;
-            auth.map(|auth| self.protect(name, auth)).transpose()?;
+            if let Some(auth) = auth {
+                protections.insert(name.clone(), self.protect(name, auth)?);
+            }
             if let Server::Command(command) = server
                 && command.isolation.limits.processes.is_some()
             {
@@ -207,7 +212,8 @@ impl Table {
         };
         let (mut added, mut changed, mut removed) = (0, 0, 0);
         for (name, server) in servers {
-            match self.set(&name, server, auths.of(&name))? {
+            let protection = protections.remove(&name);
+            match self.set_with(&name, server, protection)? {
                 Change::Added => {
                     added += 1;
                     tracing::info!(server = name, "server added");
@@ -314,6 +320,16 @@ impl Table {
         auth: Option<&Auth>,
     ) -> Result<Change, String> {
         check_headers(&server, auth)?;
+        let protection = auth.map(|auth| self.protect(name, auth)).transpose()?;
+        self.set_with(name, server, protection)
+    }
+
+    fn set_with(
+        self: &Arc<Self>,
+        name: &str,
+        server: Server,
+        protection: Option<Protection>,
+    ) -> Result<Change, String> {
         if let Server::Command(command) = &server
             && command.find().is_none()
         {
@@ -347,7 +363,6 @@ impl Table {
         } else {
             self.transport.with_endpoint(&paths.messages).map_err(|error| error.to_string())?
         };
-        let protection = auth.map(|auth| self.protect(name, auth)).transpose()?;
         let transport = match &protection {
             Some(protection) => transport.with_authentication(protection.sse.clone()),
             None => transport,
@@ -371,8 +386,8 @@ impl Table {
     /// What stands before a server of this name.
     fn protect(&self, name: &str, auth: &Auth) -> Result<Protection, String> {
         let paths = self.settings.layout.paths(name);
-        let mcp = (!self.settings.no_mcp).then(|| encoded(&paths.mcp));
-        self.guards.protect(auth, &encoded(&paths.sse), mcp.as_deref())
+        let mcp = (!self.settings.no_mcp).then_some(&*paths.mcp);
+        self.guards.protect(auth, &paths.sse, mcp)
     }
 
     fn mount(self: &Arc<Self>, named: &Arc<Named>) {

@@ -65,7 +65,9 @@ async fn answer(State(site): State<Site>, uri: Uri) -> axum::response::Response 
     }
 }
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
+    // Fails if it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap()
 }
 
@@ -170,4 +172,14 @@ async fn the_metadata_is_fetched_beside_a_url_of_keys_if_it_is_wanted() {
     wants.fetch_metadata();
     // That there is none does not matter to the keys.
     assert_eq!((status(&wants, &signer).await, wants.metadata()), (200, None));
+    let metadata = json!({"issuer": issuer, "jwks_uri": format!("{issuer}/k")}).to_string();
+    site.put("/.well-known/oauth-authorization-server", metadata.clone());
+    let wants = server().unwrap();
+    wants.fetch_metadata();
+    assert_eq!(status(&wants, &signer).await, 200);
+    // It comes after the keys, which nobody waits for because of it.
+    while wants.metadata().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(wants.metadata().unwrap(), metadata);
 }

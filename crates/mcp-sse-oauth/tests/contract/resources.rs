@@ -4,10 +4,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::BodyExt as _;
 use mcp_sse::{Authenticate as _, Authentication, Denial};
-use mcp_sse_oauth::{AuthorizationServer, OAuthConfigError, ProtectedResource, reqwest};
+use mcp_sse_oauth::{AuthorizationServer, OAuthConfigError, ProtectedResource};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use crate::fetching::client;
 use crate::help::{ISSUER, SSE, Signer, ask, claims, claims_but, head, jwks, server};
 
 fn refused(resource: &ProtectedResource, head: &http::request::Parts) -> Denial {
@@ -119,7 +120,7 @@ async fn the_metadata_is_what_was_given_byte_for_byte() {
         "HTTPS://Login.Example:443",
     ] {
         let server = AuthorizationServer::builder(issuer).jwks(keys.clone()).build().unwrap();
-        for url in [SSE, "https://mcp.example", "https://mcp.example/", "https://MCP.example:443/a/"] {
+        for url in [SSE, "https://mcp.example", "https://mcp.example/", "https://mcp.example:8443/@a/(b)/"] {
             let resource = ProtectedResource::new(&server, url).unwrap();
             let expected = json!({
                 "resource": url,
@@ -180,14 +181,22 @@ fn settings_that_cannot_be_meant_are_refused() {
         bare.jwks(keys.clone()).leeway(long).build().unwrap_err(),
         OAuthConfigError::Leeway { given: 61, most: 60 }
     );
-    let client = reqwest::Client::new();
+    let client = client();
     let fetched = |issuer: &str| AuthorizationServer::builder(issuer).discover(client.clone()).build();
     assert!(fetched("http://login.example").is_err() && fetched("http://127.0.0.1:9").is_ok());
     let at = |url: &str| AuthorizationServer::builder(ISSUER).jwks_url(client.clone(), url).build();
+    assert!(at("https://u:p@keys.example/").unwrap_err().to_string().contains("\"https://keys.example/\""));
     assert!(at("file:///etc/passwd").is_err() && at("/keys").is_err() && at("http://keys.example/").is_ok());
 
     let server = AuthorizationServer::builder(ISSUER).jwks(keys).build().unwrap();
-    for bad in ["", "/sse", "https://mcp.example/sse?x", "https://mcp.example/\u{e9}"] {
+    for bad in [
+        "",
+        "/sse",
+        "https://mcp.example/sse?x",
+        "https://mcp.example/\u{e9}",
+        "https://MCP.example/sse",
+        "https://mcp.example:443/sse",
+    ] {
         assert!(
             matches!(ProtectedResource::new(&server, bad), Err(OAuthConfigError::Resource { .. })),
             "{bad}"

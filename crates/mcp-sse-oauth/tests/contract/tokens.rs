@@ -149,6 +149,14 @@ async fn a_token_that_is_wrong_in_any_way_is_refused() {
             ed.sign_text(&ed.header().to_string(), &claims().to_string().replace('{', r#"{"nbf":null,"#)),
         ),
     ];
+    bad.extend([
+        ("one that says who logged in", with(json!({"at_hash": "x"}))),
+        ("one of a logout", with(json!({"events": {}}))),
+        (
+            "an empty extension",
+            ed.sign_text(r#"{"alg":"EdDSA","kid":"1","crit":null}"#, &claims().to_string()),
+        ),
+    ]);
     for algorithm in ["none", "None", "HS256", "HS512", "RS512", "ES384", "ES512", "RS1", "", "eddsa"] {
         bad.push(("an algorithm", headed(json!({"alg": algorithm, "kid": "1"}))));
         bad.push((
@@ -250,9 +258,24 @@ async fn keys_that_are_not_for_such_signatures_are_left_out() {
 }
 
 #[tokio::test]
-async fn a_token_has_to_name_its_key_if_there_are_several() {
-    let (one, two) = (Signer::ed25519("1"), Signer::ed25519("2"));
-    let resource = resource(&[&one, &two]);
-    let denial = ask(&resource, &one.sign(&json!({"alg": "EdDSA"}), &claims())).await.unwrap_err();
+async fn a_token_has_to_name_its_key_if_there_are_many() {
+    let signers = ["1", "2", "3", "4", "5"].map(Signer::ed25519);
+    let few = resource(&signers.each_ref()[..4]);
+    let many = resource(&signers.each_ref());
+    let bare = |at: usize| signers[at].sign(&json!({"alg": "EdDSA"}), &claims());
+    for at in 0..4 {
+        assert!(ask(&few, &bare(at)).await.is_ok());
+    }
+    assert!(ask(&few, &bare(4)).await.is_err());
+    let denial = ask(&many, &bare(0)).await.unwrap_err();
     assert!(format!("{denial:?}").contains("by which of several keys"));
+    assert!(ask(&many, &signers[4].token(&claims())).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_key_that_stands_twice_is_one() {
+    let signer = Signer::p256("1");
+    let resource = resource(&[&signer, &signer, &signer, &signer, &signer, &signer]);
+    assert!(ask(&resource, &signer.token(&claims())).await.is_ok());
+    assert!(ask(&resource, &signer.sign(&json!({"alg": "ES256"}), &claims())).await.is_ok());
 }

@@ -116,10 +116,14 @@ impl Grant {
 
     /// Whether a session depends on this one from now on, of which another one was shown before.
     pub(crate) fn replaces(&self, before: &Self) -> bool {
-        let is_later = match (self.session_until(), before.session_until()) {
+        // By the dates that were given, as the same one is some nanoseconds later each time that it is converted.
+        let end = |grant: &Self| grant.expiry.map(|expiry| (expiry.at, grant.grace));
+        let is_later = match (end(self), end(before)) {
             (_, None) => false,
             (None, Some(_)) => true,
-            (Some(this), Some(before)) => this > before,
+            (Some((this, grace)), Some((before, grace_before))) => {
+                this.checked_add(grace) > before.checked_add(grace_before)
+            }
         };
         is_later || (!self.is_same(before) && !before.is_valid())
     }
@@ -131,13 +135,18 @@ impl Grant {
         }
     }
 
-    /// Whether both are the same word of the same authenticator.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let revocations = match (&self.revocation, &other.revocation) {
+    /// Whether who is told of the revocation of one is told of that of the other.
+    pub(crate) fn is_revoked_with(&self, other: &Self) -> bool {
+        match (&self.revocation, &other.revocation) {
             (None, None) => true,
             (Some(one), Some(other)) => Arc::ptr_eq(&one.0, &other.0),
             _ => false,
-        };
+        }
+    }
+
+    /// Whether both are the same word of the same authenticator.
+    fn is_same(&self, other: &Self) -> bool {
+        let revocations = self.is_revoked_with(other);
         let expiries = self.expiry.map(|expiry| expiry.at) == other.expiry.map(|expiry| expiry.at);
         revocations && expiries && self.principal == other.principal
     }
@@ -198,6 +207,11 @@ impl Revocation {
     /// can show others. What suspends them [revokes](Self::revoke) them some time later.
     pub fn suspend(&self) {
         self.0.level.fetch_max(SUSPENDED, Ordering::AcqRel);
+    }
+
+    /// Takes a [`suspend`](Self::suspend) back. What is revoked stays so.
+    pub fn resume(&self) {
+        let _ = self.0.level.compare_exchange(SUSPENDED, VALID, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Whether they are revoked.
@@ -264,8 +278,11 @@ mod tests {
         let grant = grant().revocable(&key);
         key.suspend();
         assert!(!grant.is_valid() && !grant.is_revoked());
+        key.resume();
+        assert!(grant.is_valid());
         key.revoke();
         key.suspend();
+        key.resume();
         assert!(!grant.is_valid() && grant.is_revoked());
     }
 

@@ -58,14 +58,16 @@ impl SessionGrant {
 
     /// Notes a grant of the same client. The session depends on the one that lasts longest.
     pub fn show(&self, grant: &Grant) {
-        {
+        let is_held = {
             let mut before = self.0.lock();
             if !grant.replaces(&before) {
                 return;
             }
-            *before = grant.clone();
+            std::mem::replace(&mut *before, grant.clone()).is_revoked_with(grant)
+        };
+        if !is_held {
+            self.hold(grant);
         }
-        self.hold(grant);
         self.0.changed.notify_one();
     }
 

@@ -170,17 +170,20 @@ impl Driver {
     /// with a lock held.
     pub(crate) fn show(&self, shown: Option<&Grant>) {
         let Some(shown) = shown else { return };
-        {
+        let is_held = {
             let mut grant = self.shown();
             if grant.as_ref().is_some_and(|grant| !shown.replaces(grant)) {
                 return;
             }
-            *grant = Some(shown.clone());
-        }
+            let before = grant.replace(shown.clone());
+            before.is_some_and(|before| before.is_revoked_with(shown))
+        };
         // What was shown last, as several requests may come at once.
         self.run(|core| core.authorize_until(self.shown().as_ref().and_then(Grant::session_until)));
-        let this: Weak<dyn Holder> = Weak::clone(&self.this) as Weak<dyn Holder>;
-        shown.hold(&this);
+        if !is_held {
+            let this: Weak<dyn Holder> = Weak::clone(&self.this) as Weak<dyn Holder>;
+            shown.hold(&this);
+        }
         // It may have been revoked before it was held.
         if shown.is_revoked() {
             self.revoked();

@@ -44,15 +44,21 @@ pub(crate) fn client(tls: &Tls) -> Result<reqwest::Client, String> {
             attempt.follow()
         }
     });
-    with(tls, within_one_origin)
+    built(builder(tls, within_one_origin)?)
 }
 
-/// A client for documents of authorization servers, which are where they are said to be.
-pub(crate) fn client_without_redirects(tls: &Tls) -> Result<reqwest::Client, String> {
-    with(tls, Policy::none())
+/// Clients for documents of authorization servers, which are where they are said to be: elsewhere, and on this machine.
+pub(crate) fn clients_without_redirects(tls: &Tls) -> Result<(reqwest::Client, reqwest::Client), String> {
+    let elsewhere = builder(tls, Policy::none())?;
+    let here = builder(tls, Policy::none())?.no_proxy();
+    Ok((built(elsewhere)?, built(here)?))
 }
 
-fn with(tls: &Tls, redirects: Policy) -> Result<reqwest::Client, String> {
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, String> {
+    builder.build().map_err(|error| super::transport::chain(&error))
+}
+
+fn builder(tls: &Tls, redirects: Policy) -> Result<reqwest::ClientBuilder, String> {
     // Fails from the second call on, because the same provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -73,5 +79,5 @@ fn with(tls: &Tls, redirects: Policy) -> Result<reqwest::Client, String> {
     if tls.insecure {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
-    builder.build().map_err(|error| super::transport::chain(&error))
+    Ok(builder)
 }

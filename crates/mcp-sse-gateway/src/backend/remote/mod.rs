@@ -17,7 +17,7 @@ use mcp_sse::{Incoming, Message};
 use tokio::time::timeout;
 
 pub(crate) use self::{
-    client::{Tls, client, client_without_redirects},
+    client::{Tls, client, clients_without_redirects},
     server::{Found, Kind, Remote, may_pass},
 };
 use super::{Failure, Sink, Source};
