@@ -1,8 +1,6 @@
 //! Where clients post to: the configured endpoint path, the prefix that it is mounted under, and the URI in
 //! the `endpoint` event, which consists of both.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use http::{HeaderMap, request::Parts};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -27,18 +25,6 @@ const OF_URI: &AsciiSet = &OF_TEXT
     .remove(b'=')
     .remove(b':')
     .remove(b'@');
-
-/// Identifies an endpoint. A session keeps the id of the one that it was opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EndpointId(u64);
-
-impl EndpointId {
-    /// A new id that no other endpoint has.
-    pub(crate) fn unique() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
 
 /// The path of the endpoint: relative, percent-encoded, with a leading slash.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -114,7 +114,10 @@ pub use self::{
     message::{Message, MessageKind, ParseMessageError, RequestId, WriteMessageError},
     principal::Principal,
     service::{ConnectSse, HandlePostMessage},
-    session::{CloseReason, Incoming, SendError, Session, SessionHandle, SessionInfo, SessionReceiver},
+    session::{
+        CloseReason, Incoming, ObservedSession, Observer, Refusal, SendError, Session, SessionFact,
+        SessionFigures, SessionHandle, SessionInfo, SessionReceiver,
+    },
     transport::{Guard, GuardLayer, SessionCounts, SessionPermit, ShutdownReport, SseServerTransport},
 };
 

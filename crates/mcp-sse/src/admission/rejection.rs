@@ -80,4 +80,33 @@ impl Rejection {
             Self::NoRandomness => "Could not make a session ID",
         }
     }
+
+    /// The reason as one word, for metrics.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::InvalidContentType => "invalid_content_type",
+            Self::InvalidHost => "invalid_host",
+            Self::InvalidOrigin => "invalid_origin",
+            Self::Denied(denial) => match denial.status() {
+                StatusCode::UNAUTHORIZED => "unauthorized",
+                StatusCode::FORBIDDEN => "forbidden",
+                _ => "authentication_unavailable",
+            },
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyUnreadable => "body_unreadable",
+            Self::SessionIdRequired => "session_id_required",
+            Self::InvalidSessionId => "invalid_session_id",
+            Self::SessionNotFound => "session_not_found",
+            Self::OtherIdentity => "other_identity",
+            Self::InvalidMessage => "invalid_message",
+            Self::DuplicateRequestId => "duplicate_request_id",
+            Self::SessionBusy => "session_busy",
+            Self::TooManySessions => "too_many_sessions",
+            Self::TooManySessionsOfAddress => "too_many_sessions_of_address",
+            Self::ShuttingDown => "shutting_down",
+            Self::NoRandomness => "no_randomness",
+        }
+    }
 }

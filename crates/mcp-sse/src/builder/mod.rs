@@ -16,6 +16,7 @@ use crate::{
     endpoint::{EndpointPath, Mount},
     error::ConfigError,
     limits::Limits,
+    session::Observer,
     transport::SseServerTransport,
 };
 
@@ -93,6 +94,7 @@ pub struct Builder {
     trust_forwarded_prefix: bool,
     cors: bool,
     authenticate: Option<Arc<dyn Authenticate>>,
+    observer: Option<Arc<dyn Observer>>,
     limits: Limits,
 }
 
@@ -117,6 +119,7 @@ impl Builder {
             trust_forwarded_prefix: false,
             cors: false,
             authenticate: None,
+            observer: None,
             limits: Limits::default(),
         }
     }
@@ -211,6 +214,14 @@ impl Builder {
         self
     }
 
+    /// Who is told what happens to sessions, and of refused requests, for metrics. Default: only the log is.
+    ///
+    /// See [`Observer`] for an example.
+    pub fn observe(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
     /// Builds the transport.
     ///
     /// ```
@@ -272,6 +283,7 @@ impl Builder {
             gate,
             self.cors,
             self.limits,
+            self.observer,
         ))
     }
 }

@@ -41,7 +41,7 @@ use crate::{
     service::ConnectSse,
     session::head::Head,
     transport::{
-        answer,
+        SseServerTransport, answer,
         post::{CheckedPost, Tried},
     },
 };
@@ -126,7 +126,7 @@ enum Next {
     Post(Head, Bytes),
     /// The same, with a body that has not arrived whole.
     Begun(Head, Receiving),
-    Refused(Rejection),
+    Refused(SseServerTransport, Rejection),
     Other {
         http2: bool,
     },
@@ -201,15 +201,15 @@ impl Plain {
                 Next::Post(head, body) => self.post(head, body).await,
                 Next::Begun(head, receiving) => {
                     match Box::pin(self.receive(head, receiving, inner, &mut watch)).await {
-                        Received::Whole(taken) => refusal(taken),
+                        Received::Whole(taken) => self.refusal(taken),
                         Received::Not(rejection) => {
                             late = true;
-                            Some(answer::posted(Err(rejection)))
+                            self.refusal(Err(rejection))
                         }
                         Received::Closed => return End::Closed,
                     }
                 }
-                Next::Refused(rejection) => Some(answer::posted(Err(rejection))),
+                Next::Refused(transport, rejection) => Some(transport.message_refused(rejection)),
                 Next::Other { http2 } => {
                     let Self { socket, pending, head_until, .. } = self;
                     let since = head_until.and_then(|until| until.checked_sub(inner.header_timeout));
@@ -284,7 +284,13 @@ impl Plain {
             Tried::Done(taken) => taken,
             Tried::Waits(waiting) => Box::pin(waiting.wait()).await,
         };
-        refusal(taken)
+        self.refusal(taken)
+    }
+
+    /// The answer to a message that was not taken, of which the head is known.
+    fn refusal(&self, taken: Result<(), Rejection>) -> Option<Response<Body>> {
+        let rejection = taken.err()?;
+        self.last.as_ref().map(|last| last.checked.refused(rejection))
     }
 
     /// Reads the rest of a body, for which there must be room first if it is large, and hands the message to its
@@ -451,7 +457,7 @@ impl Plain {
                         };
                         Next::Post(own, body)
                     }
-                    (Err(rejection), Some(_)) => Next::Refused(rejection),
+                    (Err(rejection), Some(_)) => Next::Refused(transport.clone(), rejection),
                     // The answer may come before the body, which is then read and dropped: hyper's.
                     (Err(_), None) => return other(false),
                 }
@@ -467,11 +473,6 @@ enum Received {
     /// It was not read to its end.
     Not(Rejection),
     Closed,
-}
-
-/// The answer to a message that was not taken.
-fn refusal(taken: Result<(), Rejection>) -> Option<Response<Body>> {
-    taken.is_err().then(|| answer::posted(taken))
 }
 
 #[cfg(test)]

@@ -506,7 +506,7 @@ impl<F, L> Server<F, L> {
 }
 
 fn accepted() -> (Vec<u8>, &'static str) {
-    let (parts, body) = answer::posted(Ok(())).into_parts();
+    let (parts, body) = answer::accepted().into_parts();
     let mut head = Vec::new();
     head::write_head(&mut head, &parts);
     (head, body.into_stream().err().unwrap_or_default())

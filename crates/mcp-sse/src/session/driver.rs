@@ -1,5 +1,5 @@
 //! The driver of one session: the core behind a lock, and what the core cannot do itself (wake tasks, set
-//! timers, keep the registry up to date, tell the observer, start the app).
+//! timers, keep the registry up to date, tell the observers, start the app).
 //!
 //! The lock is synchronous, held for short sections, and never across an await. Lock order: session,
 //! then timers or registry; those never take a session's lock.
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use super::{
     core::{Core, Refusal, Sent, Ticket},
     error::{CloseReason, SendError},
-    facts::{Fact, Observer},
+    facts::{ObservedSession, Observers, SessionFact},
     head::Head,
     incoming::Incoming,
     registry::{AppRuns, Registry},
@@ -32,7 +32,7 @@ use crate::{
     auth::{Grant, Holder},
     bound_headers::BoundHeaders,
     clock,
-    endpoint::EndpointId,
+    endpoint::EndpointPath,
     id::SessionId,
     limits::Limits,
     message::Message,
@@ -47,14 +47,14 @@ pub(crate) type StartApp = Arc<dyn Fn(Arc<Driver>) + Send + Sync>;
 pub(crate) struct Common {
     pub(crate) limits: Arc<Limits>,
     pub(crate) registry: Arc<Registry<Driver>>,
-    pub(crate) observer: Box<dyn Observer>,
+    pub(crate) observers: Observers,
 }
 
 pub(crate) struct Driver {
     pub(crate) id: SessionId,
     pub(crate) principal: Option<Principal>,
     /// The endpoint that it was opened for.
-    pub(crate) endpoint: EndpointId,
+    pub(crate) endpoint: Arc<EndpointPath>,
     pub(crate) opened: Instant,
     /// Headers that identify its client; set before the client learns of the session.
     pub(crate) bound: OnceLock<BoundHeaders>,
@@ -84,7 +84,7 @@ impl Driver {
     pub(crate) fn new(
         id: SessionId,
         principal: Option<Principal>,
-        endpoint: EndpointId,
+        endpoint: Arc<EndpointPath>,
         common: Arc<Common>,
         start_app: Option<StartApp>,
     ) -> Arc<Self> {
@@ -126,21 +126,26 @@ impl Driver {
             (result, actions, closed)
         };
         if matches!(actions.detached, Some(Some(_))) {
-            self.tell(Fact::Left);
+            self.tell(SessionFact::Left);
         }
         if let Some((reason, figures)) = closed {
             self.common.registry.remove(self.id);
             self.closed.notify_waiters();
-            let lived = clock::now().saturating_duration_since(self.opened);
-            self.tell(Fact::Closed { reason, lived, figures });
+            let age = clock::now().saturating_duration_since(self.opened);
+            self.tell(SessionFact::Closed { reason, age, figures });
         }
         actions.wake();
         result
     }
 
-    /// Reports a fact to the observer. Must not be called with a lock held.
-    pub(crate) fn tell(&self, fact: Fact<'_>) {
-        self.common.observer.session(self.id, fact);
+    /// Reports a fact to the observers. Must not be called with a lock held.
+    pub(crate) fn tell(&self, fact: SessionFact) {
+        let session = ObservedSession {
+            id: self.id,
+            principal: self.principal.as_ref(),
+            endpoint: self.endpoint.as_str(),
+        };
+        self.common.observers.session(&session, &fact);
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {

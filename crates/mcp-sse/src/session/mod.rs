@@ -34,6 +34,7 @@ mod timers;
 pub(crate) use self::app::spawn_app;
 pub use self::{
     error::{CloseReason, SendError},
+    facts::{ObservedSession, Observer, Refusal, SessionFact, SessionFigures},
     handle::{Session, SessionHandle, SessionInfo, SessionReceiver},
     incoming::Incoming,
 };

@@ -1,12 +1,16 @@
-//! How rejections and accepted messages become responses: the one place where refusals are reported, for now
-//! in the log.
+//! How rejections and accepted messages become responses: the one place where refusals are reported.
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use crate::{
     admission::Rejection,
     body::Body,
-    session::{core::Refusal, driver::Driver, facts::Fact, registry::Full},
+    session::{
+        core::Refusal,
+        driver::{Common, Driver},
+        facts::{self, SessionFact},
+        registry::Full,
+    },
 };
 
 /// What kind of request was refused.
@@ -18,9 +22,12 @@ pub(crate) enum Refused {
     Other,
 }
 
-/// The response to a request that was refused.
-pub(crate) fn refusal(what: Refused, rejection: Rejection) -> Response<Body> {
+/// The response to a request that was refused, which observers are told.
+pub(crate) fn refusal(common: Option<&Common>, what: Refused, rejection: Rejection) -> Response<Body> {
     let (status, reason) = (rejection.status(), rejection.text());
+    if let Some(common) = common {
+        common.observers.refused(&facts::Refusal { status, reason: rejection.word() });
+    }
     match what {
         Refused::Stream => tracing::debug!(status = status.as_u16(), reason, "stream refused"),
         Refused::Message => tracing::debug!(status = status.as_u16(), reason, "message refused"),
@@ -48,12 +55,9 @@ pub(crate) fn refusal(what: Refused, rejection: Rejection) -> Response<Body> {
     response
 }
 
-/// The response to a POST.
-pub(crate) fn posted(posted: Result<(), Rejection>) -> Response<Body> {
-    match posted {
-        Ok(()) => text(StatusCode::ACCEPTED, "Accepted"),
-        Err(rejection) => refusal(Refused::Message, rejection),
-    }
+/// The response to a POST that was accepted.
+pub(crate) fn accepted() -> Response<Body> {
+    text(StatusCode::ACCEPTED, "Accepted")
 }
 
 /// The response to a preflight from an allowed origin.
@@ -97,7 +101,7 @@ pub(super) fn rejection(session: &Driver, refusal: Refusal) -> Rejection {
             let (inbound, outbound) = queued;
             // Once per session, so that a flood does not fill the log. The line of its end has the count.
             if before == 0 {
-                session.tell(Fact::Busy { inbound, in_flight, outbound });
+                session.tell(SessionFact::Busy { inbound, in_flight, outbound });
             }
             Rejection::SessionBusy
         }

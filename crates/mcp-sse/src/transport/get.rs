@@ -15,7 +15,7 @@ use crate::{
     session::{
         Session,
         driver::{Driver, StartApp},
-        facts::Fact,
+        facts::SessionFact,
         registry::{Holder, Owner, Standing},
         stream::EventStream,
     },
@@ -80,7 +80,10 @@ impl SseServerTransport {
         let cors = self.cors_headers(&parts);
         let (mut response, opened) = match self.try_open_stream(parts, opening).await {
             Ok(connected) => connected,
-            Err(rejection) => (answer::refusal(answer::Refused::Stream, rejection), None),
+            Err(rejection) => {
+                let common = Some(&*self.inner.common);
+                (answer::refusal(common, answer::Refused::Stream, rejection), None)
+            }
         };
         if let Some(cors) = cors {
             cors.add_to(response.headers_mut());
@@ -107,7 +110,7 @@ impl SseServerTransport {
         admitted: &Admitted,
         opening: Opening<'_>,
     ) -> Result<(Response<Body>, Arc<Driver>), Rejection> {
-        let Inner { common, endpoint, endpoint_id, .. } = &*self.inner;
+        let Inner { common, endpoint, .. } = &*self.inner;
         let parts = admitted.parts();
         if common.registry.is_draining() {
             return Err(Rejection::ShuttingDown);
@@ -116,7 +119,7 @@ impl SseServerTransport {
         let owner = Owner::of(&parts.extensions);
         let start_app = opening.start_app.cloned();
         let session =
-            Driver::new(id, owner.principal().cloned(), *endpoint_id, Arc::clone(common), start_app);
+            Driver::new(id, owner.principal().cloned(), Arc::clone(endpoint), Arc::clone(common), start_app);
         if !opening.bound.is_empty() {
             let bound = BoundHeaders::new(opening.bound.iter().cloned());
             // It cannot fail: no header has a value yet.
@@ -127,7 +130,7 @@ impl SseServerTransport {
         room::open(common, &Holder::Session(Arc::clone(&session)), standing, &owner)?;
         common.registry.timers.ensure_running();
         session.set_first_timer();
-        session.tell(Fact::Opened { endpoint: endpoint.as_str() });
+        session.tell(SessionFact::Opened);
         session.show(admitted.grant());
         let event_id = common.limits.resumes().then_some(EventId { session: id, sequence: 0 });
         Ok((self.stream(parts, &session, event_id, 0), session))
@@ -142,7 +145,7 @@ impl SseServerTransport {
         };
         let generation =
             session.with(|core, now| core.resume(id.sequence, now)).ok_or(Rejection::SessionNotFound)?;
-        session.tell(Fact::Resumed { after: id.sequence });
+        session.tell(SessionFact::Resumed { after: id.sequence });
         session.show(admitted.grant());
         // The `endpoint` event has no id here, so that the client's position stays what it was.
         Ok(self.stream(admitted.parts(), &session, None, generation))

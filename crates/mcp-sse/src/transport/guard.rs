@@ -13,7 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{
-    SseServerTransport,
+    Inner, SseServerTransport,
     answer::{self, Refused},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     auth::Authenticate,
     body::{Body, BoxError},
     future::ResponseFuture,
+    session::driver::Common,
 };
 
 /// A layer that puts the transport's checks of `Host` and `Origin`, and its authenticator, in front of another service;
@@ -29,6 +30,8 @@ use crate::{
 pub struct GuardLayer {
     gate: Gate,
     cors: bool,
+    /// Who is told of refusals.
+    common: Option<Arc<Common>>,
 }
 
 /// A service behind a transport's checks of `Host` and `Origin`, and behind its authenticator; created by
@@ -69,7 +72,8 @@ impl SseServerTransport {
     ///
     /// [`cors`]: crate::Builder::cors
     pub fn guard(&self) -> GuardLayer {
-        GuardLayer { gate: self.inner.gate.clone(), cors: self.inner.cors }
+        let Inner { gate, cors, common, .. } = &*self.inner;
+        GuardLayer { gate: gate.clone(), cors: *cors, common: Some(Arc::clone(common)) }
     }
 }
 
@@ -104,7 +108,11 @@ impl GuardLayer {
     /// # }
     /// ```
     pub fn authenticate(authenticator: impl Authenticate) -> Self {
-        Self { gate: Gate::new(Names::unprotected()).with(Arc::new(authenticator)), cors: false }
+        Self {
+            gate: Gate::new(Names::unprotected()).with(Arc::new(authenticator)),
+            cors: false,
+            common: None,
+        }
     }
 }
 
@@ -134,7 +142,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let GuardLayer { gate, cors } = &self.checks;
+        let GuardLayer { gate, cors, common } = &self.checks;
         let (parts, body) = request.into_parts();
         if let Some(headers) = cors.then(|| admission::preflight(&gate.names, &parts)).flatten() {
             return ResponseFuture::new(ready(answer::preflight(headers)));
@@ -142,6 +150,7 @@ where
         let names = Arc::clone(&gate.names);
         let cors = cors.then(|| CorsHeaders::of(&names, &parts)).flatten();
         let entry = gate.enter(parts);
+        let common = common.clone();
         // The one that is ready, as tower asks for it; its clone is for the next request.
         let next = self.service.clone();
         let mut service = std::mem::replace(&mut self.service, next);
@@ -153,7 +162,7 @@ where
                     let response = service.call(Request::from_parts(parts, body)).await.map_err(Into::into);
                     response.unwrap_or_else(|never: Infallible| match never {}).map(Body::new)
                 }
-                Err(rejection) => answer::refusal(Refused::Other, rejection),
+                Err(rejection) => answer::refusal(common.as_deref(), Refused::Other, rejection),
             };
             if let Some(cors) = cors {
                 cors.add_to(response.headers_mut());

@@ -36,7 +36,7 @@ use crate::{
     admission::{self, Admitted, CorsHeaders, Gate, Rejection},
     auth::Authenticate,
     body::Body,
-    endpoint::{EndpointId, EndpointPath, Mount},
+    endpoint::{EndpointPath, Mount},
     error::ConfigError,
     id::SessionId,
     limits::Limits,
@@ -45,7 +45,7 @@ use crate::{
     session::{
         CloseReason, SendError, SessionHandle,
         driver::{Common, Driver},
-        facts,
+        facts::{Observer, Observers},
         registry::Registry,
     },
 };
@@ -77,8 +77,7 @@ pub struct SseServerTransport {
 
 #[derive(Debug)]
 struct Inner {
-    endpoint: EndpointPath,
-    endpoint_id: EndpointId,
+    endpoint: Arc<EndpointPath>,
     mount: Mount,
     gate: Gate,
     cors: bool,
@@ -127,16 +126,17 @@ impl SseServerTransport {
         gate: Gate,
         cors: bool,
         limits: Limits,
+        observer: Option<Arc<dyn Observer>>,
     ) -> Self {
         let registry = Registry::new();
         let common = Arc::new(Common {
             limits: Arc::new(limits),
             registry: Arc::clone(&registry),
-            observer: Box::new(facts::Log::new()),
+            observers: Observers::new(observer),
         });
         let ends = Arc::new(EndsSessions(registry));
-        let endpoint_id = EndpointId::unique();
-        Self { inner: Arc::new(Inner { endpoint, endpoint_id, mount, gate, cors, common, ends }) }
+        let endpoint = Arc::new(endpoint);
+        Self { inner: Arc::new(Inner { endpoint, mount, gate, cors, common, ends }) }
     }
 
     /// A transport with another endpoint that shares the settings, limits and sessions of this one.
@@ -186,15 +186,17 @@ impl SseServerTransport {
     /// ```
     #[must_use]
     pub fn with_authentication(&self, authenticate: impl Authenticate) -> Self {
-        self.variant(self.inner.endpoint.clone(), self.inner.gate.clone().with(Arc::new(authenticate)))
+        self.variant(
+            EndpointPath::clone(&self.inner.endpoint),
+            self.inner.gate.clone().with(Arc::new(authenticate)),
+        )
     }
 
     /// A transport that shares the settings, limits and sessions of this one.
     fn variant(&self, endpoint: EndpointPath, gate: Gate) -> Self {
         let Inner { mount, cors, common, ends, .. } = &*self.inner;
         let inner = Inner {
-            endpoint,
-            endpoint_id: EndpointId::unique(),
+            endpoint: Arc::new(endpoint),
             mount: mount.clone(),
             gate,
             cors: *cors,
@@ -263,7 +265,7 @@ impl SseServerTransport {
     /// ```
     pub fn endpoint_sessions(&self) -> Vec<SessionHandle> {
         let all = self.inner.common.registry.all().into_iter();
-        let own = all.filter(|session| session.endpoint == self.inner.endpoint_id);
+        let own = all.filter(|session| Arc::ptr_eq(&session.endpoint, &self.inner.endpoint));
         own.map(SessionHandle::new).collect()
     }
 
@@ -345,10 +347,10 @@ impl SseServerTransport {
     /// bound headers identify another client. Called before anything of a body is read. (With several
     /// replicas there will be a third answer, "elsewhere".)
     fn locate(&self, admitted: &Admitted, id: SessionId) -> Result<Located, Rejection> {
-        let Inner { common, endpoint_id, .. } = &*self.inner;
+        let Inner { common, endpoint, .. } = &*self.inner;
         let parts = admitted.parts();
         let session = common.registry.get(id).filter(|session| {
-            session.endpoint == *endpoint_id
+            Arc::ptr_eq(&session.endpoint, endpoint)
                 && session.principal.as_ref() == parts.extensions.get::<Principal>()
         });
         let Some(session) = session else { return Ok(Located::Nowhere) };

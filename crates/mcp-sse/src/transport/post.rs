@@ -21,10 +21,9 @@ use crate::{
     auth::Grant,
     body::Body,
     bound_headers::BoundHeaders,
-    limits::Limits,
     message::{Message, MessageKind},
     session::{
-        driver::{Driver, Reservation},
+        driver::{Common, Driver, Reservation},
         head::Head,
     },
 };
@@ -67,11 +66,19 @@ impl SseServerTransport {
             return preflight;
         }
         let cors = self.cors_headers(&parts);
-        let mut response = answer::posted(self.try_post(parts, body).await);
+        let mut response = match self.try_post(parts, body).await {
+            Ok(()) => answer::accepted(),
+            Err(rejection) => self.message_refused(rejection),
+        };
         if let Some(cors) = cors {
             cors.add_to(response.headers_mut());
         }
         response
+    }
+
+    /// The response to a message that was refused.
+    pub(crate) fn message_refused(&self, rejection: Rejection) -> Response<Body> {
+        answer::refusal(Some(&self.inner.common), answer::Refused::Message, rejection)
     }
 
     async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
@@ -128,9 +135,9 @@ impl SseServerTransport {
             bound.add_to(&mut parts.headers);
         }
         let cost = head_bytes(&parts);
-        let limits = Arc::clone(&session.common.limits);
+        let common = Arc::clone(&session.common);
         let head = Head::new(parts);
-        Ok(CheckedPost { session: Arc::downgrade(&session), is_final, cost, limits, head, grant })
+        Ok(CheckedPost { session: Arc::downgrade(&session), is_final, cost, common, head, grant })
     }
 }
 
@@ -143,7 +150,7 @@ pub(crate) struct CheckedPost {
     pub(crate) is_final: bool,
     /// What the head counts in its session's queue, in bytes.
     cost: usize,
-    limits: Arc<Limits>,
+    common: Arc<Common>,
     pub(crate) head: Head,
     /// That the request comes from its principal; the result is valid for later messages only as long as this is.
     pub(crate) grant: Option<Grant>,
@@ -154,22 +161,28 @@ impl CheckedPost {
         self.session.upgrade().ok_or(Rejection::SessionNotFound)
     }
 
+    /// The response to a message that was refused.
+    #[cfg(feature = "server")]
+    pub(crate) fn refused(&self, rejection: Rejection) -> Response<Body> {
+        answer::refusal(Some(&self.common), answer::Refused::Message, rejection)
+    }
+
     /// How long a body may take to arrive.
     pub(crate) fn body_timeout(&self) -> Duration {
-        self.limits.body_timeout
+        self.common.limits.body_timeout
     }
 
     /// Whether a body of this length may be read.
     #[cfg(feature = "server")]
     pub(crate) fn takes(&self, length: usize) -> bool {
-        length <= self.limits.body_bytes
+        length <= self.common.limits.body_bytes
     }
 
     /// Accepts a message whose body has arrived whole, if it does not have to wait. `head` is the checked one
     /// except for its length.
     pub(crate) fn try_now(&self, head: Head, json: Bytes) -> Tried {
         let parsed = self.session().and_then(|session| {
-            if json.len() > self.limits.body_bytes {
+            if json.len() > self.common.limits.body_bytes {
                 return Err(Rejection::BodyTooLarge);
             }
             let cost = self.cost + json.len();
@@ -184,7 +197,7 @@ impl CheckedPost {
     /// Waits for room in the session's queue for a body of this length.
     pub(crate) async fn reserve(&self, length: usize) -> Result<Room, Rejection> {
         let session = self.session()?;
-        let mut wait = self.limits.queue_timeout;
+        let mut wait = self.common.limits.queue_timeout;
         let reserved = session.reserve(self.cost.saturating_add(length), &mut wait).await;
         let reservation = reserved.map_err(|refusal| answer::rejection(&session, refusal))?;
         Ok(Room { session, reservation, head_cost: self.cost, wait })

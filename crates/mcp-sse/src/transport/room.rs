@@ -12,11 +12,11 @@ pub(super) fn open(
     standing: Standing,
     owner: &Owner,
 ) -> Result<(), Full> {
-    let Common { limits, registry, observer } = common;
+    let Common { limits, registry, observers } = common;
     registry
         .take_turn(owner, limits, standing.opened)
         .and_then(|()| make(|| registry.add(holder, standing, owner, limits)))
-        .inspect_err(|full| observer.no_room(*full, owner, limits))
+        .inspect_err(|full| observers.no_room(*full, owner, limits))
 }
 
 /// Makes a session count as one that is not silent any more, before its first message is accepted. That needs
@@ -25,9 +25,9 @@ pub(super) fn speak(session: &Driver) -> Result<(), Full> {
     if session.has_spoken() {
         return Ok(());
     }
-    let Common { limits, registry, observer } = &*session.common;
+    let Common { limits, registry, observers } = &*session.common;
     make(|| registry.speak(session.id, limits))
-        .inspect_err(|full| observer.no_room(*full, &Owner::default(), limits))?;
+        .inspect_err(|full| observers.no_room(*full, &Owner::default(), limits))?;
     session.set_spoken();
     Ok(())
 }

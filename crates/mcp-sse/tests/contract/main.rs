@@ -27,6 +27,7 @@ mod layers;
 mod listeners;
 mod logs;
 mod mount;
+mod observers;
 mod pages;
 mod progress;
 mod resume;

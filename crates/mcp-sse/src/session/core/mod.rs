@@ -82,7 +82,7 @@ pub(crate) struct Core {
     actions: Actions,
     /// The time that the driver's timer is set for.
     pub(crate) scheduled: Option<Instant>,
-    pub(crate) figures: Figures,
+    pub(crate) figures: SessionFigures,
 }
 
 /// A message that waits for the app.
@@ -107,17 +107,24 @@ enum Phase {
     Closed(CloseReason),
 }
 
-/// The counters of a session.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) messages_in: u64,
-    pub(crate) bytes_in: u64,
-    pub(crate) messages_out: u64,
-    pub(crate) bytes_out: u64,
-    pub(crate) resumed: u64,
-    pub(crate) refused: u64,
+/// What came and went in a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionFigures {
+    /// Messages accepted from the client.
+    pub messages_in: u64,
+    /// Their size as JSON, in bytes.
+    pub bytes_in: u64,
+    /// Messages accepted from the app.
+    pub messages_out: u64,
+    /// Their size as JSON, in bytes.
+    pub bytes_out: u64,
+    /// How often the client resumed.
+    pub resumed: u64,
+    /// Messages that were refused because the session was at a bound.
+    pub refused: u64,
     /// Requests that were answered with an error when the session closed.
-    pub(crate) cut: u64,
+    pub cut: u64,
 }
 
 impl Core {
@@ -147,7 +154,7 @@ impl Core {
             receiver: None,
             actions: Actions::default(),
             scheduled: None,
-            figures: Figures::default(),
+            figures: SessionFigures::default(),
             limits,
         }
     }

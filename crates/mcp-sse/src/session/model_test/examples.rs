@@ -14,12 +14,12 @@ use super::{
         CloseReason, SendError,
         core::{Core, Refusal, Sent, Taken},
         driver::{Common, Driver},
-        facts::{Fact, Observer},
-        registry::{Full, Owner, Registry},
+        facts::{ObservedSession, Observer, Observers, SessionFact},
+        registry::Registry,
     },
     Flag, HEX, head,
 };
-use crate::{clock, endpoint::EndpointId, id::SessionId, limits::Limits, message::Message};
+use crate::{clock, endpoint::EndpointPath, limits::Limits, message::Message};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#;
 const PING: &str = r#"{"jsonrpc":"2.0","id":2,"method":"ping"}"#;
@@ -260,25 +260,27 @@ fn errors_that_pass_over_the_bound_of_the_backlog_cannot_pile_up() {
 #[derive(Debug, Default)]
 struct Told(Mutex<Vec<String>>);
 
-impl Observer for Arc<Told> {
-    fn session(&self, _: SessionId, fact: Fact<'_>) {
+impl Observer for Told {
+    fn session(&self, _: &ObservedSession<'_>, fact: &SessionFact) {
         let fact = match fact {
-            Fact::Closed { reason, figures, .. } => format!("closed, {reason}, {} out", figures.messages_out),
+            SessionFact::Closed { reason, figures, .. } => {
+                format!("closed, {reason}, {} out", figures.messages_out)
+            }
             fact => format!("{fact:?}"),
         };
         self.0.lock().unwrap().push(fact);
-    }
-
-    fn no_room(&self, full: Full, _: &Owner, _: &Limits) {
-        self.0.lock().unwrap().push(format!("{full:?}"));
     }
 }
 
 fn told_driver(limits: Limits) -> (Arc<Driver>, Arc<Told>) {
     let told = Arc::new(Told::default());
-    let common =
-        Common { limits: Arc::new(limits), registry: Registry::new(), observer: Box::new(Arc::clone(&told)) };
-    (Driver::new(HEX.parse().unwrap(), None, EndpointId::unique(), Arc::new(common), None), told)
+    let common = Common {
+        limits: Arc::new(limits),
+        registry: Registry::new(),
+        observers: Observers::new(Some(Arc::clone(&told) as Arc<dyn Observer>)),
+    };
+    let endpoint = Arc::new(EndpointPath::parse("/messages/").unwrap());
+    (Driver::new(HEX.parse().unwrap(), None, endpoint, Arc::new(common), None), told)
 }
 
 fn driver(limits: Limits) -> Arc<Driver> {
