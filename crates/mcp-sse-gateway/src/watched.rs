@@ -1,15 +1,18 @@
 //! Files that are read again when they change.
 
 use std::{
-    fs::{self, Metadata},
-    os::unix::fs::MetadataExt as _,
-    path::PathBuf,
+    fs::{self, File, Metadata, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 /// How often files are looked at.
 pub(crate) const EVERY: Duration = Duration::from_secs(1);
+
+const MIB: u64 = 1024 * 1024;
 
 /// Files that belong together.
 #[derive(Debug)]
@@ -45,6 +48,32 @@ impl Failure {
             Self::Wrong(why) | Self::Unreadable(why) => why,
         }
     }
+}
+
+/// Reads a regular file, of at most so many bytes, if its metadata is as it should be. It never waits for a file that
+/// is something else, nor for one that becomes so in between.
+pub(crate) fn read(
+    path: &Path,
+    largest: u64,
+    check: impl FnOnce(&Metadata) -> Result<(), String>,
+) -> Result<Vec<u8>, Failure> {
+    let shown = path.display();
+    let cannot = |error: io::Error| Failure::Unreadable(format!("cannot read {shown}: {error}"));
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(cannot)?;
+    // Of what was opened: what is there by that name may be another one.
+    let metadata = file.metadata().map_err(cannot)?;
+    if !metadata.is_file() {
+        return Err(Failure::Wrong(format!("{shown} is not a regular file; it is read again")));
+    }
+    check(&metadata).map_err(Failure::Wrong)?;
+    let mut bytes = Vec::new();
+    File::take(file, largest + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > largest {
+        let (size, unit) = if largest % MIB == 0 { (largest / MIB, "MiB") } else { (largest / 1024, "KiB") };
+        return Err(Failure::Wrong(format!("{shown} is larger than {size} {unit}")));
+    }
+    Ok(bytes)
 }
 
 /// What differs if a file was written or replaced.

@@ -68,8 +68,8 @@ struct Jwk {
     y: Option<String>,
 }
 
-/// The shortest modulus of an RSA key, in bytes.
-const SHORTEST_RSA: usize = 256;
+/// How long the modulus of an RSA key may be, in bytes: what ring accepts.
+const RSA: std::ops::RangeInclusive<usize> = 256..=1024;
 
 impl Key {
     /// A key of a set; `None` if it is not for signatures that are accepted.
@@ -88,7 +88,9 @@ impl Key {
             ("RSA", _) => {
                 let n = unsigned(&decode(jwk.n.as_deref()?)?);
                 let e = unsigned(&decode(jwk.e.as_deref()?)?);
-                if n.len() < SHORTEST_RSA || e.is_empty() {
+                // An exponent is odd and at least 3.
+                let is_exponent = e.last().is_some_and(|last| last % 2 == 1) && e != [1];
+                if !RSA.contains(&n.len()) || !is_exponent {
                     return None;
                 }
                 Material::Rsa { n, e }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::key::{Algorithm, Key};
 
 /// The most keys of a set that are kept.
-const MOST: usize = 64;
+const MOST: usize = 512;
 /// The most keys that are tried for a token.
 const TRIED: usize = 4;
 

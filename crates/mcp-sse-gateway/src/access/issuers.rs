@@ -2,8 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +14,7 @@ use mcp_sse_oauth::{AuthorizationServer, reqwest};
 use url::{Host, Url};
 
 use super::auth::{Jwks, Tokens};
-use crate::watched::{Failure, Watched};
+use crate::watched::{self, Failure, Watched};
 
 /// The largest file of keys, in bytes.
 const LARGEST: u64 = 512 * 1024;
@@ -192,22 +190,14 @@ impl Issuer {
 
 fn read(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    let cannot = |error: std::io::Error| Failure::Unreadable(format!("cannot read {shown}: {error}"));
-    let metadata = fs::metadata(path).map_err(cannot)?;
-    // Before it is opened, which for a pipe would wait.
-    if !metadata.is_file() {
-        return Err(Failure::Wrong(format!("{shown} is not a regular file; it is read again")));
-    }
-    let mode = metadata.mode() & 0o777;
-    if mode & TOO_OPEN != 0 {
-        return Err(Failure::Wrong(format!(
+    let bytes = watched::read(path, LARGEST, |metadata| {
+        let mode = metadata.mode() & 0o777;
+        if mode & TOO_OPEN == 0 {
+            return Ok(());
+        }
+        Err(format!(
             "{shown} has mode {mode:03o}, so that others than its owner may change the keys; expected 644 or less (chmod 644 {shown})"
-        )));
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes)).map_err(cannot)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(Failure::Wrong(format!("{shown} is larger than 512 KiB; expected a JWK set")));
-    }
+        ))
+    })?;
     String::from_utf8(bytes).map_err(|_| Failure::Wrong(format!("{shown} is not UTF-8; expected a JWK set")))
 }

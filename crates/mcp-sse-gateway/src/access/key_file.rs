@@ -4,8 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, Metadata},
-    io::{ErrorKind, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,7 +11,7 @@ use std::{
 
 use mcp_sse::BearerTokens;
 
-use crate::watched::{Failure, Watched};
+use crate::watched::{self, Failure, Watched};
 
 /// The largest file, in bytes: some ten thousand keys.
 const LARGEST: u64 = 1024 * 1024;
@@ -64,33 +62,18 @@ impl KeyFile {
 
 fn read(path: &Path) -> Result<String, Failure> {
     let shown = path.display();
-    let cannot = |error: std::io::Error| {
-        let why = format!("cannot read {shown}: {error}");
-        if error.kind() == ErrorKind::InvalidData { Failure::Wrong(why) } else { Failure::Unreadable(why) }
-    };
-    // Before it is opened, which for a pipe would wait.
-    let is_file = |metadata: &Metadata| {
-        let why = || Failure::Wrong(format!("{shown} is not a regular file; keys are read again"));
-        if metadata.is_file() { Ok(()) } else { Err(why()) }
-    };
-    is_file(&fs::metadata(path).map_err(cannot)?)?;
-    let file = File::open(path).map_err(cannot)?;
-    let metadata = file.metadata().map_err(cannot)?;
-    is_file(&metadata)?;
-    let mode = metadata.mode() & 0o777;
-    if mode & TOO_OPEN != 0 {
-        return Err(Failure::Wrong(format!(
+    let bytes = watched::read(path, LARGEST, |metadata| {
+        let mode = metadata.mode() & 0o777;
+        if mode & TOO_OPEN == 0 {
+            return Ok(());
+        }
+        Err(format!(
             "{shown} has mode {mode:03o}, so that others than its owner may read or change the keys; expected 600, or 640 for a group that may read it (chmod 600 {shown})"
-        )));
-    }
-    let mut text = String::new();
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(cannot)?;
-    if text.len() as u64 > LARGEST {
-        return Err(Failure::Wrong(format!(
-            "{shown} is larger than 1 MiB; expected a line with a name and a key for each client"
-        )));
-    }
-    Ok(text)
+        ))
+    })?;
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::Wrong(format!("{shown} is not UTF-8; expected a line with a name and a key for each client"))
+    })
 }
 
 /// All files of keys, each once.

@@ -4,8 +4,7 @@
 //! with.
 
 use std::{
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -24,7 +23,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 
 use super::rewound::Rewound;
-use crate::watched::{Failure, Watched};
+use crate::watched::{self, Failure, Watched};
 
 /// The first byte of a TLS connection: a record of a handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -202,11 +201,7 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let cannot = |error| Failure::Unreadable(format!("cannot read {}: {error}", file.display()));
-    let file = File::open(file).map_err(cannot)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes).map_err(cannot)?;
-    Ok(bytes)
+    watched::read(file, LARGEST, |_| Ok(()))
 }
 
 #[cfg(test)]

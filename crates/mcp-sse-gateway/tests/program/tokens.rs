@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     fake::Fake,
-    help::{Folder, INITIALIZE, PATIENCE, PING, PROGRAM, Program, count, echo, refused},
+    help::{Folder, INITIALIZE, PATIENCE, PING, PROGRAM, Program, count, echo, long_task, refused},
 };
 
 const ISSUER: &str = "https://login.example/realm/";
@@ -328,6 +328,26 @@ fn a_token_that_ends_is_refused_at_once_and_its_sessions_end_a_while_later() {
 }
 
 #[test]
+fn what_waits_for_an_answer_gets_an_error_when_the_time_is_over() {
+    let folder = Folder::new();
+    let (gateway, _) = gateway(&folder, &["--token-grace", "0s", "--jwt-leeway", "0s"]);
+    let sse = format!("http://{}/sse", gateway.address);
+    let token = token("alice", &sse, 3.0);
+    let mut session = gateway.connect_with("/sse", &bearer(&token));
+    session.initialize();
+    session.accepted(&long_task(7, 1000, 100));
+    let answer = gateway.request(&with(MCP, &token), INITIALIZE);
+    let id = answer.lines().find(|line| line.starts_with("mcp-session-id:")).unwrap();
+    let head = format!("{MCP}\r\n{id}");
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    assert!(gateway.request(&with(&head, &token), note).starts_with("HTTP/1.1 202"));
+    let over_http = gateway.request(&with(&head, &token), &long_task(7, 1000, 100));
+    for answered in [over_http, session.rest()] {
+        assert!(answered.contains(r#""id":7,"error""#) && answered.contains("the answer"), "{answered}");
+    }
+}
+
+#[test]
 fn without_grace_a_stream_ends_with_its_token() {
     let folder = Folder::new();
     let (gateway, _) = gateway(&folder, &["--token-grace", "0s", "--jwt-leeway", "0s"]);
@@ -355,6 +375,12 @@ fn the_file_of_keys_is_read_again() {
     fs::write(&file, jwks(&[&KEY, &other])).unwrap();
     gateway.log.until_says("keys of the issuer read");
     assert_eq!((status(&old), status(&new)), ("200".into(), "200".into()));
+    // What is no file does not hold up the others, even if it was one a moment ago.
+    fs::remove_file(&file).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&file).status().unwrap().success());
+    gateway.signal("-HUP");
+    gateway.log.until_says("is not a regular file");
+    fs::remove_file(&file).unwrap();
     fs::write(&file, jwks(&[&other])).unwrap();
     gateway.signal("-HUP");
     gateway.log.until_says("gone=2");

@@ -227,16 +227,17 @@ impl Deadline {
 
 /// A response's body, in pieces.
 pub(super) struct Pieces<B> {
-    body: Pin<Box<B>>,
+    /// `None`: the answer is without one.
+    body: Option<Pin<Box<B>>>,
     /// The rest of the body's last frame.
     rest: Bytes,
     open: Open,
 }
 
 impl<B> Pieces<B> {
-    pub(super) fn new(body: B, session: Option<StreamOf>, open: Open) -> Self {
+    pub(super) fn new(body: Option<B>, session: Option<StreamOf>, open: Open) -> Self {
         open.taking.held().session = session;
-        Self { body: Box::pin(body), rest: Bytes::new(), open }
+        Self { body: body.map(Box::pin), rest: Bytes::new(), open }
     }
 
     fn piece(&mut self, mut data: Bytes) -> Poll<Option<Result<Frame<Bytes>, B::Error>>>
@@ -267,7 +268,8 @@ where
             let rest = std::mem::take(&mut self.rest);
             return self.piece(rest);
         }
-        match self.body.as_mut().poll_frame(cx) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match body.as_mut().poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) => self.piece(data),
                 Err(frame) => Poll::Ready(Some(Ok(frame))),
@@ -277,11 +279,13 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.rest.is_empty() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let mut hint = self.body.size_hint();
+        // Not of zero bytes, which would be said of the answer to a GET.
+        let Some(body) = &self.body else { return SizeHint::default() };
+        let mut hint = body.size_hint();
         let rest = self.rest.len() as u64;
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper.saturating_add(rest));

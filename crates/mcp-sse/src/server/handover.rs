@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -98,11 +98,21 @@ where
             // Here and not in the future: `Tasks::execute` asks for the request that began last.
             let open = activity.begin();
             let mut service = inner.service.clone();
+            // Hyper leaves out the body of an answer to HEAD on HTTP/1.1 only.
+            let without_body = http2 && request.method() == Method::HEAD;
             async move {
                 poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
-                let response = service.call(request.map(RequestBody::new)).await.map_err(Into::into)?;
+                let (head, body) = request.into_parts();
+                let (body, left) = RequestBody::new(body);
+                let response = service.call(Request::from_parts(head, body)).await.map_err(Into::into)?;
                 let (mut parts, body) = response.into_parts();
                 let session = parts.extensions.remove::<StreamOf>();
+                // If there is more of the body, hyper closes the connection; a client that is not told sends its next
+                // request into that.
+                if !http2 && !left.ends().await {
+                    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                let body = (!without_body).then_some(body);
                 Ok::<_, Infallible>(Response::from_parts(parts, Pieces::new(body, session, open)))
             }
         })

@@ -6,7 +6,7 @@ use std::{
     fmt,
     future::ready,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -163,8 +163,55 @@ where
 /// # drop(server);
 /// ```
 pub struct RequestBody {
-    body: Incoming,
+    /// There until it is dropped.
+    body: Option<Incoming>,
     silence: Option<Silence>,
+    has_ended: bool,
+    left: Left,
+}
+
+/// What a service leaves of a body that it drops before the end.
+#[derive(Clone, Default)]
+pub(super) struct Left(Arc<Mutex<Option<Incoming>>>);
+
+/// How much of it is read and dropped, so that the connection can go on: no more than is there anyway.
+const LEFT: usize = 64 * 1024;
+/// How often it is asked for more.
+const LEFT_TRIES: usize = 8;
+
+impl Left {
+    fn slot(&self) -> MutexGuard<'_, Option<Incoming>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing is left, or no more than what has arrived already, which is dropped.
+    pub(super) async fn ends(&self) -> bool {
+        let Some(mut body) = self.slot().take() else { return true };
+        let mut dropped = 0;
+        if http_body::Body::size_hint(&body).upper().is_none_or(|most| most > LEFT as u64) {
+            return false;
+        }
+        for _ in 0..LEFT_TRIES {
+            let polled =
+                std::future::poll_fn(|cx| Poll::Ready(http_body::Body::poll_frame(Pin::new(&mut body), cx)));
+            match polled.await {
+                Poll::Ready(None) => return true,
+                Poll::Ready(Some(Ok(frame))) => {
+                    dropped += frame.data_ref().map_or(0, Bytes::len);
+                    if http_body::Body::is_end_stream(&body) {
+                        return true;
+                    }
+                    if dropped > LEFT {
+                        return false;
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return false,
+                // Hyper puts what has arrived into it when it gets its turn.
+                Poll::Pending => tokio::task::yield_now().await,
+            }
+        }
+        false
+    }
 }
 
 /// The timer that runs while nothing arrives.
@@ -172,8 +219,20 @@ pub struct RequestBody {
 struct Silence(Option<Pin<Box<Sleep>>>);
 
 impl RequestBody {
-    pub(super) fn new(body: Incoming) -> Self {
-        Self { body, silence: Some(Silence::default()) }
+    /// The body, and what will be left of it.
+    pub(super) fn new(body: Incoming) -> (Self, Left) {
+        let left = Left::default();
+        let has_ended = http_body::Body::is_end_stream(&body);
+        let silence = Some(Silence::default());
+        (Self { body: Some(body), silence, has_ended, left: left.clone() }, left)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            *self.left.slot() = self.body.take();
+        }
     }
 }
 
@@ -191,7 +250,9 @@ impl http_body::Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+            self.has_ended = frame.is_none() || body.is_end_stream();
             if let Some(silence) = &mut self.silence {
                 silence.0 = None;
             }
@@ -207,10 +268,10 @@ impl http_body::Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
     }
 }

@@ -29,6 +29,9 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// How long it may go on sending before the socket is closed.
 const LINGER: Duration = Duration::from_secs(30);
 
+/// How much of it is read and dropped, in bytes, before the socket is closed.
+const DROPPED: usize = 64 * 1024 * 1024;
+
 /// A socket of which some bytes were read already. A write that waits for longer than `stall` fails.
 pub(super) struct Lingering {
     socket: Socket,
@@ -49,6 +52,7 @@ pub(super) struct Lingering {
 struct Lingers {
     end: Instant,
     silence: Pin<Box<Sleep>>,
+    dropped: usize,
 }
 
 impl Lingering {
@@ -143,7 +147,7 @@ impl AsyncWrite for Lingering {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { socket, hurry, client_closed, lingers, .. } = &mut *self;
-        let Lingers { end, silence } = match lingers {
+        let Lingers { end, silence, dropped } = match lingers {
             Some(lingers) => lingers,
             None => {
                 ready!(Pin::new(&mut *socket).poll_shutdown(cx))?;
@@ -152,7 +156,7 @@ impl AsyncWrite for Lingering {
                 }
                 let now = Instant::from(clock::now());
                 let silence = Box::pin(sleep_until(now + SILENCE));
-                lingers.insert(Lingers { end: now + LINGER, silence })
+                lingers.insert(Lingers { end: now + LINGER, silence, dropped: 0 })
             }
         };
         let mut room = [0; 4096];
@@ -161,7 +165,8 @@ impl AsyncWrite for Lingering {
             match Pin::new(&mut *socket).poll_read(cx, &mut rest) {
                 Poll::Ready(Ok(())) if !rest.filled().is_empty() => {
                     let now = Instant::from(clock::now());
-                    if now >= *end {
+                    *dropped += rest.filled().len();
+                    if now >= *end || *dropped > DROPPED {
                         return Poll::Ready(Ok(()));
                     }
                     silence.as_mut().reset((now + SILENCE).min(*end));

@@ -178,7 +178,7 @@ impl Log {
         match *fact {
             SessionFact::Opened => tracing::info!(session = %id, endpoint, "session opened"),
             SessionFact::Left => {
-                tracing::info!(session = %id, "the client has left; its session waits for it")
+                tracing::info!(session = %id, "the client has left; its session waits for it");
             }
             SessionFact::Resumed { after } => tracing::info!(session = %id, after, "session resumed"),
             SessionFact::Busy { inbound, in_flight, outbound } => tracing::warn!(

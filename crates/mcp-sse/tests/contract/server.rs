@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mcp_sse::CloseReason;
 use tokio::{
@@ -302,6 +302,53 @@ async fn over_http2_stream_and_posts_share_one_connection() {
     assert_eq!(received(&mut session).await, request(1));
     session.handle().send(message(result(1))).await.unwrap();
     assert_eq!(soon(events.message()).await, result(1));
+}
+
+#[tokio::test]
+async fn over_http2_an_answer_to_head_has_no_body() {
+    let server = Server::new(builder());
+    let address = serve(&server).await;
+    let socket = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    let (mut http, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), socket).await.unwrap();
+    tokio::spawn(connection);
+    for (path, status) in [("/health", 200), ("/sse", 405), ("/messages/", 405)] {
+        let uri = format!("http://{address}{path}");
+        let head = Request::head(uri).body(Full::new(Bytes::new())).unwrap();
+        let answer = soon(http.send_request(head)).await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{path}");
+        // A frame of data would be an error of the protocol.
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), Bytes::new());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_body_says_that_the_connection_ends() {
+    let server = Server::new(builder());
+    let address = serve(&server).await;
+    let head = |path: &str, length: usize| {
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    for (path, length) in [("/messages/", 10), ("/messages/", 1_000_000), ("/health", 10)] {
+        let mut raw = Raw::connect(address).await;
+        raw.say(&head(path, length)).await;
+        let heard = raw.hear("\r\n\r\n").await;
+        assert!(heard.starts_with("HTTP/1.1 4") && heard.contains("\r\nconnection: close\r\n"), "{heard}");
+    }
+    // With its body it stays.
+    let mut raw = Raw::connect(address).await;
+    for _ in 0..2 {
+        raw.say(&format!("{}0123456789", head("/messages/", 10))).await;
+        let heard = raw.hear("\r\n\r\n").await;
+        assert!(!heard.contains("connection: close"), "{heard}");
+        raw.hear("Content-Type header").await;
+    }
+    // So does one that hyper reads, whose body the service has read.
+    raw.say("GET /health HTTP/1.1\r\nHost: localhost\r\nExpect: x\r\n\r\n").await;
+    let heard = raw.hear("ok").await;
+    assert!(!heard.contains("connection: close"), "{heard}");
 }
 
 #[tokio::test]

@@ -107,9 +107,9 @@ impl Inlet {
 pub(super) struct Traffic(Arc<Shared>);
 
 impl Traffic {
-    /// Ends the session as if the client were gone.
+    /// Ends the session. Its client is still told that what it waits for has no answer.
     pub(super) fn end(&self) {
-        self.0.closed.cancel();
+        self.0.ending.cancel();
     }
 
     /// The same, and what the client has sent before does not count any more.
@@ -132,6 +132,8 @@ struct Shared {
     /// The room for messages that wait for the server.
     room: Room,
     closed: CancellationToken,
+    /// It is to end, but the client is still there.
+    ending: CancellationToken,
     /// What the client's requests were let in by does not count any more.
     revoked: AtomicBool,
     figures: Arc<Figures>,
@@ -160,6 +162,7 @@ pub(super) fn open(
         state: Mutex::default(),
         room: Room::default(),
         closed: CancellationToken::new(),
+        ending: CancellationToken::new(),
         revoked: AtomicBool::new(false),
         figures,
         bound,
@@ -288,10 +291,11 @@ impl Shared {
         (parts, posted)
     }
 
-    /// Resolves when the client is gone, or all sessions are to end.
+    /// Resolves when the client is gone, or when this session or all of them are to end.
     async fn over(&self) {
         tokio::select! {
             () = self.closed.cancelled() => {}
+            () = self.ending.cancelled() => {}
             () = self.figures.end.cancelled() => {}
         }
     }
