@@ -70,7 +70,8 @@ pub(crate) fn read(
     let mut bytes = Vec::new();
     File::take(file, largest + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > largest {
-        let (size, unit) = if largest.is_multiple_of(MIB) { (largest / MIB, "MiB") } else { (largest / 1024, "KiB") };
+        let (size, unit) =
+            if largest.is_multiple_of(MIB) { (largest / MIB, "MiB") } else { (largest / 1024, "KiB") };
         return Err(Failure::Wrong(format!("{shown} is larger than {size} {unit}")));
     }
     Ok(bytes)
