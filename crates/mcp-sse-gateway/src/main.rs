@@ -13,7 +13,9 @@ compile_error!("mcp-sse runs its servers in process groups and acts on signals: 
 
 mod access;
 mod args;
+mod audit;
 mod backend;
+mod calls;
 mod clock;
 mod config;
 mod connect;
@@ -25,6 +27,7 @@ mod limits;
 mod listening;
 mod log;
 mod message;
+mod metrics;
 mod pace;
 mod relay;
 mod reread;

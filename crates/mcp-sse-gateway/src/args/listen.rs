@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_sse::{Server, SseServerTransport, TransportSecuritySettings};
+use mcp_sse::{Observer, Server, SseServerTransport, TransportSecuritySettings};
 
 use super::values::{at_least_one, duration};
 use crate::listening::{
@@ -225,7 +225,12 @@ impl Listen {
     }
 
     /// The transport with these settings, with messages posted to `--message-path`.
-    pub(crate) fn transport(&self, limits: &Limits, programs: bool) -> Result<SseServerTransport, String> {
+    pub(crate) fn transport(
+        &self,
+        limits: &Limits,
+        programs: bool,
+        observer: Option<impl Observer>,
+    ) -> Result<SseServerTransport, String> {
         let Self { allowed_host, allowed_origin, mount_prefix, .. } = self;
         for place in self.places() {
             if let Place::Tcp(address) = place {
@@ -261,6 +266,9 @@ impl Listen {
             .keep_alive(limits.keep_alive)
             .resume_window(limits.resume_window)
             .stall_timeout(limits.stall_timeout);
+        if let Some(observer) = observer {
+            builder = builder.observe(observer);
+        }
         if let Some(silent) = silent {
             builder = builder.max_silent_sessions(silent);
         }

@@ -11,6 +11,7 @@ use super::{
     values::{at_least_one, duration},
 };
 use crate::{
+    audit,
     backend::{
         child::{self, Command},
         remote::{Kind, Tls},
@@ -148,10 +149,23 @@ pub(crate) struct Http {
     #[arg(long, value_name = "PATH")]
     pub(crate) health_endpoint: Vec<String>,
 
-    /// Also answer the health checks, and nothing else, at HOST:PORT or unix:PATH. Connections there have a limit
+    /// Also answer the health checks, but nothing that clients use, at HOST:PORT or unix:PATH. Connections there have a limit
     /// of their own, so that a gateway that is full still answers
     #[arg(long, value_name = "PLACE", value_parser = Place::parse)]
     pub(crate) admin: Option<Place>,
+
+    /// Write a line of JSON for each call of a client to this file, or to stdout (-): when, who, what and how it went,
+    /// never arguments or results. While it cannot be written, no call is taken
+    #[arg(long, value_name = "FILE|-", value_parser = audit::Place::parse)]
+    pub(crate) audit_log: Option<audit::Place>,
+
+    /// Rather lose lines of the audit log than calls
+    #[arg(long, requires = "audit_log")]
+    pub(crate) audit_lossy: bool,
+
+    /// Also serve metrics at --admin, for Prometheus: /metrics
+    #[arg(long, requires = "admin")]
+    pub(crate) metrics: bool,
 }
 
 /// What the arguments ask for, checked.

@@ -15,6 +15,7 @@ use crate::{
     args::{self, Exit},
     backend::remote::{self, Tls},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
+    metrics::Counts,
     reread::Reread,
     signals::Signals,
 };
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         }
         return Ok(());
     }
-    let transport = listen.transport(limits, false).map_err(Exit::Usage)?;
+    let transport = listen.transport(limits, false, None::<Counts>).map_err(Exit::Usage)?;
     let tls = listen.tls().map_err(Exit::Usage)?;
     listen.check_paths().map_err(Exit::Usage)?;
     let listener = Listening::at(&listen.places()).await.map_err(Exit::Usage)?;

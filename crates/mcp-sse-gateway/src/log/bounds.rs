@@ -9,7 +9,11 @@
 use std::{
     collections::HashMap,
     io::{self, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -47,6 +51,17 @@ const TARGET: &str = "mcp_sse::log";
 const BYTES: Budget = Budget { second: 64 * 1024, burst: Duration::from_secs(64), line: 16 * 1024 };
 /// Bytes of lines at debug and trace, which somebody has asked for: 1 MiB per second, with a burst of 64 MiB.
 const DETAIL_BYTES: Budget = Budget { second: 1024 * 1024, burst: Duration::from_secs(64), line: 256 * 1024 };
+
+/// How many lines were left out so far, for the metrics.
+static LEFT_OUT: AtomicU64 = AtomicU64::new(0);
+/// What counts those that nobody read.
+static UNREAD: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// How many lines were lost so far: left out because of a bound, or not read.
+pub(crate) fn lost() -> u64 {
+    let unread = UNREAD.get().map_or(0, ErrorCounter::dropped_lines);
+    LEFT_OUT.load(Ordering::Relaxed).saturating_add(unread as u64)
+}
 
 struct Budget {
     second: u32,
@@ -96,6 +111,7 @@ impl Bounds {
 
     /// Logs the counts every few seconds, in a thread of its own, until the returned value is dropped.
     pub(super) fn say(&self, lost: ErrorCounter) -> io::Result<Saying> {
+        let _ = UNREAD.set(lost.clone());
         let (end, ended) = mpsc::channel::<()>();
         let this = self.clone();
         let mut said = Said { lost, so_far: 0 };
@@ -198,6 +214,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Bounds {
             kind.session = root.map(|span| fields_of(&span)).unwrap_or_default();
         }
         kind.left_out = kind.left_out.saturating_add(1);
+        LEFT_OUT.fetch_add(1, Ordering::Relaxed);
         false
     }
 }
@@ -270,6 +287,7 @@ impl Write for Line {
             if self.json {
                 // A truncated object would not be valid JSON.
                 self.bounds.state().too_long += 1;
+                LEFT_OUT.fetch_add(1, Ordering::Relaxed);
                 return Ok(whole);
             }
             short.extend_from_slice(
@@ -286,6 +304,7 @@ impl Write for Line {
             let pace = if self.detail { detail_bytes } else { bytes };
             if !pace.take(clock::now(), cost, budget.burst) {
                 *over += 1;
+                LEFT_OUT.fetch_add(1, Ordering::Relaxed);
                 return Ok(whole);
             }
         }

@@ -7,6 +7,7 @@ use std::io::IsTerminal as _;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+pub(crate) use self::bounds::lost;
 use self::bounds::{Bounds, Saying};
 use crate::args::{Exit, Log, LogFormat};
 

@@ -2,7 +2,6 @@
 
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
     pin::Pin,
     sync::{
         Arc,
@@ -19,7 +18,12 @@ use tower_layer::Layer as _;
 use tower_service::Service;
 
 use super::{named::Named, servers::Table};
-use crate::{args::Http, front::http::Answer, listening::Listening};
+use crate::{
+    args::Http,
+    front::http::Answer,
+    listening::Listening,
+    metrics::{Format, Metrics},
+};
 
 /// Maximum number of connections to the admin place. Probes are few, and each is closed after its answer.
 const ADMIN_CONNECTIONS: usize = 256;
@@ -39,12 +43,12 @@ pub(super) struct Health {
 }
 
 /// Serves only the health checks, until it is dropped.
-pub(super) async fn admin(listener: Listening, health: Health) {
+pub(super) async fn admin(listener: Listening, health: Health, metrics: Option<Arc<Metrics>>) {
     Server::new()
         .max_connections(ADMIN_CONNECTIONS)
         .idle_timeout(ADMIN_IDLE)
         .header_timeout(ADMIN_IDLE)
-        .fallback(health)
+        .fallback(Admin { health, metrics })
         .serve(listener, std::future::pending(), Duration::ZERO)
         .await;
 }
@@ -222,20 +226,52 @@ where
     }
 }
 
-impl<B> Service<Request<B>> for Health {
+/// What is served at the admin place.
+#[derive(Clone)]
+struct Admin {
+    health: Health,
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl Admin {
+    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if let Some(answer) = self.health.answer(request) {
+            return answer;
+        }
+        match &self.metrics {
+            Some(metrics) if request.uri().path() == "/metrics" => {
+                let format = Format::asked_for(request.headers());
+                let table = Arc::clone(&self.health.table);
+                let now = tokio::task::spawn_blocking(move || table.snapshot()).await.unwrap_or_default();
+                read_only(request, || {
+                    let mut answer = Response::new(Full::from(metrics.render(format, &now)).boxed());
+                    let kind = HeaderValue::from_static(format.content_type());
+                    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+                    answer
+                })
+            }
+            _ => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
+        }
+    }
+}
+
+impl<B: Send + Sync + 'static> Service<Request<B>> for Admin {
     type Response = Answer;
     type Error = Infallible;
-    type Future = Ready<Result<Answer, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let nothing = || text(StatusCode::NOT_FOUND, "there are only health checks here\n");
-        let mut answer = self.answer(&request).unwrap_or_else(nothing);
-        // Closed, since a probe that keeps its connection would use up one of the few.
-        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        ready(Ok(answer))
+        let this = self.clone();
+        Box::pin(async move {
+            // Its body is of no use.
+            let mut answer = this.answer(&request.map(|_| ())).await;
+            // Closed, since a probe that keeps its connection would use up one of the few.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Ok(answer)
+        })
     }
 }

@@ -26,10 +26,13 @@ use self::{http::Beside, servers::Table};
 use crate::{
     access::{Auth, Clients, Guards},
     args::{Exit, Plan, Serve},
+    audit::Audit,
     backend::{child::Children, remote},
+    calls::Watchers,
     config::{self, Configuration},
     encoded::in_url,
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
+    metrics::{Counts, Metrics},
     reread::Reread,
     signals::Signals,
 };
@@ -39,7 +42,11 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let mut plan = args.plan().map_err(Exit::Usage)?;
-    let transport = args.listen.transport(&args.limits, plan.programs).map_err(Exit::Usage)?;
+    let audit = args.http.audit_log.as_ref().map(|place| Audit::open(place, args.http.audit_lossy));
+    let audit = audit.transpose().map_err(Exit::Usage)?;
+    let metrics = args.http.metrics.then(|| Arc::new(Metrics::new()));
+    let counts = metrics.clone().map(Counts);
+    let transport = args.listen.transport(&args.limits, plan.programs, counts).map_err(Exit::Usage)?;
     let read = |file: &PathBuf| config::read(file).map_err(Exit::Usage);
     let mut configuration = plan.config.as_ref().map(read).transpose()?.unwrap_or_default();
     let auth_of_all = args.access.auth();
@@ -85,6 +92,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         client,
         plan.bounds,
         Arc::clone(&guards),
+        Watchers { metrics: metrics.clone(), audit: audit.clone() },
     );
     if let Some(main) = &plan.main {
         table.set("", main.clone(), auths.of("")).map_err(Exit::Usage)?;
@@ -102,7 +110,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     tokio::spawn(reload.on(hangup));
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
-    let admin = admin.map(|listener| tokio::spawn(http::admin(listener, beside.health())));
+    let admin = admin.map(|listener| tokio::spawn(http::admin(listener, beside.health(), metrics.clone())));
     let end = async {
         signals.next().await;
         beside.drain();
@@ -134,6 +142,9 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         .fallback(beside.clone())
         .serve(listener, end, LAST_PATIENCE)
         .await;
+    if let Some(audit) = audit {
+        audit.close().await;
+    }
     // Dropping the task removes its socket.
     if let Some(admin) = admin {
         admin.abort();
@@ -238,6 +249,9 @@ fn greet(
     if let Some(admin) = admin {
         let at = admin.places().map(|places| format!(" on {places}")).unwrap_or_default();
         text.push_str(&format!("\nHealth checks      {}{at}\n", url_at(&admin.base(false), "/healthz")));
+        if args.http.metrics {
+            text.push_str(&format!("Metrics            {}{at}\n", url_at(&admin.base(false), "/metrics")));
+        }
     }
     if plan.config.is_some() {
         text.push_str("\nSIGHUP reads the configuration again. ");

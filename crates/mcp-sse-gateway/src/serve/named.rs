@@ -12,6 +12,7 @@ use super::{paths::Paths, session, target::Target};
 use crate::{
     access::{Auth, Protection},
     backend::child::Children,
+    calls::{Calls, Watchers, watched},
     front::{Receive, Reply, http::Mcp},
 };
 
@@ -27,6 +28,9 @@ pub(super) struct Named {
     pub(super) sessions: AtomicUsize,
     pub(super) mcp: Option<Mcp>,
     pub(super) children: Children,
+    pub(super) watchers: Watchers,
+    /// Its name in metrics.
+    pub(super) label: Arc<str>,
 }
 
 pub(super) struct State {
@@ -74,9 +78,18 @@ impl Named {
         target.what()
     }
 
-    pub(super) async fn run(&self, receiver: impl Receive, reply: impl Reply) -> &'static str {
+    /// Runs a session over this transport.
+    pub(super) async fn run(
+        &self,
+        receiver: impl Receive,
+        reply: impl Reply,
+        transport: &'static str,
+    ) -> &'static str {
         let _counted = Counted::new(&self.sessions);
         let target = Arc::clone(&self.state().target);
+        let calls = (!self.watchers.is_empty())
+            .then(|| Calls::new(self.watchers.clone(), Arc::clone(&self.label), transport));
+        let (receiver, reply) = watched(receiver, reply, calls);
         session::run(&self.children, &target, receiver, reply).await
     }
 }

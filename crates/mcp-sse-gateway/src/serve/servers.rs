@@ -26,13 +26,17 @@ use super::{
 use crate::{
     access::{Auth, Guards, Protection, WellKnown},
     args::Serve,
+    audit::Audit,
     backend::{
-        child::{Bounds, Children, isolation},
+        child::{Bounds, Children, isolation, memory},
         remote::{Found, Remote},
     },
+    calls::Watchers,
     config::{Auths, RemoteServer, Server, Servers},
     encoded::encoded,
     front::http::{self, Bodies, Mcp, Sessions},
+    log,
+    metrics::{self, Snapshot},
 };
 
 /// How long sessions over Streamable HTTP may take to tell their clients that they end.
@@ -43,6 +47,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// The table of all servers.
 pub(super) struct Table {
     guards: Arc<Guards>,
+    watchers: Watchers,
     servers: Mutex<BTreeMap<String, Arc<Named>>>,
     routes: Routes,
     /// The transport of the server without a name; the others are further endpoints of it.
@@ -72,6 +77,7 @@ struct Settings {
 }
 
 impl Table {
+    #[allow(clippy::too_many_arguments, reason = "what the program is made of, once")]
     pub(super) fn new(
         args: &Serve,
         transport: SseServerTransport,
@@ -80,6 +86,7 @@ impl Table {
         client: reqwest::Client,
         bounds: Bounds,
         guards: Arc<Guards>,
+        watchers: Watchers,
     ) -> Arc<Self> {
         let settings = Settings {
             layout: Layout {
@@ -100,6 +107,7 @@ impl Table {
         };
         Arc::new(Self {
             guards,
+            watchers,
             servers: Mutex::default(),
             routes,
             transport,
@@ -159,6 +167,31 @@ impl Table {
         // Clients of a server that was removed have what they need.
         let servers = servers.iter().filter(|named| !named.is_retired());
         WellKnown::find(path, &self.guards, servers.map(|named| named.protection.as_ref()))
+    }
+
+    /// What there is now. Blocks for a moment, as it asks the system about programs.
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let counts = self.transport.session_counts();
+        let (programs, starts_waiting) = self.children.counts();
+        let mut snapshot = Snapshot {
+            sse: counts.open,
+            silent: counts.silent,
+            streamable_http: self.http_sessions.open(),
+            in_flight: self.http_sessions.requests(),
+            programs,
+            starts_waiting,
+            program_memory: memory::of_programs(),
+            log_lines_lost: log::lost(),
+            audit_lines_lost: self.watchers.audit.as_ref().map_or(0, Audit::lost),
+            ..Snapshot::default()
+        };
+        for session in self.transport.sessions() {
+            let info = session.info();
+            snapshot.in_flight += info.requests_in_flight;
+            snapshot.queued_for_servers += info.inbound_queued;
+            snapshot.queued_for_clients += info.outbound_queued;
+        }
+        snapshot
     }
 
     /// The authorization servers whose keys are not there.
@@ -377,6 +410,8 @@ impl Table {
             state: Mutex::new(State { target, retired: false }),
             sessions: AtomicUsize::new(0),
             children: self.children.clone(),
+            watchers: self.watchers.clone(),
+            label: if name.is_empty() { "root".into() } else { name.into() },
         });
         self.mount(&named);
         servers.insert(name.to_owned(), named);
@@ -398,7 +433,7 @@ impl Table {
                 let Some(named) = server else { return };
                 let _running = table.running.token();
                 let (receiver, reply) = session.split();
-                named.run(receiver, reply).await;
+                named.run(receiver, reply, metrics::SSE).await;
                 table.forget(&named);
             }
         });
@@ -448,13 +483,14 @@ impl Table {
             async move {
                 let (Some(table), Some(named)) = (table, named) else { return "the server is gone" };
                 let _running = table.running.token();
-                let reason = named.run(receiver, reply).await;
+                let reason = named.run(receiver, reply, metrics::STREAMABLE_HTTP).await;
                 table.forget(&named);
                 reason
             }
         };
         let figures = Arc::clone(&self.http_sessions);
-        let sessions = Sessions::new(*mcp_idle_timeout, *http, figures, self.transport.clone(), run);
+        let metrics = self.watchers.metrics.clone();
+        let sessions = Sessions::new(*mcp_idle_timeout, *http, figures, self.transport.clone(), metrics, run);
         let config = StreamableHttpServerConfig::default()
             .with_sse_keep_alive((!keep_alive.is_zero()).then_some(*keep_alive))
             .with_cancellation_token(self.end_http.clone())

@@ -20,6 +20,7 @@ mod isolation;
 mod keys;
 mod large;
 mod mcp_bodies;
+mod observed;
 mod places;
 mod relay;
 #[cfg(target_os = "linux")]

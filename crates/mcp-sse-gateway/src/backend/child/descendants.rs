@@ -73,7 +73,7 @@ pub(super) fn terminate_outside(group: Option<Pid>) {
 pub(super) fn terminate_outside(_: Option<Pid>) {}
 
 #[cfg(target_os = "linux")]
-fn children_of(parent: Pid) -> Vec<Pid> {
+pub(super) fn children_of(parent: Pid) -> Vec<Pid> {
     let tasks = format!("/proc/{}/task", parent.as_raw_nonzero());
     let tasks = std::fs::read_dir(tasks).into_iter().flatten().filter_map(Result::ok);
     tasks.flat_map(|task| numbers(task.path().join("children"))).collect()

@@ -11,6 +11,7 @@ mod descendants;
 pub(crate) mod isolation;
 pub(crate) mod keeper;
 pub(crate) mod launch;
+pub(crate) mod memory;
 mod process;
 mod stderr;
 mod strays;
@@ -93,6 +94,12 @@ impl Children {
     /// Whether one more could be started now.
     pub(crate) fn has_room(&self) -> bool {
         self.0.places.available_permits() > 0
+    }
+
+    /// How many there are, with those that are ending, and how many wait to be started.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let running = self.0.bounds.children.saturating_sub(self.0.places.available_permits());
+        (running, self.0.turns.waiting())
     }
 
     /// Waits until every child is gone. To be called when no session is open any more.

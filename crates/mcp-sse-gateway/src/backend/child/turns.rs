@@ -108,6 +108,11 @@ impl Turns {
         })
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().count
+    }
+
     fn join(&self, address: Address) -> Option<InLine<'_>> {
         let mut state = self.state();
         let own = state.waiting.get(&address).map_or(0, VecDeque::len);

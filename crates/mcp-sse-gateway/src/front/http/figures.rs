@@ -24,6 +24,11 @@ impl Figures {
         *self.open.borrow()
     }
 
+    /// Requests of clients in flight.
+    pub(crate) fn requests(&self) -> usize {
+        *self.requests.borrow()
+    }
+
     /// Resolves when no request of a client is in flight.
     pub(crate) async fn no_requests(&self) {
         let _ = self.requests.subscribe().wait_for(|requests| *requests == 0).await;

@@ -36,7 +36,10 @@ pub(crate) use self::{
     session::{Bounds, HttpReceiver, HttpReply},
 };
 use self::{answer::answer, bodies::Posted, figures::Counted, usage::Usages};
-use crate::clock;
+use crate::{
+    clock,
+    metrics::{Metrics, STREAMABLE_HTTP},
+};
 
 tokio::task_local! {
     /// The request that rmcp is answering in this task, for what rmcp does not pass on with a message.
@@ -104,6 +107,21 @@ impl Mcp {
     }
 }
 
+/// A reason for the end of a session as one word, and whether it is an error.
+fn word(reason: &str) -> (&'static str, bool) {
+    match reason {
+        "client gone" => ("client_gone", false),
+        "ended by the client" => ("ended_by_client", false),
+        "idle" => ("idle", false),
+        "shutdown" => ("shutdown", false),
+        "server ended" => ("server_ended", true),
+        "evicted for another session" => ("evicted", true),
+        "the client's authorization has expired" => ("expired", true),
+        "no longer authorized" => ("unauthorized", true),
+        _ => ("other", true),
+    }
+}
+
 fn plain(status: StatusCode, text: &str) -> Answer {
     answer(status, "text/plain; charset=utf-8", text.to_owned())
 }
@@ -123,6 +141,7 @@ pub(crate) struct Sessions {
     usages: Usages,
     /// How long a session may be idle; zero: no limit.
     idle_timeout: Duration,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Sessions {
@@ -131,6 +150,7 @@ impl Sessions {
         bounds: Bounds,
         figures: Arc<Figures>,
         transport: SseServerTransport,
+        metrics: Option<Arc<Metrics>>,
         run: F,
     ) -> Self
     where
@@ -150,6 +170,7 @@ impl Sessions {
             transport,
             usages: Usages::default(),
             idle_timeout,
+            metrics,
         }
     }
 }
@@ -205,8 +226,12 @@ impl SessionManager for Sessions {
         // Enough to find the session in the log, too little to use it.
         let short: String = id.chars().take(8).collect();
         let span = tracing::info_span!("session", id = %format_args!("{short}…"));
+        let metrics = self.metrics.clone();
         let session = async move {
             tracing::info!("session opened over Streamable HTTP");
+            if let Some(metrics) = &metrics {
+                metrics.opened(STREAMABLE_HTTP);
+            }
             let start = clock::now();
             let reason = tokio::select! {
                 reason = &mut run => reason,
@@ -238,6 +263,10 @@ impl SessionManager for Sessions {
             let seconds = start.elapsed().as_secs_f64();
             // Dropped before the line is logged: whoever reads it finds the session gone.
             drop((at_end, counted, usage));
+            if let Some(metrics) = &metrics {
+                let (word, is_error) = word(reason);
+                metrics.closed(STREAMABLE_HTTP, word, is_error, start.elapsed());
+            }
             tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
         };
         tokio::spawn(tracing::Instrument::instrument(session, span));

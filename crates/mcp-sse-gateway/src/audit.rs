@@ -1,0 +1,285 @@
+//! The audit log: one line of JSON for each call of a client, without its arguments and its result.
+//!
+//! Invariant: unless it may lose lines, no call is passed on before its line has a place, and none is while lines cannot
+//! be written. So whatever a server was asked is in the log, but for what a crash of this program takes with it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+use tokio::sync::{
+    mpsc::{self, OwnedPermit},
+    watch,
+};
+
+/// How many calls may have a line that is not written yet, in flight or done.
+const LINES: usize = 65_536;
+/// How often it is tried again when lines cannot be written.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked at whether the file was moved away, for its rotation.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the last lines may take at the end.
+const LAST: Duration = Duration::from_secs(2);
+/// How many bytes are written at once.
+const AT_ONCE: usize = 64 * 1024;
+
+/// Where lines are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Stdout,
+    File(PathBuf),
+}
+
+impl Place {
+    /// `-` is stdout.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("expected the path of a file, or - for stdout".to_owned()),
+            "-" => Ok(Self::Stdout),
+            path => Ok(Self::File(path.into())),
+        }
+    }
+}
+
+/// One call.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record<'a> {
+    /// When it was answered, in UTC.
+    pub(crate) time: String,
+    pub(crate) principal: Option<&'a str>,
+    pub(crate) address: Option<std::net::IpAddr>,
+    pub(crate) server: &'a str,
+    pub(crate) transport: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) outcome: &'a str,
+    pub(crate) milliseconds: f64,
+    pub(crate) bytes_in: usize,
+    pub(crate) bytes_out: usize,
+}
+
+/// The audit log. Clones write to the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Audit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `None` once it is closed.
+    lines: Mutex<Option<mpsc::Sender<String>>>,
+    writable: watch::Receiver<bool>,
+    lossy: bool,
+    lost: Arc<AtomicU64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The place of a line that will be written.
+#[derive(Debug)]
+pub(crate) struct Permit(Option<OwnedPermit<String>>);
+
+impl Permit {
+    pub(crate) fn write(self, record: &Record<'_>) {
+        if let Some(permit) = self.0
+            && let Ok(mut line) = serde_json::to_string(record)
+        {
+            line.push('\n');
+            permit.send(line);
+        }
+    }
+}
+
+impl Audit {
+    /// Opens the log; an error says why that is not possible.
+    pub(crate) fn open(place: &Place, lossy: bool) -> Result<Self, String> {
+        let output = match place {
+            Place::Stdout => Output::Stdout,
+            Place::File(path) => Output::File(
+                open(path).map_err(|error| format!("--audit-log {}: {error}", path.display()))?,
+                path.clone(),
+            ),
+        };
+        let (lines, queue) = mpsc::channel(LINES);
+        let (tell, writable) = watch::channel(true);
+        let lost = Arc::<AtomicU64>::default();
+        let writer =
+            Writer { output, queue, tell, lossy, lost: Arc::clone(&lost), looked: crate::clock::now() };
+        let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run());
+        let thread = thread.map_err(|error| format!("--audit-log: cannot start: {error}"))?;
+        Ok(Self(Arc::new(Inner {
+            lines: Mutex::new(Some(lines)),
+            writable,
+            lossy,
+            lost,
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    fn sender(&self) -> Option<mpsc::Sender<String>> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the next call may be taken. Cancel safe.
+    pub(crate) async fn permit(&self) -> Permit {
+        let Some(sender) = self.sender() else { return Permit(None) };
+        if self.0.lossy {
+            let permit = sender.try_reserve_owned().ok();
+            if permit.is_none() {
+                self.0.lost.fetch_add(1, Ordering::Relaxed);
+            }
+            return Permit(permit);
+        }
+        Permit(sender.reserve_owned().await.ok())
+    }
+
+    /// Waits until lines can be written, where none may be lost. Cancel safe.
+    pub(crate) async fn writable(&self) {
+        // An error means that the thread has ended, with the program.
+        let _ = self.0.writable.clone().wait_for(|writable| *writable || self.0.lossy).await;
+    }
+
+    /// Waits until lines cannot be written any more, where none may be lost. Cancel safe.
+    pub(crate) async fn unwritable(&self) {
+        let waited = self.0.writable.clone().wait_for(|writable| !*writable && !self.0.lossy).await.is_ok();
+        if !waited {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Lines that were lost, which happens only where they may be.
+    pub(crate) fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Writes what is left, and waits for that.
+    pub(crate) async fn close(&self) {
+        drop(self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // Sessions that have not ended in time still hold places.
+            let written = tokio::task::spawn_blocking(move || thread.join());
+            let _ = tokio::time::timeout(LAST, written).await;
+        }
+    }
+}
+
+/// The time as lines have it.
+pub(crate) fn time(now: SystemTime) -> String {
+    humantime::format_rfc3339_millis(now).to_string()
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+enum Output {
+    Stdout,
+    File(File, PathBuf),
+}
+
+struct Writer {
+    output: Output,
+    queue: mpsc::Receiver<String>,
+    tell: watch::Sender<bool>,
+    lossy: bool,
+    lost: Arc<AtomicU64>,
+    looked: tokio::time::Instant,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Some(line) = self.queue.blocking_recv() {
+            let mut lines = line.into_bytes();
+            let mut count = 1;
+            while lines.len() < AT_ONCE
+                && let Ok(more) = self.queue.try_recv()
+            {
+                lines.extend_from_slice(more.as_bytes());
+                count += 1;
+            }
+            self.follow();
+            self.write(&lines, count);
+        }
+    }
+
+    /// Opens the file again if what is there by its name is another one.
+    fn follow(&mut self) {
+        let now = crate::clock::now();
+        if now.saturating_duration_since(self.looked) < LOOK {
+            return;
+        }
+        self.looked = now;
+        let Output::File(file, path) = &mut self.output else { return };
+        let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let (own, there) = (file.metadata().map(inode).ok(), std::fs::metadata(&*path).map(inode).ok());
+        if own != there
+            && let Ok(new) = open(path)
+        {
+            *file = new;
+        }
+    }
+
+    /// Writes lines, however long that takes; or leaves them out, if they may be lost.
+    fn write(&mut self, lines: &[u8], count: u64) {
+        let mut rest = lines;
+        let mut failing = false;
+        while !rest.is_empty() {
+            match self.output.write(rest) {
+                Ok(0) => {}
+                Ok(written) => {
+                    rest = &rest[written..];
+                    if failing {
+                        failing = false;
+                        tracing::info!("the audit log is written again");
+                        self.tell.send_replace(true);
+                    }
+                    continue;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if self.lossy => {
+                    self.lost.fetch_add(count, Ordering::Relaxed);
+                    tracing::error!(%error, lines = count, "lines of the audit log were lost");
+                    return;
+                }
+                Err(error) => {
+                    if !failing {
+                        tracing::error!(%error, "the audit log cannot be written; no call is taken until it can be");
+                        self.tell.send_replace(false);
+                    }
+                    failing = true;
+                }
+            }
+            // Nobody writes any more, and nobody could be told.
+            if self.queue.is_closed() {
+                tracing::error!(lines = count, "the last lines of the audit log could not be written");
+                return;
+            }
+            pause(AGAIN);
+        }
+    }
+}
+
+impl Output {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write(lines).and_then(|written| stdout.flush().map(|()| written))
+            }
+            Self::File(file, _) => file.write(lines),
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a thread of its own, which waits for a disk")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

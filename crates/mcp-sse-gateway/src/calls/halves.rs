@@ -1,0 +1,84 @@
+//! The two halves of a client, watched as messages pass.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use mcp_sse::{Incoming, Message};
+
+use super::{Calls, Outcome};
+use crate::{
+    audit::Permit,
+    front::{Gone, Receive, Reply},
+};
+
+/// A half that is watched, if somebody wants to know.
+pub(super) struct Watched<H> {
+    half: H,
+    calls: Option<Arc<Calls>>,
+    /// The place of the next call's line in the audit log.
+    permit: Option<Permit>,
+}
+
+/// Both halves of a client, watched.
+pub(crate) fn watched<R: Receive, S: Reply>(
+    receiver: R,
+    reply: S,
+    calls: Option<Calls>,
+) -> (impl Receive, impl Reply) {
+    let calls = calls.map(Arc::new);
+    let receiver = Watched { half: receiver, calls: calls.clone(), permit: None };
+    (receiver, Watched { half: reply, calls, permit: None })
+}
+
+impl<R: Receive> Receive for Watched<R> {
+    async fn recv(&mut self) -> Option<Incoming> {
+        let Some(calls) = &self.calls else { return self.half.recv().await };
+        let Some(audit) = calls.audit() else {
+            let incoming = self.half.recv().await?;
+            calls.asked(&incoming, &mut self.permit);
+            return Some(incoming);
+        };
+        loop {
+            audit.writable().await;
+            // Before the message is taken, so that it is not lost if somebody stops waiting.
+            if self.permit.is_none() {
+                self.permit = Some(audit.permit().await);
+            }
+            tokio::select! {
+                biased;
+                () = audit.unwritable() => {}
+                incoming = self.half.recv() => {
+                    let incoming = incoming?;
+                    calls.asked(&incoming, &mut self.permit);
+                    return Some(incoming);
+                }
+            }
+        }
+    }
+}
+
+impl<S: Reply> Reply for Watched<S> {
+    async fn send(&self, message: Message) -> Result<(), Gone> {
+        if let Some(calls) = &self.calls {
+            calls.answered(&message);
+        }
+        self.half.send(message).await
+    }
+
+    async fn fail(&self, text: &str) {
+        if let Some(calls) = &self.calls {
+            // Its client may have gone before its server.
+            let is_gone = self.half.closed().now_or_never().is_some();
+            calls.failed(if is_gone { Outcome::Ended } else { Outcome::Error });
+        }
+        self.half.fail(text).await;
+    }
+
+    async fn idle(&self) {
+        self.half.idle().await;
+    }
+
+    async fn closed(&self) {
+        self.half.closed().await;
+    }
+}
