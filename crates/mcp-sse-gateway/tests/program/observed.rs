@@ -141,6 +141,41 @@ fn what_a_client_makes_up_adds_next_to_nothing() {
     assert!(now.len() <= before + 50, "{before} {}", now.len());
 }
 
+/// The names of metrics in a text.
+fn names_in(text: &str) -> Vec<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("mcp_s") && word.contains("_s")).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let (gateway, metrics) = measured(&[]);
+    gateway.connect().initialize();
+    assert!(gateway.request("GET /sse HTTP/1.1\r\nhost: evil.example", "").contains("421"));
+    let head =
+        "POST /mcp HTTP/1.1\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json";
+    let answer = gateway.request(head, INITIALIZE);
+    let id = answer.lines().find(|line| line.starts_with("mcp-session-id:")).unwrap();
+    gateway.request(&format!("DELETE /mcp HTTP/1.1\r\naccept: text/event-stream\r\n{id}"), "");
+    let now = until(&metrics, "an end", |now| count(now, "mcp_sse_sessions_closed_total", &[]) == 1.0);
+    let there: Vec<&str> = now.keys().map(|key| key.split('{').next().unwrap()).collect();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
+    let dashboard: Value =
+        serde_json::from_str(&fs::read_to_string(format!("{root}deploy/grafana/mcp-sse.json")).unwrap())
+            .unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let mut asked: Vec<String> =
+        queries.flat_map(|query| names_in(query["expr"].as_str().unwrap())).collect();
+    assert!(asked.len() >= 15, "{asked:?}");
+    let manual = fs::read_to_string(format!("{root}docs/operating.md")).unwrap();
+    let (_, alerts) = manual.split_once("```yaml\ngroups:").unwrap();
+    asked.extend(names_in(alerts.split_once("```").unwrap().0));
+    for name in asked {
+        assert!(there.contains(&&*name), "{name} is not one of {there:?}");
+    }
+}
+
 fn lines(file: &str) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
