@@ -1,6 +1,6 @@
 //! What all servers share to find out who a client is, and what stands before one of them.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use bytes::Bytes;
 use mcp_sse_oauth::ProtectedResource;
@@ -79,6 +79,11 @@ impl Guards {
             resources,
             _issuer: issuer,
         })
+    }
+
+    /// The keys of a file, for something else than a server.
+    pub(crate) fn keys(&self, file: &Path) -> Result<Arc<KeyFile>, String> {
+        self.key_files.get(file)
     }
 
     /// Whether there are files to look at.

@@ -20,5 +20,6 @@ pub(crate) use self::{
     auth::{Auth, Jwks, Tokens},
     guards::{Guards, Protection},
     issuers::{Clients, Patience},
+    key_file::KeyFile,
     well_known::{Documents, WellKnown},
 };

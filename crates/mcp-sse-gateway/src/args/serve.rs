@@ -166,6 +166,11 @@ pub(crate) struct Http {
     /// Also serve metrics at --admin, for Prometheus: /metrics
     #[arg(long, requires = "admin")]
     pub(crate) metrics: bool,
+
+    /// File with the keys of those who may see more than health checks at --admin, as with --bearer-token-file. Needed
+    /// with --metrics unless --admin is a loopback address or a Unix socket
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub(crate) admin_token_file: Option<PathBuf>,
 }
 
 /// What the arguments ask for, checked.

@@ -13,12 +13,13 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use mcp_sse::{Body, Server};
+use mcp_sse::{Authenticate as _, Authentication, Body, Server};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
 use super::{named::Named, servers::Table};
 use crate::{
+    access::KeyFile,
     args::Http,
     front::http::Answer,
     listening::Listening,
@@ -42,13 +43,13 @@ pub(super) struct Health {
     draining: Arc<AtomicBool>,
 }
 
-/// Serves only the health checks, until it is dropped.
-pub(super) async fn admin(listener: Listening, health: Health, metrics: Option<Arc<Metrics>>) {
+/// Serves the admin place, until it is dropped.
+pub(super) async fn admin(listener: Listening, inside: Admin) {
     Server::new()
         .max_connections(ADMIN_CONNECTIONS)
         .idle_timeout(ADMIN_IDLE)
         .header_timeout(ADMIN_IDLE)
-        .fallback(Admin { health, metrics })
+        .fallback(inside)
         .serve(listener, std::future::pending(), Duration::ZERO)
         .await;
 }
@@ -228,15 +229,25 @@ where
 
 /// What is served at the admin place.
 #[derive(Clone)]
-struct Admin {
-    health: Health,
-    metrics: Option<Arc<Metrics>>,
+pub(super) struct Admin {
+    pub(super) health: Health,
+    pub(super) metrics: Option<Arc<Metrics>>,
+    /// Of those who may see more than health checks.
+    pub(super) keys: Option<Arc<KeyFile>>,
 }
 
 impl Admin {
-    async fn answer<B>(&self, request: &Request<B>) -> Answer {
+    async fn answer(&self, request: &Request<()>) -> Answer {
         if let Some(answer) = self.health.answer(request) {
             return answer;
+        }
+        if let Some(keys) = &self.keys {
+            let (head, ()) = request.clone().into_parts();
+            if !matches!(keys.tokens.authenticate(&head), Authentication::Done(Ok(_))) {
+                let mut answer = text(StatusCode::UNAUTHORIZED, "expected a key of --admin-token-file\n");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                return answer;
+            }
         }
         match &self.metrics {
             Some(metrics) if request.uri().path() == "/metrics" => {

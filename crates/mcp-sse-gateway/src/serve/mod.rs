@@ -84,6 +84,16 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         args.access.serves_issuer_metadata(),
         args.access.bases(&listener, &args.listen, tls.is_some()),
     ));
+    let admin_keys = args.http.admin_token_file.as_deref().map(|file| guards.keys(file));
+    let admin_keys = admin_keys.transpose().map_err(Exit::Usage)?;
+    if let Some(address) = admin.as_ref().and_then(Listening::open_to_networks)
+        && metrics.is_some()
+        && admin_keys.is_none()
+    {
+        return Err(Exit::Usage(format!(
+            "--admin {address} is not a loopback address: --metrics needs --admin-token-file FILE there"
+        )));
+    }
     let table = Table::new(
         args,
         transport.clone(),
@@ -110,7 +120,8 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     tokio::spawn(reload.on(hangup));
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
-    let admin = admin.map(|listener| tokio::spawn(http::admin(listener, beside.health(), metrics.clone())));
+    let inside = http::Admin { health: beside.health(), metrics, keys: admin_keys };
+    let admin = admin.map(|listener| tokio::spawn(http::admin(listener, inside)));
     let end = async {
         signals.next().await;
         beside.drain();

@@ -176,6 +176,33 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
     }
 }
 
+#[test]
+fn the_admin_place_shows_no_more_than_health_to_who_has_no_key() {
+    let folder = Folder::new();
+    let keys = folder.write("keys", "prometheus scrape-0123456789abcdef\n");
+    fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (_gateway, metrics) = measured(&["--admin-token-file", &keys]);
+    let status = |path: &str, key: &str| {
+        use std::io::{Read as _, Write as _};
+        let mut socket = std::net::TcpStream::connect(&metrics).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\n{key}\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    let key = "authorization: Bearer scrape-0123456789abcdef\r\n";
+    assert_eq!(
+        (&*status("/metrics", ""), &*status("/metrics", "authorization: Bearer x\r\n")),
+        ("401", "401")
+    );
+    assert_eq!((&*status("/elsewhere", ""), &*status("/healthz", "")), ("401", "200"));
+    assert_eq!((&*status("/metrics", key), &*status("/elsewhere", key)), ("200", "404"));
+    let open =
+        ["serve", "--port", "0", "--admin", "0.0.0.0:0", "--metrics", "--", PROGRAM, "demo", "--stdio"];
+    let why = refused(&open);
+    assert!(why.contains("--metrics needs --admin-token-file"), "{why}");
+}
+
 fn lines(file: &str) -> Vec<Value> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
