@@ -16,6 +16,7 @@ mod args;
 mod audit;
 mod backend;
 mod calls;
+mod check;
 mod clock;
 mod config;
 mod connect;
@@ -95,6 +96,7 @@ fn start(args: Vec<OsString>) -> Result<(), Exit> {
         match &args.command {
             Command::Serve(args) => serve::run(args).await,
             Command::Connect(args) => connect::run(args).await,
+            Command::Check(args) => check::run(args),
             Command::Demo(args) => demo::run(args).await,
         }
     });

@@ -35,6 +35,16 @@ impl Jwks {
     }
 }
 
+impl fmt::Display for Jwks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // What stands behind it may be secret.
+            Self::Url(url) => f.write_str(url.split('?').next().unwrap_or_default()),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 impl Auth {
     pub(crate) fn is_empty(&self) -> bool {
         self.key_file.is_none() && self.tokens.is_none()

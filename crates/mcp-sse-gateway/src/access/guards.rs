@@ -8,7 +8,7 @@ use mcp_sse_oauth::ProtectedResource;
 use super::{
     auth::{Auth, Tokens},
     authenticator::Authenticator,
-    issuers::{Clients, Issuer, Issuers, Patience},
+    issuers::{self, Clients, Issuer, Issuers, Patience},
     key_file::{KeyFile, KeyFiles},
 };
 use crate::encoded::{encoded, in_url};
@@ -105,6 +105,17 @@ impl Guards {
     /// The authorization server's metadata, if it is to be served here.
     pub(crate) fn issuer_metadata(&self) -> Option<Bytes> {
         self.issuers.metadata()
+    }
+}
+
+/// Whether what clients need can be had: that the files are right. Nothing is fetched.
+pub(crate) fn check(auth: &Auth) -> Result<(), String> {
+    if let Some(file) = &auth.key_file {
+        KeyFiles::default().get(file)?;
+    }
+    match &auth.tokens {
+        Some(tokens) => issuers::check(tokens),
+        None => Ok(()),
     }
 }
 

@@ -155,6 +155,19 @@ impl Issuers {
     }
 }
 
+/// Whether the issuer and its keys are such that they could be used. Nothing is fetched.
+pub(super) fn check(tokens: &Tokens) -> Result<(), String> {
+    let builder = AuthorizationServer::builder(&tokens.issuer);
+    // Keys that stand for those that would be fetched.
+    const ANY: &str =
+        r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+    let document = match &tokens.jwks {
+        Some(Jwks::File(path)) => read(path).map_err(Failure::into_text)?,
+        Some(Jwks::Url(_)) | None => ANY.to_owned(),
+    };
+    builder.jwks(document).build().map(drop).map_err(|error| error.to_string())
+}
+
 impl Clients {
     /// The one for a URL.
     fn of(&self, url: &str) -> reqwest::Client {

@@ -18,7 +18,7 @@ mod well_known;
 
 pub(crate) use self::{
     auth::{Auth, Jwks, Tokens},
-    guards::{Guards, Protection},
+    guards::{Guards, Protection, check},
     issuers::{Clients, Patience},
     key_file::KeyFile,
     well_known::{Documents, WellKnown},

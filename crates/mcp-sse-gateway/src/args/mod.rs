@@ -1,6 +1,7 @@
 //! The command line, and the settings that it resolves to.
 
 mod access;
+mod check;
 mod connect;
 mod isolation;
 mod listen;
@@ -17,6 +18,7 @@ use clap::{
 
 pub(crate) use self::{
     access::Access,
+    check::Check,
     connect::Connect,
     listen::{Limits, Listen},
     log::{Log, LogFormat},
@@ -39,6 +41,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Serve(Box<Serve>),
     Connect(Box<Connect>),
+    Check(Box<Check>),
     /// Serve a small built-in MCP server, to try a client on
     Demo(Box<Demo>),
 }
@@ -84,6 +87,7 @@ impl Args {
         match &self.command {
             Command::Serve(serve) => &serve.log,
             Command::Connect(connect) => &connect.log,
+            Command::Check(check) => &check.log,
             Command::Demo(demo) => &demo.log,
         }
     }
@@ -95,7 +99,7 @@ impl Args {
         let (listen, admin) = match &self.command {
             Command::Serve(serve) => (serve.listen.places(), serve.http.admin.clone()),
             Command::Demo(demo) => (demo.listen.places(), None),
-            Command::Connect(_) => return false,
+            Command::Connect(_) | Command::Check(_) => return false,
         };
         listen.into_iter().chain(admin).any(|place| matches!(place, Place::Systemd(_)))
     }

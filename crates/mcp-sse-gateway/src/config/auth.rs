@@ -2,14 +2,22 @@
 
 use super::{
     document::{Node, Object},
-    expand,
+    expand, fields,
     slip::is_slip,
 };
 use crate::access::{Auth, Jwks, Tokens};
 
 const AUTH: &str = "auth";
 /// The keys of the object, named as the options are.
-const KEYS: [&str; 5] = ["bearerTokenFile", "jwtIssuer", "jwks", "jwtAudience", "requiredScope"];
+const KEYS: [&str; fields::AUTH.len()] = {
+    let mut names = [""; fields::AUTH.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = fields::AUTH[at].name;
+        at += 1;
+    }
+    names
+};
 
 /// What clients need. What is misspelled here is an error, as nobody would notice that it is not in force.
 pub(super) fn read(

@@ -3,9 +3,6 @@
 use super::document::{Node, Object};
 use crate::backend::child::isolation::{self, Isolation, Limits, Sandbox, parse};
 
-/// The keys that this module reads.
-pub(super) const KEYS: [&str; 5] = ["allowConnect", "allowPath", "isolation", "limits", "sandbox"];
-
 /// Reads the keys from a server's entry. `text` returns a string with its variables expanded.
 pub(super) fn read(
     object: &Object<'_>,

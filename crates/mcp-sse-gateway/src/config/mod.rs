@@ -4,7 +4,9 @@
 mod auth;
 mod document;
 pub(crate) mod expand;
+mod fields;
 mod isolation;
+mod shown;
 mod slip;
 
 use std::{collections::BTreeMap, path::Path};
@@ -15,8 +17,10 @@ use http::{
 };
 use url::Url;
 
+pub(crate) use self::fields::schema;
 use self::{
     document::{Document, Node, Object},
+    fields::Of,
     slip::is_slip,
 };
 use crate::{
@@ -98,22 +102,6 @@ impl Server {
 
 /// Names that would collide with the gateway's own paths.
 const OUR_PATHS: [&str; 5] = ["healthz", "mcp", "messages", "readyz", "sse"];
-/// The keys of an entry. Unknown keys are ignored, since clients have their own.
-const KEYS: [&str; 13] = [
-    "args",
-    "cleanEnv",
-    "command",
-    "cwd",
-    "disabled",
-    "enabled",
-    "env",
-    "envFromHeader",
-    "headers",
-    "headersFromClient",
-    "transport",
-    "type",
-    "url",
-];
 
 /// Reads the file. An error is a single line.
 pub(crate) fn read(file: &Path) -> Result<Configuration, String> {
@@ -162,9 +150,9 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Server>, String> {
-    let known = || KEYS.iter().chain(&isolation::KEYS);
+    let known = || fields::SERVER.iter().map(|field| field.name).filter(|name| *name != "auth");
     for (key, node) in object.entries() {
-        if !known().any(|known| *known == key)
+        if !known().any(|known| known == key)
             && let Some(meant) = known().find(|known| is_slip(key, known))
         {
             return Err(node.wrong(&format!("there is no such key; did you mean {meant:?}?")));
@@ -177,7 +165,7 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
     let text = |node: &Node<'_>| expand::expand(node.string()?, lookup).map_err(|error| node.wrong(&error));
     match (object.get("command"), object.get("url")) {
         (Some(command), None) => {
-            for key in ["headers", "headersFromClient"] {
+            for key in fields::only_of(Of::Remote).filter(|key| *key != "url") {
                 if let Some(node) = object.get(key) {
                     return Err(node.wrong("only a server with \"url\" can have this"));
                 }
@@ -215,7 +203,7 @@ fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Resul
             Ok(Some(Server::Command(server)))
         }
         (None, Some(url)) => {
-            for key in ["args", "env", "cwd", "cleanEnv", "envFromHeader"].iter().chain(&isolation::KEYS) {
+            for key in fields::only_of(Of::Program).filter(|key| *key != "command") {
                 if let Some(node) = object.get(key) {
                     return Err(node.wrong("only a server with \"command\" can have this"));
                 }

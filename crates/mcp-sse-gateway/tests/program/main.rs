@@ -7,6 +7,7 @@ mod apart;
 #[cfg(target_os = "linux")]
 mod attacker;
 mod beside;
+mod check;
 mod cli;
 mod config;
 mod connect;

@@ -1,0 +1,44 @@
+//! `mcp-sse check`: whether a configuration file is right, before it is served.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use crate::{
+    access,
+    args::{Check, Exit},
+    config::{self, Server},
+};
+
+pub(crate) fn run(args: &Check) -> Result<(), Exit> {
+    let shown = match &args.config {
+        Some(file) if !args.schema => {
+            let configuration = config::read(file).map_err(Exit::Usage)?;
+            let wrong = |name: &str, why: String| {
+                Exit::Usage(format!("{}: mcpServers.{name}: {why}", file.display()))
+            };
+            for (name, server) in &configuration.servers {
+                if let Server::Command(command) = server
+                    && command.find().is_none()
+                {
+                    return Err(wrong(name, format!("cannot find the program {:?}", command.name())));
+                }
+                if let Some(auth) = configuration.auths.of(name) {
+                    access::check(auth).map_err(|why| wrong(name, why))?;
+                }
+            }
+            if configuration.servers.is_empty() {
+                return Err(Exit::Usage(format!("{}: there is no server in it", file.display())));
+            }
+            configuration.shown()
+        }
+        _ => config::schema(),
+    };
+    print(&shown);
+    Ok(())
+}
+
+/// A closed stdout is ignored.
+fn print(value: &Value) {
+    let _ = writeln!(std::io::stdout(), "{value:#}");
+}
