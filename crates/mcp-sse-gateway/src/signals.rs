@@ -20,3 +20,10 @@ impl Signals {
         }
     }
 }
+
+/// Tells systemd, if it has started this program and wants to know.
+pub(crate) fn tell_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}

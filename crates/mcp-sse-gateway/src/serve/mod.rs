@@ -19,6 +19,7 @@ mod target;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
@@ -34,7 +35,7 @@ use crate::{
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     metrics::{Counts, Metrics},
     reread::Reread,
-    signals::Signals,
+    signals::{self, Signals},
 };
 
 /// How long the end of all sessions may take, in addition to the configured timeouts.
@@ -114,6 +115,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let hangup = signal(SignalKind::hangup())
         .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
     greet(args, &plan, &table, &listener, admin.as_ref(), tls.is_some());
+    signals::tell_systemd(&[NotifyState::Ready]);
     let reread = Arc::new(Reread { guards, tls: tls.clone() });
     tokio::spawn(Arc::clone(&reread).every_second());
     let reload = Reload { file: plan.config.clone(), auth_of_all, table: Arc::clone(&table), reread };
@@ -124,6 +126,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let admin = admin.map(|listener| tokio::spawn(http::admin(listener, inside)));
     let end = async {
         signals.next().await;
+        signals::tell_systemd(&[NotifyState::Stopping]);
         beside.drain();
         let timeout = args.listen.shutdown_timeout;
         // Connections are still accepted, so that answers to the servers' own requests come in.

@@ -173,3 +173,50 @@ fn probes_at_the_admin_place_leave_after_their_answer() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 }
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_ends() {
+    let folder = Folder::new();
+    let path = folder.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let heard = || {
+        let mut text = [0; 256];
+        let length = socket.recv(&mut text).unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    };
+    // The variable is not for programs.
+    let script = "test -z \"$NOTIFY_SOCKET\" && echo it has none >&2; cat >/dev/null";
+    let gateway =
+        Program::prepare("serve", "0", &["--", "sh", "-c", script]).env("NOTIFY_SOCKET", &path).piped();
+    assert_eq!(heard().trim(), "READY=1");
+    gateway.connect().accepted(INITIALIZE);
+    gateway.log.until_says("it has none");
+    gateway.signal("-TERM");
+    assert_eq!(heard().trim(), "STOPPING=1");
+    assert!(gateway.ends());
+}
+
+#[test]
+fn the_units_are_such_that_systemd_takes_them() {
+    let units = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/systemd");
+    let service = fs::read_to_string(format!("{units}/mcp-sse.service")).unwrap();
+    let line =
+        service.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/mcp-sse ")).unwrap();
+    // Its command line is right, up to the file that is not there.
+    let why = refused(&line.split(' ').collect::<Vec<_>>());
+    assert!(why.contains("cannot read /etc/mcp-sse/mcp.json"), "{why}");
+    let verify = std::process::Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .args(["mcp-sse.service", "mcp-sse.socket"].map(|unit| format!("{units}/{unit}")))
+        .output();
+    let Ok(verify) = verify else {
+        eprintln!("left out: there is no systemd-analyze here");
+        return;
+    };
+    let said = String::from_utf8_lossy(&verify.stderr).into_owned();
+    let about_ours =
+        said.lines().filter(|line| line.contains("mcp-sse.s") && !line.contains("is not executable"));
+    let wrong: Vec<_> = about_ours.collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}

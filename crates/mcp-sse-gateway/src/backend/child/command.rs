@@ -75,6 +75,10 @@ impl Command {
                 }
             }
         }
+        // What systemd has for us is not for them.
+        for variable in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+            command.env_remove(variable);
+        }
         command.envs(&self.env);
         for (header, variable) in &self.env_from_header {
             let mut values = parts.headers.get_all(header).iter();
