@@ -5,6 +5,7 @@ pub(crate) mod gateways;
 mod install;
 mod oauth;
 mod program;
+mod proxies;
 mod servers;
 
 use std::{
@@ -27,6 +28,18 @@ pub(crate) fn with_oauth(report: &mut Report) {
     match build() {
         Ok(()) => oauth::run(report),
         Err(error) => report.part("OAuth: the program", Err(error)),
+    }
+}
+
+/// Clients behind real proxies.
+pub(crate) fn behind_proxies(report: &mut Report) {
+    const ALL: &str = "behind proxies";
+    if !exists("python3") || !exists("node") || !exists("npm") {
+        return report.left_out(ALL, "no python3, node and npm here");
+    }
+    match build().and_then(|()| node()) {
+        Ok(node) => proxies::run(report, &node),
+        Err(error) => report.part(ALL, Err(error)),
     }
 }
 
@@ -100,11 +113,16 @@ fn chromium() -> Result<(), String> {
         return Ok(());
     }
     let why = "no Chromium here and it could not be installed by apt-get; set CHROMIUM to its path";
+    apt_install("chromium").map_err(|()| why.to_owned())
+}
+
+/// Installs one of Debian's packages, as root; a plain user is told what is missing.
+fn apt_install(package: &str) -> Result<(), ()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         tools::run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()))
+            .map_err(drop)
     };
-    // As root; a plain user is told what is missing.
-    apt(&["update", "-qq"]).map_err(|_| why.to_owned())?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "chromium"]).map_err(|_| why.to_owned())
+    apt(&["update", "-qq"])?;
+    apt(&["install", "-y", "-qq", "--no-install-recommends", package])
 }
