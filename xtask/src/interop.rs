@@ -8,11 +8,7 @@ mod program;
 mod proxies;
 mod servers;
 
-use std::{
-    ffi::OsString,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{ffi::OsString, path::Path};
 
 use self::{
     install::{interop, node, python},
@@ -113,16 +109,5 @@ fn chromium() -> Result<(), String> {
         return Ok(());
     }
     let why = "no Chromium here and it could not be installed by apt-get; set CHROMIUM to its path";
-    apt_install("chromium").map_err(|()| why.to_owned())
-}
-
-/// Installs one of Debian's packages, as root; a plain user is told what is missing.
-fn apt_install(package: &str) -> Result<(), ()> {
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        tools::run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()))
-            .map_err(drop)
-    };
-    apt(&["update", "-qq"])?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", package])
+    tools::apt_install("chromium").map_err(|()| why.to_owned())
 }

@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    install::python,
+    install::{interop, python},
     program::{Program, checks},
 };
 use crate::{
     report::Report,
-    tools::{exists, root},
+    tools::{apt_install, exists, root},
 };
 
 /// A proxy: its name and its configuration, where that says to listen, and what stands for the place in a test.
@@ -75,7 +75,7 @@ pub(super) fn run(report: &mut Report, node: &Path) {
     for proxy in &PROXIES {
         let name = format!("behind {}", proxy.name);
         let program = proxy.name.to_lowercase();
-        if !exists(&program) && super::apt_install(&program).is_err() {
+        if !exists(&program) && apt_install(&program).is_err() {
             report.left_out(&name, "it is not here and could not be installed by apt-get");
             continue;
         }
@@ -91,7 +91,7 @@ impl Proxy {
             let running = self.start(&program.url)?;
             let mut command = if client == "2x" {
                 let mut command = Command::new(python(client)?);
-                command.arg(super::interop("python/client.py"));
+                command.arg(interop("python/client.py"));
                 command
             } else {
                 let mut command = Command::new("node");
