@@ -103,13 +103,14 @@ where
             async move {
                 poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
                 let (head, body) = request.into_parts();
+                let waits = head.headers.contains_key(header::EXPECT);
                 let (body, left) = RequestBody::new(body);
                 let response = service.call(Request::from_parts(head, body)).await.map_err(Into::into)?;
                 let (mut parts, body) = response.into_parts();
                 let session = parts.extensions.remove::<StreamOf>();
                 // If there is more of the body, hyper closes the connection; a client that is not told sends its next
                 // request into that.
-                if !http2 && !left.ends().await {
+                if !http2 && !left.ends(waits).await {
                     parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 let body = (!without_body).then_some(body);

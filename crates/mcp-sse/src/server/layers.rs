@@ -185,8 +185,12 @@ impl Left {
     }
 
     /// Whether nothing is left, or no more than what has arrived already, which is dropped.
-    pub(super) async fn ends(&self) -> bool {
+    /// A client that `waits` sends it only if it is asked to, which a look at the body would do.
+    pub(super) async fn ends(&self, waits: bool) -> bool {
         let Some(mut body) = self.slot().take() else { return true };
+        if waits {
+            return false;
+        }
         let mut dropped = 0;
         if http_body::Body::size_hint(&body).upper().is_none_or(|most| most > LEFT as u64) {
             return false;
