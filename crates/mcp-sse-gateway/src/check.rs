@@ -13,7 +13,7 @@ use crate::{
 pub(crate) fn run(args: &Check) -> Result<(), Exit> {
     let shown = match &args.config {
         Some(file) if !args.schema => {
-            let configuration = config::read(file).map_err(Exit::Usage)?;
+            let (configuration, shown) = config::read_to_show(file).map_err(Exit::Usage)?;
             let wrong = |name: &str, why: String| {
                 Exit::Usage(format!("{}: mcpServers.{name}: {why}", file.display()))
             };
@@ -24,13 +24,14 @@ pub(crate) fn run(args: &Check) -> Result<(), Exit> {
                     return Err(wrong(name, format!("cannot find the program {:?}", command.name())));
                 }
                 if let Some(auth) = configuration.auths.of(name) {
+                    server.check_auth(Some(auth)).map_err(|why| wrong(name, why))?;
                     access::check(auth).map_err(|why| wrong(name, why))?;
                 }
             }
             if configuration.servers.is_empty() {
                 return Err(Exit::Usage(format!("{}: there is no server in it", file.display())));
             }
-            configuration.shown()
+            shown
         }
         _ => config::schema(),
     };

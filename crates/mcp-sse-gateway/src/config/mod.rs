@@ -9,12 +9,13 @@ mod isolation;
 mod shown;
 mod slip;
 
-use std::{collections::BTreeMap, path::Path};
+use std::{cell::RefCell, collections::BTreeMap, path::Path};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION},
 };
+use serde_json::Value;
 use url::Url;
 
 pub(crate) use self::fields::schema;
@@ -83,6 +84,23 @@ impl Server {
         variables.iter().map(|(header, _)| header).chain(passed)
     }
 
+    /// Fails if the server would get what its clients show to the gateway. The MCP authorization specification forbids
+    /// passing it on.
+    pub(crate) fn check_auth(&self, auth: Option<&Auth>) -> Result<(), String> {
+        let Some(auth) = auth else { return Ok(()) };
+        let is_for_us = |header: &&HeaderName| match header.as_str() {
+            "authorization" => true,
+            "x-api-key" => auth.key_file.is_some(),
+            _ => false,
+        };
+        match self.headers_from_client().find(is_for_us) {
+            Some(header) => Err(format!(
+                "the header {header} of the client cannot be passed on to the server while it has the key or the token for the gateway; give the server a credential of its own, or turn authentication off"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The headers that identify clients to this server: those that its program gets as variables, or those that are
     /// passed to a remote server. Not credentials that clients may renew during a session, which the remote server
     /// checks with each request.
@@ -105,9 +123,26 @@ const OUR_PATHS: [&str; 5] = ["healthz", "mcp", "messages", "readyz", "sse"];
 
 /// Reads the file. An error is a single line.
 pub(crate) fn read(file: &Path) -> Result<Configuration, String> {
+    read_with(file, |name| std::env::var(name).ok())
+}
+
+/// Reads the file with other variables.
+fn read_with(file: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<Configuration, String> {
     let shown = file.display();
     let text = std::fs::read_to_string(file).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    parse(&shown.to_string(), &text, |name| std::env::var(name).ok())
+    parse(&shown.to_string(), &text, lookup)
+}
+
+/// Reads the file, and what of it can be shown.
+pub(crate) fn read_to_show(file: &Path) -> Result<(Configuration, Value), String> {
+    let found = RefCell::new(BTreeMap::new());
+    let configuration = read_with(file, |name| {
+        let value = std::env::var(name).ok()?;
+        found.borrow_mut().insert(name.to_owned(), value.clone());
+        Some(value)
+    })?;
+    let shown = configuration.shown(&found.into_inner());
+    Ok((configuration, shown))
 }
 
 fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<Configuration, String> {

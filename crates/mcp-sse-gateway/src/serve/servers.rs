@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use ::http::HeaderName;
 use mcp_sse::{Routes, Session, SseServerTransport};
 use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,7 +35,7 @@ use crate::{
     encoded::encoded,
     front::http::{self, Bodies, Mcp, Sessions},
     log,
-    metrics::{self, Snapshot},
+    metrics::{self, Metrics, Snapshot},
 };
 
 /// How long sessions over Streamable HTTP may take to tell their clients that they end.
@@ -140,6 +139,10 @@ impl Table {
             && (self.children.has_room() || begun() >= self.settings.max_sessions)
     }
 
+    pub(super) fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.watchers.metrics.as_ref()
+    }
+
     pub(super) fn max_sessions(&self) -> usize {
         self.settings.max_sessions
     }
@@ -225,7 +228,7 @@ impl Table {
         let mut protections = BTreeMap::new();
         for (name, server) in &servers {
             let auth = auths.of(name);
-            check_headers(server, auth).map_err(|why| format!("mcpServers.{name}: {why}"))?;
+            server.check_auth(auth).map_err(|why| format!("mcpServers.{name}: {why}"))?;
             if let Some(auth) = auth {
                 protections.insert(name.clone(), self.protect(name, auth)?);
             }
@@ -352,7 +355,7 @@ impl Table {
         server: Server,
         auth: Option<&Auth>,
     ) -> Result<Change, String> {
-        check_headers(&server, auth)?;
+        server.check_auth(auth)?;
         let protection = auth.map(|auth| self.protect(name, auth)).transpose()?;
         self.set_with(name, server, protection)
     }
@@ -411,7 +414,7 @@ impl Table {
             sessions: AtomicUsize::new(0),
             children: self.children.clone(),
             watchers: self.watchers.clone(),
-            label: if name.is_empty() { "root".into() } else { name.into() },
+            label: if name.is_empty() { "/".into() } else { name.into() },
         });
         self.mount(&named);
         servers.insert(name.to_owned(), named);
@@ -498,23 +501,6 @@ impl Table {
             .disable_allowed_hosts()
             .disable_allowed_origins();
         Mcp::new(sessions, Arc::clone(&self.bodies), config)
-    }
-}
-
-/// Fails if a server would get what its clients show to the gateway. The MCP authorization specification forbids passing
-/// it on.
-fn check_headers(server: &Server, auth: Option<&Auth>) -> Result<(), String> {
-    let Some(auth) = auth else { return Ok(()) };
-    let is_for_us = |header: &&HeaderName| match header.as_str() {
-        "authorization" => true,
-        "x-api-key" => auth.key_file.is_some(),
-        _ => false,
-    };
-    match server.headers_from_client().find(is_for_us) {
-        Some(header) => Err(format!(
-            "the header {header} of the client cannot be passed on to the server while it has the key or the token for the gateway; give the server a credential of its own, or turn authentication off"
-        )),
-        None => Ok(()),
     }
 }
 

@@ -21,7 +21,7 @@ fn it_shows_what_was_read_and_no_secret() {
                 "command": PROGRAM, "args": ["--token", "s3cret", "${NOWHERE:-here}"], "env": {"TOKEN": "s3cret"}, "cwd": "/",
             },
             "search": {
-                "url": "https://ada:s3cret@example.com/mcp?key=s3cret", "headers": {"Authorization": "Bearer s3cret"},
+                "url": "https://s3cret:s3cret@example.com/mcp?key=s3cret#s3cret", "headers": {"Authorization": "Bearer s3cret"},
                 "type": "http",
             },
             "off": {"command": "x", "disabled": true},
@@ -56,6 +56,14 @@ fn a_mistake_has_its_place() {
     );
     let why = wrong(json!({"mcpServers": {"a": {"command": "/nowhere/at/all"}}}));
     assert!(why.contains("mcpServers.a: cannot find the program"), "{why}");
+    let passes_on = json!({"mcpServers": {"a": {
+        "url": "https://example.com", "headersFromClient": ["Authorization"], "auth": {"jwtIssuer": "https://login.example"},
+    }}});
+    let why = wrong(passes_on);
+    assert!(
+        why.contains("mcpServers.a: the header authorization of the client cannot be passed on"),
+        "{why}"
+    );
     let why =
         wrong(json!({"mcpServers": {"a": {"command": PROGRAM, "auth": {"bearerTokenFile": "/nowhere"}}}}));
     assert!(why.contains("mcpServers.a: cannot read /nowhere"), "{why}");
