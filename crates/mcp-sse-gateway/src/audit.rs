@@ -18,12 +18,11 @@ use std::{
 
 use serde::Serialize;
 use tokio::sync::{
+    Semaphore,
     mpsc::{self, OwnedPermit},
     watch,
 };
 
-/// How many calls may have a line that is not written yet, in flight or done.
-const LINES: usize = 65_536;
 /// How often it is tried again when lines cannot be written.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked at whether the file was moved away, for its rotation.
@@ -99,7 +98,10 @@ impl Permit {
 
 impl Audit {
     /// Opens the log; an error says why that is not possible.
-    pub(crate) fn open(place: &Place, lossy: bool) -> Result<Self, String> {
+    ///
+    /// `calls` is how many may be in flight, with one more for each session. So places run out only when lines cannot be
+    /// written.
+    pub(crate) fn open(place: &Place, lossy: bool, calls: usize) -> Result<Self, String> {
         let output = match place {
             Place::Stdout => Output::Stdout,
             Place::File(path) => Output::File(
@@ -107,11 +109,18 @@ impl Audit {
                 path.clone(),
             ),
         };
-        let (lines, queue) = mpsc::channel(LINES);
+        let (lines, queue) = mpsc::channel(calls.clamp(1, Semaphore::MAX_PERMITS));
         let (tell, writable) = watch::channel(true);
         let lost = Arc::<AtomicU64>::default();
-        let writer =
-            Writer { output, queue, tell, lossy, lost: Arc::clone(&lost), looked: crate::clock::now() };
+        let writer = Writer {
+            output,
+            queue,
+            tell,
+            lossy,
+            lost: Arc::clone(&lost),
+            looked: crate::clock::now(),
+            torn: false,
+        };
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run());
         let thread = thread.map_err(|error| format!("--audit-log: cannot start: {error}"))?;
         Ok(Self(Arc::new(Inner {
@@ -127,17 +136,28 @@ impl Audit {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until the next call may be taken. Cancel safe.
+    /// Whether lines may be lost rather than calls held up.
+    pub(crate) fn is_lossy(&self) -> bool {
+        self.0.lossy
+    }
+
+    /// Waits until the next call may be taken. Cancel safe. Once the log is closed, none may.
     pub(crate) async fn permit(&self) -> Permit {
-        let Some(sender) = self.sender() else { return Permit(None) };
-        if self.0.lossy {
-            let permit = sender.try_reserve_owned().ok();
-            if permit.is_none() {
-                self.0.lost.fetch_add(1, Ordering::Relaxed);
-            }
-            return Permit(permit);
+        if let Some(sender) = self.sender()
+            && let Ok(permit) = sender.reserve_owned().await
+        {
+            return Permit(Some(permit));
         }
-        Permit(sender.reserve_owned().await.ok())
+        std::future::pending().await
+    }
+
+    /// A place for a line, or none if there is none now: then the line is lost, and counted.
+    pub(crate) fn permit_now(&self) -> Permit {
+        let permit = self.sender().and_then(|sender| sender.try_reserve_owned().ok());
+        if permit.is_none() {
+            self.0.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Permit(permit)
     }
 
     /// Waits until lines can be written, where none may be lost. Cancel safe.
@@ -192,6 +212,8 @@ struct Writer {
     lossy: bool,
     lost: Arc<AtomicU64>,
     looked: tokio::time::Instant,
+    /// The last line that was written is not whole.
+    torn: bool,
 }
 
 impl Writer {
@@ -205,37 +227,49 @@ impl Writer {
                 lines.extend_from_slice(more.as_bytes());
                 count += 1;
             }
-            self.follow();
             self.write(&lines, count);
         }
     }
 
-    /// Opens the file again if what is there by its name is another one.
-    fn follow(&mut self) {
+    /// Opens the file again if what is there by its name is another one; whether it did. An error says that it cannot
+    /// be opened.
+    fn follow(&mut self) -> io::Result<bool> {
         let now = crate::clock::now();
         if now.saturating_duration_since(self.looked) < LOOK {
-            return;
+            return Ok(false);
         }
-        self.looked = now;
-        let Output::File(file, path) = &mut self.output else { return };
+        let Output::File(file, path) = &mut self.output else { return Ok(false) };
         let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
         let (own, there) = (file.metadata().map(inode).ok(), std::fs::metadata(&*path).map(inode).ok());
-        if own != there
-            && let Ok(new) = open(path)
-        {
-            *file = new;
+        if own == there {
+            self.looked = now;
+            return Ok(false);
         }
+        *file = open(path)?;
+        self.looked = now;
+        Ok(true)
     }
 
     /// Writes lines, however long that takes; or leaves them out, if they may be lost.
     fn write(&mut self, lines: &[u8], count: u64) {
-        let mut rest = lines;
+        let mut at = 0;
         let mut failing = false;
-        while !rest.is_empty() {
-            match self.output.write(rest) {
+        while at < lines.len() {
+            let written = self.follow().and_then(|is_new| {
+                if is_new {
+                    // Not in the middle of a line.
+                    at = lines[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+                    self.torn = false;
+                }
+                if std::mem::take(&mut self.torn) {
+                    self.output.write(b"\n")?;
+                }
+                self.output.write(&lines[at..])
+            });
+            match written {
                 Ok(0) => {}
                 Ok(written) => {
-                    rest = &rest[written..];
+                    at += written;
                     if failing {
                         failing = false;
                         tracing::info!("the audit log is written again");
@@ -245,14 +279,16 @@ impl Writer {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if self.lossy => {
-                    self.lost.fetch_add(count, Ordering::Relaxed);
-                    tracing::error!(%error, lines = count, "lines of the audit log were lost");
+                    let left = lines[at..].iter().filter(|&&byte| byte == b'\n').count() as u64;
+                    self.torn = at > 0 && lines[at - 1] != b'\n';
+                    self.lost.fetch_add(left.min(count), Ordering::Relaxed);
+                    tracing::error!(%error, lines = left, "lines of the audit log were lost");
                     return;
                 }
                 Err(error) => {
                     if !failing {
-                        tracing::error!(%error, "the audit log cannot be written; no call is taken until it can be");
                         self.tell.send_replace(false);
+                        tracing::error!(%error, "the audit log cannot be written; no call is taken until it can be");
                     }
                     failing = true;
                 }
@@ -270,10 +306,8 @@ impl Writer {
 impl Output {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write(lines).and_then(|written| stdout.flush().map(|()| written))
-            }
+            // Without a buffer, which would write some of it twice after an error.
+            Self::Stdout => Ok(rustix::io::write(rustix::stdio::stdout(), lines)?),
             Self::File(file, _) => file.write(lines),
         }
     }

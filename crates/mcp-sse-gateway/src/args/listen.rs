@@ -315,6 +315,13 @@ impl Limits {
         self.max_silent_sessions.or_else(default)
     }
 
+    /// How many calls there can be at a time, and one more of each session.
+    pub(crate) fn calls(&self, programs: bool) -> usize {
+        let sessions = self.max_sessions(programs);
+        let silent = self.max_silent_sessions(programs).unwrap_or(0);
+        sessions.saturating_mul(self.max_requests_in_flight.saturating_add(1)).saturating_add(silent)
+    }
+
     fn max_sessions_per_address(&self, programs: bool) -> usize {
         self.max_sessions_per_address.unwrap_or(if programs { PROGRAMS_OF_ADDRESS } else { MANY_OF_ADDRESS })
     }

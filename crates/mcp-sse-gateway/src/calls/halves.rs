@@ -33,7 +33,7 @@ pub(crate) fn watched<R: Receive, S: Reply>(
 impl<R: Receive> Receive for Watched<R> {
     async fn recv(&mut self) -> Option<Incoming> {
         let Some(calls) = &self.calls else { return self.half.recv().await };
-        let Some(audit) = calls.audit() else {
+        let Some(audit) = calls.audit().filter(|audit| !audit.is_lossy()) else {
             let incoming = self.half.recv().await?;
             calls.asked(&incoming, &mut self.permit);
             return Some(incoming);

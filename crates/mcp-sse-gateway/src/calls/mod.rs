@@ -35,7 +35,7 @@ impl Watchers {
     }
 }
 
-/// A request of a client.
+/// A request of a client, or a notification that asks for what a request would.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) method: Box<str>,
@@ -63,13 +63,15 @@ pub(crate) enum Outcome {
     Cancelled,
     /// Its session ended before.
     Ended,
+    /// Not at all: it had no id, so its server was not asked for an answer.
+    Notification,
 }
 
 impl Outcome {
     /// As `error.type` of the conventions has it.
     pub(crate) fn error_type(self) -> Option<&'static str> {
         match self {
-            Self::Ok => None,
+            Self::Ok | Self::Notification => None,
             Self::ToolError => Some("tool_error"),
             Self::Error => Some("error"),
             Self::Cancelled => Some("cancelled"),
@@ -79,6 +81,9 @@ impl Outcome {
 
     /// As the audit log has it.
     pub(crate) fn word(self) -> &'static str {
-        self.error_type().unwrap_or("ok")
+        match self {
+            Self::Notification => "notification",
+            other => other.error_type().unwrap_or("ok"),
+        }
     }
 }

@@ -15,6 +15,11 @@ use crate::{
     metrics::{self, Passed},
 };
 
+/// How much of a method and of the name of a tool is kept, in bytes.
+const LONGEST: usize = 256;
+/// Stands for the name of a tool that is none, or that is there twice.
+const UNREADABLE: &str = "(unreadable)";
+
 /// The calls of one session. When it is dropped, those that are left have ended with it.
 #[derive(Debug)]
 pub(crate) struct Calls {
@@ -40,7 +45,7 @@ impl Calls {
         self.watchers.audit.as_ref()
     }
 
-    /// A message of the client. The permit is taken if it is a request.
+    /// A message of the client. The permit is taken if it is a call.
     pub(super) fn asked(&self, incoming: &Incoming, permit: &mut Option<Permit>) {
         let message = &incoming.message;
         let bytes = message.as_bytes().len();
@@ -49,26 +54,20 @@ impl Calls {
         }
         match message.kind() {
             MessageKind::Request { id, method } => {
-                let tool = (**method == *"tools/call").then(|| message.param(&["name"])).flatten();
-                let extensions = &incoming.parts().extensions;
-                let call = Call {
-                    method: method.clone(),
-                    tool: tool.and_then(|name| serde_json::from_str(name).ok()),
-                    began: clock::now(),
-                    principal: extensions.get().cloned(),
-                    address: ClientIp::of(extensions),
-                    bytes,
-                    permit: permit.take(),
-                };
+                let call = self.call(incoming, method, permit);
                 // One by the same id is refused by the transports.
                 let before = self.lock().insert(id.clone(), call);
                 if let Some(before) = before {
                     self.tell(before, Outcome::Ended, 0);
                 }
             }
-            MessageKind::Notification { .. } => {
+            MessageKind::Notification { method } => {
                 if let Some(id) = message.cancelled_id() {
                     self.ended(&id, Outcome::Cancelled, 0);
+                } else if !method.starts_with("notifications/") {
+                    // A call without an id, which some servers carry out.
+                    let call = self.call(incoming, method, permit);
+                    self.tell(call, Outcome::Notification, 0);
                 }
             }
             MessageKind::Response { .. } => {}
@@ -101,6 +100,27 @@ impl Calls {
         }
     }
 
+    fn call(&self, incoming: &Incoming, method: &str, permit: &mut Option<Permit>) -> Call {
+        let message = &incoming.message;
+        let extensions = &incoming.parts().extensions;
+        let name = || match message.param(&["name"]).map(serde_json::from_str::<String>) {
+            Some(Ok(name)) => short(&name),
+            // Readers of JSON differ about it, so it may be any.
+            _ => UNREADABLE.into(),
+        };
+        let audit = self.watchers.audit.as_ref();
+        let lossy = || audit.filter(|audit| audit.is_lossy()).map(Audit::permit_now);
+        Call {
+            method: short(method),
+            tool: (method == "tools/call").then(name),
+            began: clock::now(),
+            principal: extensions.get().cloned(),
+            address: ClientIp::of(extensions),
+            bytes: message.as_bytes().len(),
+            permit: permit.take().or_else(lossy),
+        }
+    }
+
     fn ended(&self, id: &RequestId, outcome: Outcome, bytes: usize) {
         let call = self.lock().remove(id);
         if let Some(call) = call {
@@ -111,8 +131,9 @@ impl Calls {
     fn tell(&self, call: Call, outcome: Outcome, bytes: usize) {
         let took = clock::now().saturating_duration_since(call.began);
         if let Some(metrics) = &self.watchers.metrics {
-            let is_real = matches!(outcome, Outcome::Ok | Outcome::ToolError);
-            let tool = call.tool.as_deref().map(|name| metrics.names.tool(name, is_real));
+            // A server may answer a call of a tool that it does not have with `isError`.
+            let is_real = outcome == Outcome::Ok;
+            let tool = call.tool.as_deref().map(|name| metrics.names.tool(&self.server, name, is_real));
             let method = metrics::method(&call.method);
             metrics.called(method, tool, &self.server, outcome.error_type(), took);
         }
@@ -132,6 +153,12 @@ impl Calls {
             });
         }
     }
+}
+
+/// The beginning of a name that a client has made up.
+fn short(name: &str) -> Box<str> {
+    let end = (0..=LONGEST.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
+    name[..end.unwrap_or(0)].into()
 }
 
 impl Drop for Calls {

@@ -2,7 +2,7 @@
 //! answered, have a label of their own.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -46,30 +46,34 @@ pub(crate) fn method(name: &str) -> &'static str {
     METHODS.into_iter().find(|known| *known == name).unwrap_or(OTHER)
 }
 
-/// The tools that have a name of their own.
+/// The tools that have a name of their own, by the name of their server.
 #[derive(Debug, Default)]
-pub(crate) struct Names(RwLock<HashMap<Arc<str>, ()>>);
+pub(crate) struct Names(RwLock<HashMap<Arc<str>, HashSet<Arc<str>>>>);
 
 impl Names {
-    /// The name of a tool in labels; `is_real` if its server has answered a call of it.
-    pub(crate) fn tool(&self, name: &str, is_real: bool) -> Arc<str> {
+    /// The name of a tool in labels; `is_real` if the server has answered a call of it with a result.
+    pub(crate) fn tool(&self, server: &Arc<str>, name: &str, is_real: bool) -> Arc<str> {
         {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some((name, ())) = known.get_key_value(name) {
+            if let Some(name) = known.get(server).and_then(|tools| tools.get(name)) {
                 return Arc::clone(name);
             }
-            if !is_real || name.len() > LONGEST || known.len() >= TOOLS {
+            if !is_real || name.len() > LONGEST || is_full(&known) {
                 return OTHER.into();
             }
         }
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= TOOLS {
+        if is_full(&known) {
             return OTHER.into();
         }
         let name: Arc<str> = name.into();
-        known.insert(Arc::clone(&name), ());
+        known.entry(Arc::clone(server)).or_default().insert(Arc::clone(&name));
         name
     }
+}
+
+fn is_full(known: &HashMap<Arc<str>, HashSet<Arc<str>>>) -> bool {
+    known.values().map(HashSet::len).sum::<usize>() >= TOOLS
 }
 
 #[cfg(test)]
@@ -78,15 +82,22 @@ mod tests {
 
     #[test]
     fn what_is_made_up_has_no_name() {
-        let names = Names::default();
+        let (names, server) = (Names::default(), Arc::from("files"));
         assert_eq!((method("tools/call"), method("tools/call2"), method("")), ("tools/call", OTHER, OTHER));
-        assert_eq!(&*names.tool("echo", false), OTHER);
-        assert_eq!((&*names.tool("echo", true), &*names.tool("echo", false)), ("echo", "echo"));
-        assert_eq!(&*names.tool(&"x".repeat(LONGEST + 1), true), OTHER);
+        assert_eq!(&*names.tool(&server, "echo", false), OTHER);
+        assert_eq!(
+            (&*names.tool(&server, "echo", true), &*names.tool(&server, "echo", false)),
+            ("echo", "echo")
+        );
+        assert_eq!(&*names.tool(&"mail".into(), "echo", false), OTHER);
+        assert_eq!(&*names.tool(&server, &"x".repeat(LONGEST + 1), true), OTHER);
         for number in 0..10_000 {
-            names.tool(&format!("tool {number}"), true);
+            names.tool(&server, &format!("tool {number}"), true);
         }
-        assert_eq!(names.0.read().unwrap().len(), TOOLS);
-        assert_eq!((&*names.tool("echo", false), &*names.tool("another", true)), ("echo", OTHER));
+        assert_eq!(names.0.read().unwrap()[&server].len(), TOOLS);
+        assert_eq!(
+            (&*names.tool(&server, "echo", false), &*names.tool(&server, "another", true)),
+            ("echo", OTHER)
+        );
     }
 }

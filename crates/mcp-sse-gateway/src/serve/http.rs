@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::{BodyExt, Full};
 use mcp_sse::{Authenticate as _, Authentication, Body, Server};
 use tower_layer::Layer as _;
@@ -145,8 +146,32 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move { Ok(this.answer(request).await) })
+        let opens = !request.headers().contains_key("mcp-session-id");
+        Box::pin(async move {
+            let metrics = this.table.metrics().cloned();
+            let answer = this.answer(request).await;
+            if let (Some(metrics), Some(reason)) = (metrics, refusal(answer.status(), opens)) {
+                metrics.refused(reason);
+            }
+            Ok(answer)
+        })
     }
+}
+
+/// Why a request was refused, in the words of the transport.
+fn refusal(status: StatusCode, opens: bool) -> Option<&'static str> {
+    let word = match status {
+        StatusCode::BAD_REQUEST => "invalid_message",
+        StatusCode::FORBIDDEN => "other_identity",
+        StatusCode::NOT_FOUND if opens => "not_found",
+        StatusCode::NOT_FOUND => "session_not_found",
+        StatusCode::REQUEST_TIMEOUT => "body_timeout",
+        StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+        StatusCode::SERVICE_UNAVAILABLE if opens => "too_many_sessions",
+        StatusCode::SERVICE_UNAVAILABLE => "session_busy",
+        _ => "other",
+    };
+    (status.is_client_error() || status.is_server_error()).then_some(word)
 }
 
 impl Health {
@@ -248,6 +273,9 @@ impl Admin {
                 answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
                 return answer;
             }
+        } else if !is_for_this_machine(request) {
+            let why = "without --admin-token-file, expected localhost or an address as the Host\n";
+            return text(StatusCode::MISDIRECTED_REQUEST, why);
         }
         match &self.metrics {
             Some(metrics) if request.uri().path() == "/metrics" => {
@@ -264,6 +292,18 @@ impl Admin {
             _ => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
         }
     }
+}
+
+/// Whether the host that a request is for is `localhost` or an address. A web page whose name has come to mean this
+/// machine (DNS rebinding) has another one.
+fn is_for_this_machine(request: &Request<()>) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named = host.and_then(|host| host.parse().ok()).or_else(|| request.uri().authority().cloned());
+    named.is_some_and(|named: Authority| {
+        let name = named.host();
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+    })
 }
 
 impl<B: Send + Sync + 'static> Service<Request<B>> for Admin {

@@ -27,7 +27,7 @@ use self::{http::Beside, servers::Table};
 use crate::{
     access::{Auth, Clients, Guards},
     args::{Exit, Plan, Serve},
-    audit::Audit,
+    audit::{Audit, Place},
     backend::{child::Children, remote},
     calls::Watchers,
     config::{self, Configuration},
@@ -43,7 +43,11 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let mut plan = args.plan().map_err(Exit::Usage)?;
-    let audit = args.http.audit_log.as_ref().map(|place| Audit::open(place, args.http.audit_lossy));
+    let audit = args
+        .http
+        .audit_log
+        .as_ref()
+        .map(|place| Audit::open(place, args.http.audit_lossy, args.limits.calls(plan.programs)));
     let audit = audit.transpose().map_err(Exit::Usage)?;
     let metrics = args.http.metrics.then(|| Arc::new(Metrics::new()));
     let counts = metrics.clone().map(Counts);
@@ -232,7 +236,7 @@ fn greet(
     admin: Option<&Listening>,
     tls: bool,
 ) {
-    use std::io::Write as _;
+    use std::io::Write;
     let mut text = format!("mcp-sse {}\n", env!("CARGO_PKG_VERSION"));
     let url_at = |base: &str, path: &str| match Url::parse(base) {
         Ok(mut url) => {
@@ -273,6 +277,10 @@ fn greet(
         text.push('\n');
     }
     text.push_str("Ctrl-C ends it.\n");
-    let mut stdout = std::io::stdout();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    // Stdout has nothing but lines of JSON if the audit log goes there.
+    let mut out: Box<dyn Write> = match args.http.audit_log {
+        Some(Place::Stdout) => Box::new(std::io::stderr()),
+        _ => Box::new(std::io::stdout()),
+    };
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

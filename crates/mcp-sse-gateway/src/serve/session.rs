@@ -29,7 +29,13 @@ pub(super) async fn run(
     mut receiver: impl Receive,
     reply: impl Reply,
 ) -> &'static str {
-    let Some(first) = receiver.recv().await else { return CLIENT_GONE };
+    // The half that is received from may wait for something else than the client.
+    let first = tokio::select! {
+        biased;
+        first = receiver.recv() => first,
+        () = reply.closed() => None,
+    };
+    let Some(first) = first else { return CLIENT_GONE };
     match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
             command_session(children, command, first, &mut receiver, &reply).await

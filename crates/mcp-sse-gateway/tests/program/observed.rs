@@ -82,9 +82,10 @@ fn after_a_run_the_counts_are_exact() {
     assert!(
         gateway.request("POST /messages/ HTTP/1.1\r\ncontent-type: application/json", PING).contains("400")
     );
+    assert!(gateway.request(&format!("{head}\r\nmcp-session-id: none"), PING).contains("404"));
     let now = until(&metrics, "the cancelled call", |now| count(now, CALLS, &["cancelled"]) == 1.0);
     for (labels, expected) in [
-        (&["\"tools/call\"", "gen_ai_tool_name=\"echo\"", "error_type=\"\"", "server=\"root\""][..], 3.0),
+        (&["\"tools/call\"", "gen_ai_tool_name=\"echo\"", "error_type=\"\"", "server=\"/\""][..], 3.0),
         (&["\"tools/call\"", "gen_ai_tool_name=\"_OTHER\"", "error_type=\"error\""], 1.0),
         (&["mcp_method_name=\"_OTHER\"", "error_type=\"error\""], 1.0),
         (&["\"initialize\"", "error_type=\"\""], 2.0),
@@ -104,7 +105,8 @@ fn after_a_run_the_counts_are_exact() {
         ("mcp_sse_messages_total", &["from_client", "\"streamable_http\""], 2.0),
         ("mcp_sse_refusals_total", &["invalid_host"], 2.0),
         ("mcp_sse_refusals_total", &["session_id_required"], 1.0),
-        ("mcp_sse_refusals_total", &[], 3.0),
+        ("mcp_sse_refusals_total", &["session_not_found"], 1.0),
+        ("mcp_sse_refusals_total", &[], 4.0),
     ] {
         assert_eq!(count(&now, name, labels), expected, "{name} {labels:?}: {now:#?}");
     }
@@ -197,6 +199,19 @@ fn the_admin_place_shows_no_more_than_health_to_who_has_no_key() {
     );
     assert_eq!((&*status("/elsewhere", ""), &*status("/healthz", "")), ("401", "200"));
     assert_eq!((&*status("/metrics", key), &*status("/elsewhere", key)), ("200", "404"));
+    // A name that means this machine may be that of a web page (DNS rebinding).
+    let (_gateway, metrics) = measured(&[]);
+    let status = |host: &str| {
+        use std::io::{Read as _, Write as _};
+        let mut socket = std::net::TcpStream::connect(&metrics).unwrap();
+        write!(socket, "GET /metrics HTTP/1.1\r\nhost: {host}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    let found =
+        ["evil.example", "localhost.evil.example:1", "localhost:1", "127.0.0.1", "[::1]:80"].map(status);
+    assert_eq!(found, ["421", "421", "200", "200", "200"]);
     let open =
         ["serve", "--port", "0", "--admin", "0.0.0.0:0", "--metrics", "--", PROGRAM, "demo", "--stdio"];
     let why = refused(&open);
@@ -214,7 +229,8 @@ fn each_call_has_a_line_in_the_audit_log_and_no_argument_is_in_it() {
     let file = folder.path("audit");
     let keys = folder.write("keys", "alice alice-0123456789abcdef\n");
     fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    let gateway = Program::gateway(&["--audit-log", &file, "--bearer-token-file", &keys]);
+    let gateway =
+        Program::gateway(&["--audit-log", &file, "--bearer-token-file", &keys, "--shutdown-timeout", "1s"]);
     let mut session = gateway.connect_with("/sse", "authorization: Bearer alice-0123456789abcdef\r\n");
     session.initialize();
     session.echo(1, "a secret argument");
@@ -225,6 +241,14 @@ fn each_call_has_a_line_in_the_audit_log_and_no_argument_is_in_it() {
         session.echo(2, "again");
         !lines(&file).is_empty()
     });
+    // Without an id, and with two names.
+    session.accepted(r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"echo","arguments":{}}}"#);
+    session.accepted(
+        r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"echo","name":"add","arguments":{}}}"#,
+    );
+    session.answer(3);
+    session.accepted(&format!(r#"{{"jsonrpc":"2.0","id":4,"method":"{}"}}"#, "é".repeat(1000)));
+    session.answer(4);
     session.accepted(&long_task(7, 1000, 100));
     drop(session);
     gateway.signal("-TERM");
@@ -233,10 +257,19 @@ fn each_call_has_a_line_in_the_audit_log_and_no_argument_is_in_it() {
     let [initialize, called, ..] = &first[..] else { panic!("{first:?}") };
     assert_eq!((initialize["method"].as_str(), &initialize["tool"]), (Some("initialize"), &Value::Null));
     assert_eq!((called["tool"].as_str(), called["outcome"].as_str()), (Some("echo"), Some("ok")));
-    assert_eq!((called["principal"].as_str(), called["server"].as_str()), (Some("alice"), Some("root")));
+    assert_eq!((called["principal"].as_str(), called["server"].as_str()), (Some("alice"), Some("/")));
     assert_eq!((called["address"].as_str(), called["transport"].as_str()), (Some("127.0.0.1"), Some("sse")));
     assert!(called["milliseconds"].as_f64().unwrap() > 0.0 && called["bytes_in"].as_u64().unwrap() > 80);
-    let last = lines(&file).pop().unwrap();
+    let mut after = lines(&file);
+    let last = after.pop().unwrap();
+    let cut = after.pop().unwrap();
+    assert_eq!((cut["method"].as_str(), cut["outcome"].as_str()), (Some(&*"é".repeat(128)), Some("error")));
+    let [.., told, twice] = &after[..] else { panic!("{after:?}") };
+    assert_eq!((told["tool"].as_str(), told["outcome"].as_str()), (Some("echo"), Some("notification")));
+    assert_eq!(
+        (twice["tool"].as_str(), twice["method"].as_str()),
+        (Some("(unreadable)"), Some("tools/call"))
+    );
     assert_eq!((last["tool"].as_str(), last["outcome"].as_str()), (Some("long_task"), Some("session_ended")));
     let text = fs::read_to_string(folder.path("audit.1")).unwrap();
     assert!(!text.contains("secret") && !text.contains("0123456789abcdef"));
@@ -244,7 +277,7 @@ fn each_call_has_a_line_in_the_audit_log_and_no_argument_is_in_it() {
 
 #[test]
 fn without_its_line_no_call_is_taken_unless_lines_may_be_lost() {
-    let gateway = Program::gateway(&["--audit-log", "/dev/full"]);
+    let gateway = Program::gateway(&["--audit-log", "/dev/full", "--shutdown-timeout", "1s"]);
     let mut session = gateway.connect();
     // Its line has a place, and cannot be written.
     session.accepted(INITIALIZE);
