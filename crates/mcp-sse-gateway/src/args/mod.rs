@@ -22,7 +22,7 @@ pub(crate) use self::{
     connect::Connect,
     listen::{Limits, Listen},
     log::{Log, LogFormat},
-    serve::{Http, Plan, Serve},
+    serve::{HealthCheck, Http, Plan, Serve},
 };
 
 use crate::listening::Place;

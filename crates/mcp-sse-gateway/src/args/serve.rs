@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use clap::ValueEnum;
+
 use super::{
     access::Access,
     connect::headers,
@@ -149,10 +151,15 @@ pub(crate) struct Http {
     #[arg(long, value_name = "PATH")]
     pub(crate) health_endpoint: Vec<String>,
 
-    /// Also answer the health checks, but nothing that clients use, at HOST:PORT or unix:PATH. Connections there have a limit
+    /// Also answer the health checks, and /status, at HOST:PORT or unix:PATH; nothing that clients use. Connections there have a limit
     /// of their own, so that a gateway that is full still answers
     #[arg(long, value_name = "PLACE", value_parser = Place::parse)]
     pub(crate) admin: Option<Place>,
+
+    /// What /readyz is about. `server` starts each server every 30s, pings it and ends it; not those that get headers of
+    /// their clients
+    #[arg(long, value_enum, default_value_t = HealthCheck::Gateway)]
+    pub(crate) health_check: HealthCheck,
 
     /// Write a line of JSON for each call of a client to this file, or to stdout (-): when, who, what and how it went,
     /// never arguments or results. While it cannot be written, no call is taken
@@ -357,4 +364,13 @@ impl Http {
     pub(crate) fn base_path(&self) -> &str {
         self.base_path.as_deref().unwrap_or_default().trim_end_matches('/')
     }
+}
+
+/// What has to be well for the gateway to be ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HealthCheck {
+    /// The gateway alone
+    Gateway,
+    /// Its servers too
+    Server,
 }

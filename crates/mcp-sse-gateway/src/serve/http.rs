@@ -2,35 +2,25 @@
 
 use std::{
     convert::Infallible,
-    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use mcp_sse::{Authenticate as _, Authentication, Body, Server};
+use mcp_sse::Body;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
 use super::{named::Named, servers::Table};
 use crate::{
-    access::KeyFile,
-    args::Http,
+    args::{HealthCheck, Http},
     front::http::Answer,
-    listening::Listening,
-    metrics::{Format, Metrics},
 };
-
-/// Maximum number of connections to the admin place. Probes are few, and each is closed after its answer.
-const ADMIN_CONNECTIONS: usize = 256;
-/// How long a connection may be idle there; closed after twice that at the latest.
-const ADMIN_IDLE: Duration = Duration::from_secs(2);
 
 /// The service for all paths other than those of SSE.
 #[derive(Clone)]
@@ -39,27 +29,19 @@ pub(super) struct Beside(Health);
 /// The health checks.
 #[derive(Clone)]
 pub(super) struct Health {
-    table: Arc<Table>,
+    pub(super) table: Arc<Table>,
     paths: Arc<[String]>,
     draining: Arc<AtomicBool>,
-}
-
-/// Serves the admin place, until it is dropped.
-pub(super) async fn admin(listener: Listening, inside: Admin) {
-    Server::new()
-        .max_connections(ADMIN_CONNECTIONS)
-        .idle_timeout(ADMIN_IDLE)
-        .header_timeout(ADMIN_IDLE)
-        .fallback(inside)
-        .serve(listener, std::future::pending(), Duration::ZERO)
-        .await;
+    /// Whether servers are probed, and have to be well.
+    probes: bool,
 }
 
 impl Beside {
     pub(super) fn new(table: Arc<Table>, args: &Http) -> Self {
         let own = ["/healthz".to_owned()];
         let paths = own.into_iter().chain(args.health_endpoint.iter().cloned()).collect();
-        Self(Health { table, paths, draining: Arc::default() })
+        let probes = args.health_check == HealthCheck::Server;
+        Self(Health { table, paths, draining: Arc::default(), probes })
     }
 
     pub(super) fn health(&self) -> Health {
@@ -176,7 +158,7 @@ fn refusal(status: StatusCode, opens: bool) -> Option<&'static str> {
 
 impl Health {
     /// `None` if the request is not for a health check.
-    fn answer<B>(&self, request: &Request<B>) -> Option<Answer> {
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Option<Answer> {
         let path = request.uri().path();
         if self.paths.iter().any(|health| health == path) {
             return Some(read_only(request, || text(StatusCode::OK, "ok\n")));
@@ -186,9 +168,10 @@ impl Health {
 
     /// Whether a new session would be accepted, and how many there are.
     fn ready(&self) -> Answer {
-        let draining = self.draining.load(Ordering::Acquire);
+        let draining = self.is_draining();
         let without_keys = self.table.issuers_without_keys();
-        let ready = !draining && self.table.has_room() && without_keys.is_empty();
+        let ill = if self.probes { self.table.ill() } else { 0 };
+        let ready = !draining && self.table.has_room() && without_keys.is_empty() && ill == 0;
         let (sse, silent, http) = self.table.session_counts();
         let mut body = serde_json::json!({
             "ready": ready,
@@ -198,14 +181,25 @@ impl Health {
         if !without_keys.is_empty() {
             body["issuers_without_keys"] = without_keys.into();
         }
-        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        let mut response = Response::new(Full::from(format!("{body}\n")).boxed());
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        if ill > 0 {
+            // Their names are nothing for strangers.
+            body["servers_not_ready"] = ill.into();
+        }
+        json(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
     }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+}
+
+pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
+    let mut response = Response::new(Full::from(format!("{body}\n")).boxed());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The answer to the deletion of a session. rmcp answers with 202, which Python clients take for a failure.
@@ -216,7 +210,7 @@ fn no_content() -> Answer {
 }
 
 /// Answers GET and HEAD. Probes use any host name, so `Host` is not checked; the answers reveal nothing secret.
-fn read_only<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
+pub(super) fn read_only<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return answer();
     }
@@ -225,7 +219,7 @@ fn read_only<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer
     response
 }
 
-fn text(status: StatusCode, text: &'static str) -> Answer {
+pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
     let mut response = Response::new(Full::from(text).boxed());
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -249,80 +243,5 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
         Box::pin(async move { Ok(this.answer(request).await) })
-    }
-}
-
-/// What is served at the admin place.
-#[derive(Clone)]
-pub(super) struct Admin {
-    pub(super) health: Health,
-    pub(super) metrics: Option<Arc<Metrics>>,
-    /// Of those who may see more than health checks.
-    pub(super) keys: Option<Arc<KeyFile>>,
-}
-
-impl Admin {
-    async fn answer(&self, request: &Request<()>) -> Answer {
-        if let Some(answer) = self.health.answer(request) {
-            return answer;
-        }
-        if let Some(keys) = &self.keys {
-            let (head, ()) = request.clone().into_parts();
-            if !matches!(keys.tokens.authenticate(&head), Authentication::Done(Ok(_))) {
-                let mut answer = text(StatusCode::UNAUTHORIZED, "expected a key of --admin-token-file\n");
-                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                return answer;
-            }
-        } else if !is_for_this_machine(request) {
-            let why = "without --admin-token-file, expected localhost or an address as the Host\n";
-            return text(StatusCode::MISDIRECTED_REQUEST, why);
-        }
-        match &self.metrics {
-            Some(metrics) if request.uri().path() == "/metrics" => {
-                let format = Format::asked_for(request.headers());
-                let table = Arc::clone(&self.health.table);
-                let now = tokio::task::spawn_blocking(move || table.snapshot()).await.unwrap_or_default();
-                read_only(request, || {
-                    let mut answer = Response::new(Full::from(metrics.render(format, &now)).boxed());
-                    let kind = HeaderValue::from_static(format.content_type());
-                    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
-                    answer
-                })
-            }
-            _ => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
-        }
-    }
-}
-
-/// Whether the host that a request is for is `localhost` or an address. A web page whose name has come to mean this
-/// machine (DNS rebinding) has another one.
-fn is_for_this_machine(request: &Request<()>) -> bool {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let named = host.and_then(|host| host.parse().ok()).or_else(|| request.uri().authority().cloned());
-    named.is_some_and(|named: Authority| {
-        let name = named.host();
-        let address = name.trim_start_matches('[').trim_end_matches(']');
-        name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
-    })
-}
-
-impl<B: Send + Sync + 'static> Service<Request<B>> for Admin {
-    type Response = Answer;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let this = self.clone();
-        Box::pin(async move {
-            // Its body is of no use.
-            let mut answer = this.answer(&request.map(|_| ())).await;
-            // Closed, since a probe that keeps its connection would use up one of the few.
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            Ok(answer)
-        })
     }
 }

@@ -8,11 +8,17 @@
 //! | `named` | one of them |
 //! | `target` | what a session is given to reach its server |
 //! | `session` | one session: from the client's first message to the server's end |
+//! | `history` | what was last seen of a server |
+//! | `probe` | a session without a client, which finds out whether a server is well |
 //! | `http` | everything other than SSE: Streamable HTTP and the health checks |
+//! | `admin` | what operators see: health checks, metrics, status |
 
+mod admin;
+mod history;
 mod http;
 mod named;
 mod paths;
+mod probe;
 mod servers;
 mod session;
 mod target;
@@ -26,7 +32,7 @@ use url::Url;
 use self::{http::Beside, servers::Table};
 use crate::{
     access::{Auth, Clients, Guards},
-    args::{Exit, Plan, Serve},
+    args::{Exit, HealthCheck, Plan, Serve},
     audit::{Audit, Place},
     backend::{child::Children, remote},
     calls::Watchers,
@@ -38,6 +44,8 @@ use crate::{
     signals::{self, Signals},
 };
 
+/// How long servers are not probed after they were, with `--health-check server`.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
 /// How long the end of all sessions may take, in addition to the configured timeouts.
 const END_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -126,12 +134,20 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     tokio::spawn(reload.on(hangup));
 
     let beside = Beside::new(Arc::clone(&table), &args.http);
-    let inside = http::Admin { health: beside.health(), metrics, keys: admin_keys };
-    let admin = admin.map(|listener| tokio::spawn(http::admin(listener, inside)));
+    let is_open = admin.as_ref().is_some_and(|admin| admin.open_to_networks().is_some());
+    let inside = admin::Admin { health: beside.health(), metrics, keys: admin_keys, is_open };
+    let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, inside)));
+    let probes = match args.http.health_check {
+        HealthCheck::Gateway => None,
+        HealthCheck::Server => Some(tokio::spawn(probe_again(Arc::clone(&table)))),
+    };
     let end = async {
         signals.next().await;
         signals::tell_systemd(&[NotifyState::Stopping]);
         beside.drain();
+        if let Some(probes) = &probes {
+            probes.abort();
+        }
         let timeout = args.listen.shutdown_timeout;
         // Connections are still accepted, so that answers to the servers' own requests come in.
         let drained = async {
@@ -224,6 +240,14 @@ impl Reload {
         let replaced =
             tokio::task::spawn_blocking(move || table.replace(configuration.servers, &configuration.auths));
         replaced.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+}
+
+/// Probes all servers, for as long as it runs.
+async fn probe_again(table: Arc<Table>) {
+    loop {
+        table.probe_all().await;
+        tokio::time::sleep(PROBE_EVERY).await;
     }
 }
 

@@ -1,14 +1,17 @@
 //! One server of the table, and what its sessions have of it.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use ::http::HeaderName;
 use mcp_sse::{GuardLayer, SseServerTransport};
 
-use super::{paths::Paths, session, target::Target};
+use super::{history::History, paths::Paths, probe::Probes, session, target::Target};
 use crate::{
     access::{Auth, Protection},
     backend::child::Children,
@@ -31,6 +34,8 @@ pub(super) struct Named {
     pub(super) watchers: Watchers,
     /// Its name in metrics.
     pub(super) label: Arc<str>,
+    pub(super) history: History,
+    pub(super) probes: Probes,
 }
 
 pub(super) struct State {
@@ -72,6 +77,16 @@ impl Named {
         self.state().target.server.identity()
     }
 
+    /// Whether it gets headers of its clients, without which it may not work.
+    pub(super) fn needs_headers(&self) -> bool {
+        self.state().target.server.headers_from_client().next().is_some()
+    }
+
+    /// How long it may take to start, and to answer `initialize`.
+    pub(super) fn start_timeout(&self, target: &Target) -> Duration {
+        target.remote.as_ref().map_or_else(|| self.children.start_timeout(), |remote| remote.start_timeout)
+    }
+
     /// The server's name or URL, for display.
     pub(super) fn what(&self) -> String {
         let target = Arc::clone(&self.state().target);
@@ -90,7 +105,7 @@ impl Named {
         let calls = (!self.watchers.is_empty())
             .then(|| Calls::new(self.watchers.clone(), Arc::clone(&self.label), transport));
         let (receiver, reply) = watched(receiver, reply, calls);
-        session::run(&self.children, &target, receiver, reply).await
+        session::run(&self.children, &target, receiver, reply, &self.history).await
     }
 }
 

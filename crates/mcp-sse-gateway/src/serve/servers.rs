@@ -13,13 +13,16 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use mcp_sse::{Routes, Session, SseServerTransport};
 use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    history::History,
     named::{Named, State},
     paths::Layout,
+    probe::{self, Probes},
     target::Target,
 };
 use crate::{
@@ -42,6 +45,9 @@ use crate::{
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long a body may take to arrive over Streamable HTTP; the transport's own default.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many servers are probed at a time.
+const PROBES: usize = 4;
 
 /// The table of all servers.
 pub(super) struct Table {
@@ -195,6 +201,28 @@ impl Table {
             snapshot.queued_for_clients += info.outbound_queued;
         }
         snapshot
+    }
+
+    /// The servers that accept sessions.
+    pub(super) fn served(&self) -> Vec<Arc<Named>> {
+        self.lock().values().filter(|named| !named.is_retired()).cloned().collect()
+    }
+
+    /// Probes all servers, a few at a time.
+    pub(super) async fn probe_all(self: &Arc<Self>) {
+        let probes = self.served().into_iter().map(|named| {
+            let table = Arc::clone(self);
+            async move { probe::probe(&named, &table.running, &table.end_http).await }
+        });
+        futures_util::stream::iter(probes).buffer_unordered(PROBES).map(drop).collect::<()>().await;
+    }
+
+    /// How many a probe has found ill, or has not found out about yet.
+    pub(super) fn ill(&self) -> usize {
+        let is_well = |named: &Named| {
+            named.needs_headers() || named.probes.last().is_some_and(|probed| probed.error.is_none())
+        };
+        self.served().iter().filter(|named| !is_well(named)).count()
     }
 
     /// The authorization servers whose keys are not there.
@@ -415,6 +443,8 @@ impl Table {
             children: self.children.clone(),
             watchers: self.watchers.clone(),
             label: if name.is_empty() { "/".into() } else { name.into() },
+            history: History::default(),
+            probes: Probes::default(),
         });
         self.mount(&named);
         servers.insert(name.to_owned(), named);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mcp_sse::Incoming;
 use tokio::time::Instant;
 
-use super::target::Target;
+use super::{history::History, target::Target};
 use crate::{
     backend::{
         Failure, Sink, Source,
@@ -28,6 +28,7 @@ pub(super) async fn run(
     target: &Target,
     mut receiver: impl Receive,
     reply: impl Reply,
+    history: &History,
 ) -> &'static str {
     // The half that is received from may wait for something else than the client.
     let first = tokio::select! {
@@ -36,12 +37,20 @@ pub(super) async fn run(
         () = reply.closed() => None,
     };
     let Some(first) = first else { return CLIENT_GONE };
-    match (&target.server, &target.remote) {
+    history.starts();
+    let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
             command_session(children, command, first, &mut receiver, &reply).await
         }
         (Server::Remote(_), Some(remote)) => remote_session(remote, first, &mut receiver, &reply).await,
-        (Server::Remote(_), None) => SERVER_ENDED,
+        (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),
+    };
+    match ended {
+        Ok(()) => CLIENT_GONE,
+        Err(failure) => {
+            history.failed(&failure);
+            SERVER_ENDED
+        }
     }
 }
 
@@ -51,25 +60,25 @@ async fn command_session(
     first: Incoming,
     receiver: &mut impl Receive,
     reply: &impl Reply,
-) -> &'static str {
+) -> Result<(), Failure> {
     let until = clock::now() + children.start_timeout();
     let started = tokio::select! {
         started = children.start(command, first.parts()) => started,
-        () = reply.closed() => return CLIENT_GONE,
+        () = reply.closed() => return Ok(()),
     };
     let Running { mut sink, mut source } = match started {
         Ok(running) => running,
-        Err(failure) => return fail(reply, &failure).await,
+        Err(failure) => return fail(reply, failure).await,
     };
     let start = Start { until, timeout: children.start_timeout() };
-    let reason = carry(first, receiver, reply, &mut sink, &mut source, start).await;
+    let ended = carry(first, receiver, reply, &mut sink, &mut source, start).await;
     if source.skipped() > 0 {
         tracing::warn!(lines = source.skipped(), "the server wrote lines to stdout that were no messages");
     }
     // Closing its stdin tells the server to exit.
     drop(sink);
     source.end();
-    reason
+    ended
 }
 
 async fn remote_session(
@@ -77,22 +86,22 @@ async fn remote_session(
     first: Incoming,
     receiver: &mut impl Receive,
     reply: &impl Reply,
-) -> &'static str {
+) -> Result<(), Failure> {
     let until = clock::now() + remote.start_timeout;
     let opened = tokio::select! {
         opened = remote.open(first.parts()) => opened,
-        () = reply.closed() => return CLIENT_GONE,
+        () = reply.closed() => return Ok(()),
     };
     let (mut sink, mut source) = match opened {
         Ok(halves) => halves,
-        Err(failure) => return fail(reply, &failure).await,
+        Err(failure) => return fail(reply, failure).await,
     };
     tracing::info!(url = remote.name(), "upstream session opened");
     let start = Start { until, timeout: remote.start_timeout };
-    let reason = carry(first, receiver, reply, &mut sink, &mut source, start).await;
+    let ended = carry(first, receiver, reply, &mut sink, &mut source, start).await;
     remote::end(sink, source).await;
     tracing::info!(url = remote.name(), "upstream session closed");
-    reason
+    ended
 }
 
 /// The deadline for the server's answer to `initialize`, and the time between the start and the deadline.
@@ -110,20 +119,20 @@ async fn carry(
     sink: &mut impl Sink,
     source: &mut impl Source,
     start: Start,
-) -> &'static str {
+) -> Result<(), Failure> {
     let mut source = Greeted::new(source, Some(&first.message), start.until, start.timeout);
     match relay(Some(first), receiver, reply, sink, &mut source).await {
         End::Client => {
             // If the gateway ended the session, the client may still read this.
             reply.fail("the session ended before the answer").await;
-            CLIENT_GONE
+            Ok(())
         }
-        End::Server(failure) => fail(reply, &failure).await,
+        End::Server(failure) => fail(reply, failure).await,
     }
 }
 
-async fn fail(reply: &impl Reply, failure: &Failure) -> &'static str {
+async fn fail(reply: &impl Reply, failure: Failure) -> Result<(), Failure> {
     tracing::warn!("the session ends: {failure}");
     reply.fail(&failure.0).await;
-    SERVER_ENDED
+    Err(failure)
 }

@@ -299,3 +299,51 @@ fn without_its_line_no_call_is_taken_unless_lines_may_be_lost() {
     let why = refused(&["serve", "--metrics", "--", PROGRAM, "demo", "--stdio"]);
     assert!(why.contains("--admin"), "{why}");
 }
+
+#[test]
+fn the_status_tells_which_server_is_ill_and_why() {
+    let folder = Folder::new();
+    let config = serde_json::json!({ "mcpServers": {
+        "well": { "command": PROGRAM, "args": ["demo", "--stdio"] },
+        "dies": { "command": "sh", "args": ["-c", "echo broken >&2; exit 3"] },
+        "header": { "command": PROGRAM, "args": ["demo", "--stdio"], "envFromHeader": { "x-key": "KEY" } },
+    }});
+    let file = folder.write("mcp.json", &config.to_string());
+    let socket = folder.path("admin");
+    let place = format!("unix:{socket}");
+    let gateway =
+        Program::start("serve", &["--config", &file, "--admin", &place, "--health-check", "server"]);
+    let get = |path: &str| {
+        use std::io::{Read as _, Write as _};
+        let mut socket = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].to_owned(), serde_json::from_str::<Value>(body).unwrap_or_default())
+    };
+    let (code, status) = get("/status?probe");
+    assert_eq!(code, "200");
+    let servers = &status["servers"];
+    assert_eq!(
+        (&servers["well"]["probe"]["ok"], &servers["well"]["last_error"]),
+        (&true.into(), &Value::Null)
+    );
+    assert!(servers["well"]["probe"]["milliseconds"].as_f64().unwrap() > 0.0);
+    assert_eq!(servers["dies"]["probe"]["ok"], false);
+    assert!(servers["dies"]["probe"]["error"].as_str().unwrap().contains("broken"), "{status}");
+    assert_eq!(servers["dies"]["last_error"]["text"], servers["dies"]["probe"]["error"]);
+    assert_eq!((&servers["header"]["probe"], &servers["header"]["last_start"]), (&Value::Null, &Value::Null));
+    // They are not started again for the next.
+    let (_, again) = get("/status?probe");
+    assert_eq!(again["servers"]["well"]["last_start"], servers["well"]["last_start"]);
+    // Strangers see how many are ill, not which.
+    let ready = gateway.get("/readyz");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("\"servers_not_ready\":1"), "{ready}");
+    assert!(!ready.contains("dies"), "{ready}");
+    assert!(gateway.get("/status").starts_with("HTTP/1.1 404"));
+    // A session counts until it ends.
+    let mut session = gateway.connect_at("/well/sse");
+    session.initialize();
+    assert_eq!(get("/status").1["servers"]["well"]["sessions"], 1);
+}

@@ -1,0 +1,167 @@
+//! The admin place: health checks, and what there is to see for operators.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    net::IpAddr,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
+use http_body_util::{BodyExt as _, Full};
+use mcp_sse::{Authenticate as _, Authentication, Server};
+use serde_json::{Value, json};
+use tower_service::Service;
+
+use super::{
+    http::{Health, json, read_only, text},
+    named::Named,
+};
+use crate::{
+    access::KeyFile,
+    front::http::Answer,
+    listening::Listening,
+    metrics::{Format, Metrics, Snapshot},
+};
+
+/// Maximum number of connections to the admin place. Probes are few, and each is closed after its answer.
+const CONNECTIONS: usize = 256;
+/// How long a connection may be idle there; closed after twice that at the latest.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Serves the admin place, until it is dropped.
+pub(super) async fn serve(listener: Listening, inside: Admin) {
+    Server::new()
+        .max_connections(CONNECTIONS)
+        .idle_timeout(IDLE)
+        .header_timeout(IDLE)
+        .fallback(inside)
+        .serve(listener, std::future::pending(), Duration::ZERO)
+        .await;
+}
+
+/// What is served at the admin place.
+#[derive(Clone)]
+pub(super) struct Admin {
+    pub(super) health: Health,
+    pub(super) metrics: Option<Arc<Metrics>>,
+    /// Of those who may see more than health checks.
+    pub(super) keys: Option<Arc<KeyFile>>,
+    /// Whether strangers can reach it, who may see no more than health checks.
+    pub(super) is_open: bool,
+}
+
+impl Admin {
+    async fn answer(&self, request: &Request<()>) -> Answer {
+        if let Some(answer) = self.health.answer(request) {
+            return answer;
+        }
+        if let Some(keys) = &self.keys {
+            let (head, ()) = request.clone().into_parts();
+            if !matches!(keys.tokens.authenticate(&head), Authentication::Done(Ok(_))) {
+                let mut answer = text(StatusCode::UNAUTHORIZED, "expected a key of --admin-token-file\n");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                return answer;
+            }
+        } else if !is_for_this_machine(request) {
+            let why = "without --admin-token-file, expected localhost or an address as the Host\n";
+            return text(StatusCode::MISDIRECTED_REQUEST, why);
+        }
+        match (request.uri().path(), &self.metrics) {
+            ("/metrics", Some(metrics)) => {
+                let format = Format::asked_for(request.headers());
+                let now = self.now().await;
+                read_only(request, || {
+                    let mut answer = Response::new(Full::from(metrics.render(format, &now)).boxed());
+                    let kind = HeaderValue::from_static(format.content_type());
+                    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+                    answer
+                })
+            }
+            ("/status", _) if self.keys.is_some() || !self.is_open => {
+                if request.method() == Method::GET && request.uri().query() == Some("probe") {
+                    self.health.table.probe_all().await;
+                }
+                let now = self.now().await;
+                read_only(request, || json(StatusCode::OK, &self.status(&now)))
+            }
+            _ => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
+        }
+    }
+
+    async fn now(&self) -> Snapshot {
+        let table = Arc::clone(&self.health.table);
+        tokio::task::spawn_blocking(move || table.snapshot()).await.unwrap_or_default()
+    }
+
+    /// What there is now, and what was last seen of each server.
+    fn status(&self, now: &Snapshot) -> Value {
+        let servers: BTreeMap<_, _> =
+            self.health.table.served().iter().map(|named| (named.label.to_string(), server(named))).collect();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "draining": self.health.is_draining(),
+            "sessions": { "sse": now.sse, "silent": now.silent, "streamable_http": now.streamable_http },
+            "programs": {
+                "running": now.programs, "waiting_for_start": now.starts_waiting, "memory_bytes": now.program_memory,
+            },
+            "servers": servers,
+        })
+    }
+}
+
+fn server(named: &Named) -> Value {
+    let seen = named.history.seen();
+    let time = |time| humantime::format_rfc3339_millis(time).to_string();
+    let probe = named.probes.last().map(|probed| {
+        json!({
+            "time": time(probed.time),
+            "ok": probed.error.is_none(),
+            "milliseconds": (probed.took.as_secs_f64() * 1e6).round() / 1e3,
+            "error": probed.error,
+        })
+    });
+    json!({
+        "what": named.what(),
+        "sessions": named.sessions.load(Ordering::Acquire),
+        "last_start": seen.start.map(time),
+        "last_error": seen.error.map(|(at, text)| json!({ "time": time(at), "text": text })),
+        "probe": probe,
+    })
+}
+
+/// Whether the host that a request is for is `localhost` or an address. A web page whose name has come to mean this
+/// machine (DNS rebinding) has another one.
+fn is_for_this_machine(request: &Request<()>) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named = host.and_then(|host| host.parse().ok()).or_else(|| request.uri().authority().cloned());
+    named.is_some_and(|named: Authority| {
+        let name = named.host();
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+    })
+}
+
+impl<B: Send + Sync + 'static> Service<Request<B>> for Admin {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            // Its body is of no use.
+            let mut answer = this.answer(&request.map(|_| ())).await;
+            // Closed, since a probe that keeps its connection would use up one of the few.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            Ok(answer)
+        })
+    }
+}
