@@ -1,17 +1,20 @@
 //! One server of the table, and what its sessions have of it.
 
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use ::http::HeaderName;
 use mcp_sse::{GuardLayer, SseServerTransport};
 
-use super::{history::History, paths::Paths, probe::Probes, session, target::Target};
+use super::{
+    history::History,
+    paths::Paths,
+    probe::{Probes, Subject},
+    session,
+    target::Target,
+};
 use crate::{
     access::{Auth, Protection},
     backend::child::Children,
@@ -34,8 +37,8 @@ pub(super) struct Named {
     pub(super) watchers: Watchers,
     /// Its name in metrics.
     pub(super) label: Arc<str>,
-    pub(super) history: History,
-    pub(super) probes: Probes,
+    pub(super) history: Arc<History>,
+    pub(super) probes: Arc<Probes>,
 }
 
 pub(super) struct State {
@@ -82,9 +85,14 @@ impl Named {
         self.state().target.server.headers_from_client().next().is_some()
     }
 
-    /// How long it may take to start, and to answer `initialize`.
-    pub(super) fn start_timeout(&self, target: &Target) -> Duration {
-        target.remote.as_ref().map_or_else(|| self.children.start_timeout(), |remote| remote.start_timeout)
+    /// What a probe needs of it.
+    pub(super) fn subject(&self) -> Subject {
+        Subject {
+            label: Arc::clone(&self.label),
+            children: self.children.clone(),
+            target: Arc::clone(&self.state().target),
+            history: Arc::clone(&self.history),
+        }
     }
 
     /// The server's name or URL, for display.

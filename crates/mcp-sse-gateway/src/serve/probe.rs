@@ -14,8 +14,9 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-use super::{named::Named, session};
+use super::{history::History, session, target::Target};
 use crate::{
+    backend::child::Children,
     clock,
     front::{Gone, Receive, Reply},
 };
@@ -38,6 +39,15 @@ pub(super) struct Probed {
     ended: Instant,
 }
 
+/// What is probed.
+pub(super) struct Subject {
+    /// The server's name in the log.
+    pub(super) label: Arc<str>,
+    pub(super) children: Children,
+    pub(super) target: Arc<Target>,
+    pub(super) history: Arc<History>,
+}
+
 /// The probes of one server.
 #[derive(Debug, Default)]
 pub(super) struct Probes(Mutex<State>);
@@ -45,7 +55,8 @@ pub(super) struct Probes(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     last: Option<Probed>,
-    running: Option<watch::Receiver<Option<Probed>>>,
+    /// Closed when it is over.
+    running: Option<watch::Receiver<()>>,
 }
 
 impl Probes {
@@ -59,55 +70,51 @@ impl Probes {
     }
 }
 
-/// Probes the server, unless that is being done or was done just now. `None` for a server that needs something of its
-/// clients, and during a shutdown.
+/// Probes the server, unless that is being done, or was done just now, or the gateway is shutting down.
 pub(super) async fn probe(
-    named: &Arc<Named>,
+    probes: Arc<Probes>,
+    subject: Subject,
     running: &TaskTracker,
     stop: &CancellationToken,
-) -> Option<Probed> {
-    if named.needs_headers() || running.is_closed() {
-        return None;
-    }
+) {
     let mut outcome = {
-        let mut state = named.probes.lock();
-        if let Some(last) = &state.last
-            && clock::now().saturating_duration_since(last.ended) < AGAIN
-        {
-            return Some(last.clone());
+        let mut state = probes.lock();
+        let is_fresh = |last: &Probed| clock::now().saturating_duration_since(last.ended) < AGAIN;
+        if running.is_closed() || state.last.as_ref().is_some_and(is_fresh) {
+            return;
         }
         match &state.running {
             // One that was aborted has no sender any more.
             Some(outcome) if outcome.has_changed().is_ok() => outcome.clone(),
             _ => {
-                let (tell, outcome) = watch::channel(None);
-                let (named, stop) = (Arc::clone(named), stop.clone());
-                let span = tracing::info_span!("probe", server = %named.label);
+                let (tell, outcome) = watch::channel(());
+                let (probes, stop) = (Arc::clone(&probes), stop.clone());
+                let span = tracing::info_span!("probe", server = %subject.label);
                 running.spawn(async move {
-                    let probed = run(&named, stop).instrument(span).await;
-                    let mut state = named.probes.lock();
-                    (state.last, state.running) = (Some(probed.clone()), None);
+                    let probed = run(&subject, stop).instrument(span).await;
+                    let mut state = probes.lock();
+                    (state.last, state.running) = (Some(probed), None);
                     drop(state);
-                    tell.send_replace(Some(probed));
+                    drop(tell);
                 });
                 state.running = Some(outcome.clone());
                 outcome
             }
         }
     };
-    let probed = outcome.wait_for(Option::is_some).await;
-    probed.ok().and_then(|probed| probed.clone())
+    // An error says that it is over.
+    while outcome.changed().await.is_ok() {}
 }
 
-async fn run(named: &Named, stop: CancellationToken) -> Probed {
+async fn run(subject: &Subject, stop: CancellationToken) -> Probed {
     let (time, began) = (clock::wall(), clock::now());
-    let target = Arc::clone(&named.state().target);
-    let limit = named.start_timeout(&target) + PING;
+    let Subject { children, target, history, .. } = subject;
+    let start_timeout = target.remote.as_ref().map(|remote| remote.start_timeout);
+    let limit = start_timeout.unwrap_or_else(|| children.start_timeout()) + PING;
     let (progress, seen) = watch::channel(Progress::default());
     let asking = Asking { step: Step::Initialize, progress: seen.clone(), stop: stop.clone() };
     let answers = Answers { progress, stop };
-    let mut session =
-        std::pin::pin!(session::run(&named.children, &target, asking, &answers, &named.history));
+    let mut session = std::pin::pin!(session::run(children, target, asking, &answers, history));
     tokio::select! {
         _ = &mut session => {}
         () = tokio::time::sleep(limit) => {

@@ -19,10 +19,9 @@ use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    history::History,
     named::{Named, State},
     paths::Layout,
-    probe::{self, Probes},
+    probe,
     target::Target,
 };
 use crate::{
@@ -208,13 +207,13 @@ impl Table {
         self.lock().values().filter(|named| !named.is_retired()).cloned().collect()
     }
 
-    /// Probes all servers, a few at a time.
+    /// Probes all servers but those that get headers of their clients, a few at a time.
     pub(super) async fn probe_all(self: &Arc<Self>) {
-        let probes = self.served().into_iter().map(|named| {
-            let table = Arc::clone(self);
-            async move { probe::probe(&named, &table.running, &table.end_http).await }
+        let probes = self.served().into_iter().filter(|named| !named.needs_headers()).map(|named| {
+            let (table, probes, subject) = (Arc::clone(self), Arc::clone(&named.probes), named.subject());
+            async move { probe::probe(probes, subject, &table.running, &table.end_http).await }
         });
-        futures_util::stream::iter(probes).buffer_unordered(PROBES).map(drop).collect::<()>().await;
+        futures_util::stream::iter(probes).buffer_unordered(PROBES).collect::<()>().await;
     }
 
     /// How many a probe has found ill, or has not found out about yet.
@@ -443,8 +442,8 @@ impl Table {
             children: self.children.clone(),
             watchers: self.watchers.clone(),
             label: if name.is_empty() { "/".into() } else { name.into() },
-            history: History::default(),
-            probes: Probes::default(),
+            history: Arc::default(),
+            probes: Arc::default(),
         });
         self.mount(&named);
         servers.insert(name.to_owned(), named);
