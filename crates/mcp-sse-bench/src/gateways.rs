@@ -112,6 +112,26 @@ pub(crate) fn round(gateways: &[Gateway], options: &Run, figures: &mut Figures) 
     Ok(())
 }
 
+/// Calls a second through ours: alone, with metrics, and with the audit log as well.
+pub(crate) fn watched(load: Load, time: Duration) -> io::Result<[f64; 3]> {
+    let path = std::env::temp_dir().join(format!("mcp-sse-bench-audit-{}", std::process::id()));
+    let file = path.to_str().ok_or_else(|| io::Error::other("the folder's path is not UTF-8"))?;
+    let program = std::env::current_exe()?.with_file_name("mcp-sse");
+    let echo = echo()?;
+    let echo = echo.to_str().ok_or_else(|| io::Error::other("the path to here is not UTF-8"))?;
+    let metrics = ["--admin", "127.0.0.1:0", "--metrics"];
+    let audit = ["--audit-log", file];
+    let mut rates = [0.0; 3];
+    for (rate, more) in rates.iter_mut().zip([&[][..], &metrics, &[&metrics[..], &audit].concat()]) {
+        let arguments = [&["serve", "--port", "{port}", "--log-level", "warn"], more, &["--", echo]].concat();
+        let gateway = Process::start_at_port(program.as_os_str(), &arguments)?;
+        let outcome = load::round_trips(gateway.address, load, time)?;
+        *rate = outcome.calls as f64 / outcome.seconds;
+    }
+    std::fs::remove_file(&path)?;
+    Ok(rates)
+}
+
 fn add(figures: &mut Figures, name: &str, title: &str, outcome: &load::RoundTrips) {
     let at = |quantile| outcome.latency.value_at_quantile(quantile) as f64;
     figures.add_gateway(&format!("{title} requests"), "/s", name, outcome.calls as f64 / outcome.seconds);

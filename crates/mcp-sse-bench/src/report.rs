@@ -90,6 +90,12 @@ impl Figures {
                 ));
             }
         }
+        for load in ["10×1", "10×16"] {
+            for what in ["metrics", "metrics and the audit log"] {
+                let figure = format!("gateway, {load} requests, with {what} against without");
+                aims.push((figure.clone(), self.median(&figure, "bare"), AtLeast(0.97)));
+            }
+        }
         for load in ["8×1 of 64 KiB", "4×1 of 1 MiB"] {
             aims.push((
                 format!("bare against the floor, requests/s, {load}"),

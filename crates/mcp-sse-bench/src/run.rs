@@ -94,9 +94,10 @@ fn write(options: &Run, report: &str) -> io::Result<()> {
 
 type Scenario = fn(&mut Scenarios<'_>) -> io::Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 7] = [
+const SCENARIOS: [(&str, Scenario); 8] = [
     ("round-trips", |scenarios| scenarios.round_trips()),
     ("keys", |scenarios| scenarios.keys()),
+    ("metrics", |scenarios| scenarios.metrics()),
     ("idle", |scenarios| scenarios.idle()),
     ("open-and-close", |scenarios| scenarios.open_and_close()),
     ("slow-reader", |scenarios| scenarios.slow_reader()),
@@ -193,6 +194,21 @@ impl Scenarios<'_> {
                 self.add(&title("keys"), "×", keys / without);
                 self.add(&title("tokens"), "×", tokens / without);
             }
+        }
+        Ok(())
+    }
+
+    /// Our gateway with metrics, and with the audit log as well, right after it without.
+    fn metrics(&mut self) -> io::Result<()> {
+        if self.server != Server::Bare {
+            return Ok(());
+        }
+        for in_flight in [1, 16] {
+            let load = Load { sessions: 10, in_flight, bytes: 16, ..Load::default() };
+            let [without, metrics, audit] = gateways::watched(load, self.time())?;
+            let title = |what: &str| format!("gateway, 10×{in_flight} requests, with {what} against without");
+            self.add(&title("metrics"), "×", metrics / without);
+            self.add(&title("metrics and the audit log"), "×", audit / without);
         }
         Ok(())
     }
