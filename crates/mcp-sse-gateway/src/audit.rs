@@ -29,6 +29,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the last lines may take at the end.
 const LAST: Duration = Duration::from_secs(2);
+/// How long lines are gathered before they are written, so that not each of them costs a turn of this thread.
+const GATHER: Duration = Duration::from_millis(10);
 /// How many bytes are written at once.
 const AT_ONCE: usize = 64 * 1024;
 
@@ -99,8 +101,7 @@ impl Permit {
 impl Audit {
     /// Opens the log; an error says why that is not possible.
     ///
-    /// `calls` is how many may be in flight, with one more for each session. So places run out only when lines cannot be
-    /// written.
+    /// `calls` is how many there can be at a time. So places run out only when lines are not written in time.
     pub(crate) fn open(place: &Place, lossy: bool, calls: usize) -> Result<Self, String> {
         let output = match place {
             Place::Stdout => Output::Stdout,
@@ -162,16 +163,11 @@ impl Audit {
 
     /// Waits until lines can be written, where none may be lost. Cancel safe.
     pub(crate) async fn writable(&self) {
-        // An error means that the thread has ended, with the program.
-        let _ = self.0.writable.clone().wait_for(|writable| *writable || self.0.lossy).await;
-    }
-
-    /// Waits until lines cannot be written any more, where none may be lost. Cancel safe.
-    pub(crate) async fn unwritable(&self) {
-        let waited = self.0.writable.clone().wait_for(|writable| !*writable && !self.0.lossy).await.is_ok();
-        if !waited {
-            std::future::pending::<()>().await;
+        if self.0.lossy || *self.0.writable.borrow() {
+            return;
         }
+        // An error means that the thread has ended, with the program.
+        let _ = self.0.writable.clone().wait_for(|writable| *writable).await;
     }
 
     /// Lines that were lost, which happens only where they may be.
@@ -218,16 +214,24 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        while let Some(line) = self.queue.blocking_recv() {
-            let mut lines = line.into_bytes();
-            let mut count = 1;
-            while lines.len() < AT_ONCE
-                && let Ok(more) = self.queue.try_recv()
-            {
-                lines.extend_from_slice(more.as_bytes());
-                count += 1;
+        while let Some(first) = self.queue.blocking_recv() {
+            // Nobody wakes this thread for the lines that come meanwhile.
+            if !self.queue.is_closed() {
+                pause(GATHER);
             }
-            self.write(&lines, count);
+            let mut next = Some(first);
+            while let Some(line) = next.take() {
+                let mut lines = line.into_bytes();
+                let mut count = 1;
+                while lines.len() < AT_ONCE
+                    && let Ok(more) = self.queue.try_recv()
+                {
+                    lines.extend_from_slice(more.as_bytes());
+                    count += 1;
+                }
+                self.write(&lines, count);
+                next = self.queue.try_recv().ok();
+            }
         }
     }
 

@@ -15,7 +15,9 @@ use crate::{
 pub(super) struct Watched<H> {
     half: H,
     calls: Option<Arc<Calls>>,
-    /// The place of the next call's line in the audit log.
+    /// A message that is not passed on before the audit log takes its line.
+    taken: Option<Incoming>,
+    /// The place of that line.
     permit: Option<Permit>,
 }
 
@@ -26,8 +28,8 @@ pub(crate) fn watched<R: Receive, S: Reply>(
     calls: Option<Calls>,
 ) -> (impl Receive, impl Reply) {
     let calls = calls.map(Arc::new);
-    let receiver = Watched { half: receiver, calls: calls.clone(), permit: None };
-    (receiver, Watched { half: reply, calls, permit: None })
+    let receiver = Watched { half: receiver, calls: calls.clone(), taken: None, permit: None };
+    (receiver, Watched { half: reply, calls, taken: None, permit: None })
 }
 
 impl<R: Receive> Receive for Watched<R> {
@@ -38,22 +40,17 @@ impl<R: Receive> Receive for Watched<R> {
             calls.asked(&incoming, &mut self.permit);
             return Some(incoming);
         };
-        loop {
-            audit.writable().await;
-            // Before the message is taken, so that it is not lost if somebody stops waiting.
-            if self.permit.is_none() {
-                self.permit = Some(audit.permit().await);
-            }
-            tokio::select! {
-                biased;
-                () = audit.unwritable() => {}
-                incoming = self.half.recv() => {
-                    let incoming = incoming?;
-                    calls.asked(&incoming, &mut self.permit);
-                    return Some(incoming);
-                }
-            }
+        // Kept here, so that nothing is lost if somebody stops waiting.
+        if self.taken.is_none() {
+            self.taken = Some(self.half.recv().await?);
         }
+        audit.writable().await;
+        if self.permit.is_none() {
+            self.permit = Some(audit.permit().await);
+        }
+        let incoming = self.taken.take()?;
+        calls.asked(&incoming, &mut self.permit);
+        Some(incoming)
     }
 }
 
