@@ -1,6 +1,9 @@
 //! What is taken from others, and what is given to them: licences and advisories of dependencies, and the packages.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use crate::{
     report::Report,
@@ -40,6 +43,9 @@ pub(crate) fn dependencies(report: &mut Report) {
     }
 }
 
+/// Where the packages are built.
+const PACKAGES: &str = "target/packages";
+
 /// What would be published: it is complete, and builds from the package alone.
 pub(crate) fn packages(report: &mut Report) {
     for package in PUBLISHED {
@@ -58,7 +64,7 @@ pub(crate) fn packages(report: &mut Report) {
     }
     forget_unpacked();
     let mut publish = cargo();
-    publish.args(["publish", "--dry-run", "--allow-dirty"]);
+    publish.args(["publish", "--dry-run", "--allow-dirty", "--target-dir", PACKAGES]);
     // What is built is thrown away.
     publish.env("CARGO_PROFILE_DEV_DEBUG", "false").env("CARGO_INCREMENTAL", "0");
     publish.args(PUBLISHED.iter().flat_map(|package| ["-p", package]));
@@ -70,19 +76,25 @@ pub(crate) fn packages(report: &mut Report) {
     report.part("packages", built);
 }
 
-/// Cargo unpacks our packages into its cache for the others that need them, and does not do it again when they have
-/// changed under the same version.
+/// Cargo unpacks our packages into its cache for the others that need them, and neither unpacks nor compiles them again
+/// when they have changed under the same version.
 fn forget_unpacked() {
+    let compiled = Path::new(PACKAGES).join("debug/.fingerprint");
+    forget_ours(&compiled);
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo"))).unwrap_or_default();
     let registries = std::fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten();
     // Registries without a host are those that Cargo makes up to publish several packages at once.
     for registry in registries.filter(|registry| registry.file_name().to_string_lossy().starts_with('-')) {
-        for unpacked in std::fs::read_dir(registry.path()).into_iter().flatten().flatten() {
-            if unpacked.file_name().to_string_lossy().starts_with("mcp-sse-") {
-                // At worst it is used once more, and that is seen.
-                let _ = std::fs::remove_dir_all(unpacked.path());
-            }
+        forget_ours(&registry.path());
+    }
+}
+
+fn forget_ours(folder: &Path) {
+    for ours in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if ours.file_name().to_string_lossy().starts_with("mcp-sse-") {
+            // At worst it is used once more, and that is seen.
+            let _ = std::fs::remove_dir_all(ours.path());
         }
     }
 }
