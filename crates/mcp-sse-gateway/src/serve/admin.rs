@@ -69,6 +69,8 @@ impl Admin {
         } else if !is_for_this_machine(request) {
             let why = "without --admin-token-file, expected localhost or an address as the Host\n";
             return text(StatusCode::MISDIRECTED_REQUEST, why);
+        } else if is_from_elsewhere(request) {
+            return text(StatusCode::FORBIDDEN, "not for web pages of other origins\n");
         }
         match (request.uri().path(), &self.metrics) {
             ("/metrics", Some(metrics)) => {
@@ -131,6 +133,14 @@ fn server(named: &Named) -> Value {
         "last_error": seen.error.map(|(at, text)| json!({ "time": time(at), "text": text })),
         "probe": probe,
     })
+}
+
+/// Whether a browser says that a page of another origin asks. Such a page cannot read the answer, but it could have
+/// servers probed.
+fn is_from_elsewhere(request: &Request<()>) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    site.is_some_and(|site| site != "none" && site != "same-origin")
+        || request.headers().contains_key(header::ORIGIN)
 }
 
 /// Whether the host that a request is for is `localhost` or an address. A web page whose name has come to mean this

@@ -212,6 +212,11 @@ fn the_admin_place_shows_no_more_than_health_to_who_has_no_key() {
     let found =
         ["evil.example", "localhost.evil.example:1", "localhost:1", "127.0.0.1", "[::1]:80"].map(status);
     assert_eq!(found, ["421", "421", "200", "200", "200"]);
+    // A page of another origin may not have anything done.
+    let found = ["cross-site", "same-site", "same-origin", "none"]
+        .map(|site| status(&format!("localhost\r\nsec-fetch-site: {site}")));
+    assert_eq!(found, ["403", "403", "200", "200"]);
+    assert_eq!(status("localhost\r\norigin: http://evil.example"), "403");
     let open =
         ["serve", "--port", "0", "--admin", "0.0.0.0:0", "--metrics", "--", PROGRAM, "demo", "--stdio"];
     let why = refused(&open);
