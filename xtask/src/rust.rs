@@ -61,6 +61,9 @@ pub(crate) fn features(report: &mut Report) {
     command.args(["check", "-p", "mcp-sse-oauth"]);
     report.part("mcp-sse-oauth builds alone", run(&mut command).map(|()| "yes".into()));
     let mut command = cargo();
+    command.args(["check", "-p", "mcp-sse-gateway", "--no-default-features"]);
+    report.part("mcp-sse-gateway builds without traces", run(&mut command).map(|()| "yes".into()));
+    let mut command = cargo();
     command.args(["tree", "-p", "mcp-sse", "--no-default-features", "-e", "normal", "--prefix", "none"]);
     let tree = output(&mut command).and_then(|(ok, tree)| {
         if !ok {

@@ -30,10 +30,12 @@ mod log;
 mod message;
 mod metrics;
 mod pace;
+mod page;
 mod relay;
 mod reread;
 mod serve;
 mod signals;
+mod traces;
 mod watched;
 
 use std::{ffi::OsString, io::Write as _, process::ExitCode};

@@ -147,11 +147,17 @@ pub(crate) struct Http {
     #[arg(long, value_name = "PATH")]
     base_path: Option<String>,
 
+    /// Serve a page for people at /: how clients are connected, and a console to try the servers. It shows servers that
+    /// need a key only to those who have one. On unless other machines can reach the gateway
+    #[arg(long, value_name = "on|off", value_parser = on_off, num_args = 0..=1, default_missing_value = "on", require_equals = true)]
+    pub(crate) page: Option<bool>,
+
     /// Another path that answers like /healthz. Repeatable
     #[arg(long, value_name = "PATH")]
     pub(crate) health_endpoint: Vec<String>,
 
-    /// Also answer the health checks, and /status, at HOST:PORT or unix:PATH; nothing that clients use. Connections there have a limit
+    /// Also answer the health checks, at HOST:PORT or unix:PATH, and show operators what goes on: a page, /status,
+    /// /sessions; nothing that clients use. Connections there have a limit
     /// of their own, so that a gateway that is full still answers
     #[arg(long, value_name = "PLACE", value_parser = Place::parse)]
     pub(crate) admin: Option<Place>,
@@ -346,6 +352,15 @@ impl Serve {
             }
         }
         Ok(())
+    }
+}
+
+/// The value of an option that is on or off.
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("expected on or off".to_owned()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use mcp_sse::{Incoming, Message};
+use tokio_util::sync::CancellationToken;
 
 use super::{Calls, Outcome};
 use crate::{
@@ -19,25 +20,28 @@ pub(super) struct Watched<H> {
     taken: Option<Incoming>,
     /// The place of that line.
     permit: Option<Permit>,
+    /// Cancelled when its operator wants the session to end.
+    close: CancellationToken,
 }
 
 /// Both halves of a client, watched.
 pub(crate) fn watched<R: Receive, S: Reply>(
     receiver: R,
     reply: S,
-    calls: Option<Calls>,
+    calls: Option<Arc<Calls>>,
+    close: CancellationToken,
 ) -> (impl Receive, impl Reply) {
-    let calls = calls.map(Arc::new);
-    let receiver = Watched { half: receiver, calls: calls.clone(), taken: None, permit: None };
-    (receiver, Watched { half: reply, calls, taken: None, permit: None })
+    let receiver =
+        Watched { half: receiver, calls: calls.clone(), taken: None, permit: None, close: close.clone() };
+    (receiver, Watched { half: reply, calls, taken: None, permit: None, close })
 }
 
 impl<R: Receive> Receive for Watched<R> {
     async fn recv(&mut self) -> Option<Incoming> {
         let Some(calls) = &self.calls else { return self.half.recv().await };
         let Some(audit) = calls.audit().filter(|audit| !audit.is_lossy()) else {
-            let incoming = self.half.recv().await?;
-            calls.asked(&incoming, &mut self.permit);
+            let mut incoming = self.half.recv().await?;
+            calls.asked(&mut incoming, &mut self.permit);
             return Some(incoming);
         };
         // Kept here, so that nothing is lost if somebody stops waiting.
@@ -48,8 +52,8 @@ impl<R: Receive> Receive for Watched<R> {
         if self.permit.is_none() {
             self.permit = Some(audit.permit().await);
         }
-        let incoming = self.taken.take()?;
-        calls.asked(&incoming, &mut self.permit);
+        let mut incoming = self.taken.take()?;
+        calls.asked(&mut incoming, &mut self.permit);
         Some(incoming)
     }
 }
@@ -65,7 +69,7 @@ impl<S: Reply> Reply for Watched<S> {
     async fn fail(&self, text: &str) {
         if let Some(calls) = &self.calls {
             // Its client may have gone before its server.
-            let is_gone = self.half.closed().now_or_never().is_some();
+            let is_gone = self.closed().now_or_never().is_some();
             calls.failed(if is_gone { Outcome::Ended } else { Outcome::Error });
         }
         self.half.fail(text).await;
@@ -76,6 +80,9 @@ impl<S: Reply> Reply for Watched<S> {
     }
 
     async fn closed(&self) {
-        self.half.closed().await;
+        tokio::select! {
+            () = self.half.closed() => {}
+            () = self.close.cancelled() => {}
+        }
     }
 }

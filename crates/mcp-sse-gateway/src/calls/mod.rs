@@ -1,53 +1,41 @@
 //! What clients ask for, and what becomes of it: each session is watched as its messages pass, and what is seen goes to
-//! the metrics and the audit log.
+//! the metrics, the audit log, the traces and the list of sessions.
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | here | one call, and how it ended |
+//! | here | who is told of calls, and how a call ended |
+//! | `kinds` | what a session asks for again and again |
 //! | `pending` | the calls of a session that have no answer yet |
 //! | `halves` | the two halves of a client, watched |
+//! | `sessions` | all sessions, for their operator |
 
 mod halves;
+mod kinds;
 mod pending;
+mod sessions;
 
 use std::sync::Arc;
 
-use mcp_sse::{ClientIp, Principal};
-use tokio::time::Instant;
-
-pub(crate) use self::{halves::watched, pending::Calls};
-use crate::{
-    audit::{Audit, Permit},
-    metrics::Metrics,
+pub(crate) use self::{
+    halves::watched,
+    pending::Calls,
+    sessions::{Listed, NotClosed, Sessions},
 };
+use crate::{audit::Audit, metrics::Metrics, traces::Traces};
 
 /// Who is told of calls. Clones tell the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watchers {
     pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) audit: Option<Audit>,
+    pub(crate) traces: Option<Traces>,
 }
 
 impl Watchers {
     /// Whether nobody is.
     pub(crate) fn is_empty(&self) -> bool {
-        self.metrics.is_none() && self.audit.is_none()
+        self.metrics.is_none() && self.audit.is_none() && self.traces.is_none()
     }
-}
-
-/// A request of a client, or a notification that asks for what a request would.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) method: Box<str>,
-    /// The tool, if it is a call of one.
-    pub(crate) tool: Option<Box<str>>,
-    pub(crate) began: Instant,
-    pub(crate) principal: Option<Principal>,
-    pub(crate) address: Option<ClientIp>,
-    /// Its size, in bytes.
-    pub(crate) bytes: usize,
-    /// The place of its line in the audit log.
-    pub(crate) permit: Option<Permit>,
 }
 
 /// How a call ended.
@@ -68,6 +56,14 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// How many there are.
+    pub(crate) const ALL: usize = 6;
+
+    /// Whether its server says that it went wrong.
+    pub(crate) fn is_error(self) -> bool {
+        matches!(self, Self::Error | Self::ToolError)
+    }
+
     /// As `error.type` of the conventions has it.
     pub(crate) fn error_type(self) -> Option<&'static str> {
         match self {

@@ -1,24 +1,40 @@
-//! The calls of a session that have no answer yet. The transports bound how many there are.
+//! The calls of a session that have no answer yet, and what was seen of all of them. The transports bound how many
+//! there are.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use mcp_sse::{ClientIp, Incoming, Message, MessageKind, Principal, RequestId};
 use memchr::memmem;
+use tokio::time::Instant;
 
-use super::{Call, Outcome, Watchers};
+use super::{
+    Outcome, Watchers,
+    kinds::{Kind, Kinds},
+};
 use crate::{
     audit::{self, Audit, Permit, Record},
     clock,
-    metrics::{self, Passed},
+    metrics::Figures,
+    traces::{Asked, Carried, Span, Traces},
 };
 
-/// How much of a method and of the name of a tool is kept, in bytes.
-const LONGEST: usize = 256;
-/// Stands for the name of a tool that is none, or that is there twice.
-const UNREADABLE: &str = "(unreadable)";
+/// A request of a client, or a notification that asks for what a request would.
+#[derive(Debug)]
+struct Call {
+    kind: Arc<Kind>,
+    began: Instant,
+    principal: Option<Principal>,
+    address: Option<ClientIp>,
+    /// Its size, in bytes.
+    bytes: usize,
+    /// The place of its line in the audit log.
+    permit: Option<Permit>,
+    span: Option<Span>,
+}
 
 /// The calls of one session. When it is dropped, those that are left have ended with it.
 #[derive(Debug)]
@@ -26,60 +42,120 @@ pub(crate) struct Calls {
     watchers: Watchers,
     server: Arc<str>,
     transport: &'static str,
-    pending: Mutex<HashMap<RequestId, Call>>,
-    /// What counts the messages of the client and those of the server.
-    passed: Option<[Passed; 2]>,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: HashMap<RequestId, Call>,
+    kinds: Kinds,
+    figures: Figures,
+    /// The last call, and when it came.
+    last: Option<(Arc<Kind>, Instant)>,
+    /// Who the client is, and where.
+    client: Option<(Option<Principal>, Option<ClientIp>)>,
+}
+
+/// What was seen of a session so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) server: Arc<str>,
+    pub(crate) transport: &'static str,
+    pub(crate) principal: Option<Principal>,
+    pub(crate) address: Option<ClientIp>,
+    pub(crate) age: Duration,
+    /// Since its last call, or its beginning.
+    pub(crate) idle: Duration,
+    pub(crate) in_flight: usize,
+    pub(crate) figures: Figures,
+    pub(crate) last: Option<String>,
 }
 
 impl Calls {
     pub(crate) fn new(watchers: Watchers, server: Arc<str>, transport: &'static str) -> Self {
-        let passed = watchers.metrics.as_ref().map(|metrics| metrics.passed(transport));
-        Self { watchers, server, transport, pending: Mutex::default(), passed }
+        Self { watchers, server, transport, began: clock::now(), state: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Call>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn audit(&self) -> Option<&Audit> {
         self.watchers.audit.as_ref()
     }
 
-    /// A message of the client. The permit is taken if it is a call.
-    pub(super) fn asked(&self, incoming: &Incoming, permit: &mut Option<Permit>) {
-        let message = &incoming.message;
-        let bytes = message.as_bytes().len();
-        if let Some([from_client, _]) = &self.passed {
-            from_client.message(bytes);
+    pub(super) fn transport(&self) -> &'static str {
+        self.transport
+    }
+
+    pub(super) fn figures(&self) -> Figures {
+        self.lock().figures
+    }
+
+    pub(super) fn seen(&self) -> Seen {
+        let now = clock::now();
+        let state = self.lock();
+        let (principal, address) = state.client.clone().unwrap_or_default();
+        let since = state.last.as_ref().map_or(self.began, |(_, at)| *at);
+        Seen {
+            server: Arc::clone(&self.server),
+            transport: self.transport,
+            principal,
+            address,
+            age: now.saturating_duration_since(self.began),
+            idle: now.saturating_duration_since(since),
+            in_flight: state.pending.len(),
+            figures: state.figures,
+            last: state.last.as_ref().map(|(kind, _)| kind.shown()),
         }
+    }
+
+    /// A message of the client. The permit is taken if it is a call, which may be changed so that the server continues
+    /// its trace.
+    pub(super) fn asked(&self, incoming: &mut Incoming, permit: &mut Option<Permit>) {
+        let carried = self.taken(incoming, permit);
+        if let Some(carried) = carried {
+            carried.put(incoming);
+        }
+    }
+
+    fn taken(&self, incoming: &Incoming, permit: &mut Option<Permit>) -> Option<Carried> {
+        let message = &incoming.message;
+        let mut state = self.lock();
+        state.figures.from_client.message(message.as_bytes().len());
         match message.kind() {
             MessageKind::Request { id, method } => {
-                let call = self.call(incoming, method, permit);
+                let call = self.call(&mut state, incoming, Some(id), method, permit);
+                let carried = call.span.as_ref().map(Span::carried);
                 // One by the same id is refused by the transports.
-                let before = self.lock().insert(id.clone(), call);
-                if let Some(before) = before {
-                    self.tell(before, Outcome::Ended, 0);
+                if let Some(before) = state.pending.insert(id.clone(), call) {
+                    self.tell(&mut state, before, Outcome::Ended, 0);
                 }
+                carried
             }
             MessageKind::Notification { method } => {
                 if let Some(id) = message.cancelled_id() {
-                    self.ended(&id, Outcome::Cancelled, 0);
-                } else if !method.starts_with("notifications/") {
+                    self.ended(state, &id, Outcome::Cancelled, 0);
+                    None
+                } else if method.starts_with("notifications/") {
+                    None
+                } else {
                     // A call without an id, which some servers carry out.
-                    let call = self.call(incoming, method, permit);
-                    self.tell(call, Outcome::Notification, 0);
+                    let call = self.call(&mut state, incoming, None, method, permit);
+                    let carried = call.span.as_ref().map(Span::carried);
+                    self.tell(&mut state, call, Outcome::Notification, 0);
+                    carried
                 }
             }
-            MessageKind::Response { .. } => {}
+            MessageKind::Response { .. } => None,
         }
     }
 
     /// A message of the server.
     pub(super) fn answered(&self, message: &Message) {
-        let bytes = message.as_bytes().len();
-        if let Some([_, to_client]) = &self.passed {
-            to_client.message(bytes);
-        }
+        let mut state = self.lock();
+        state.figures.to_client.message(message.as_bytes().len());
         if let MessageKind::Response { id: Some(id), is_error } = message.kind() {
             let outcome = if *is_error {
                 Outcome::Error
@@ -88,54 +164,73 @@ impl Calls {
             } else {
                 Outcome::Ok
             };
-            self.ended(id, outcome, bytes);
+            self.ended(state, id, outcome, message.as_bytes().len());
         }
     }
 
     /// All calls that are left have ended like this.
     pub(super) fn failed(&self, outcome: Outcome) {
-        let left: Vec<_> = self.lock().drain().collect();
-        for (_, call) in left {
-            self.tell(call, outcome, 0);
+        let mut state = self.lock();
+        for (_, call) in std::mem::take(&mut state.pending) {
+            self.tell(&mut state, call, outcome, 0);
         }
     }
 
-    fn call(&self, incoming: &Incoming, method: &str, permit: &mut Option<Permit>) -> Call {
-        let message = &incoming.message;
+    fn call(
+        &self,
+        state: &mut State,
+        incoming: &Incoming,
+        id: Option<&RequestId>,
+        method: &str,
+        permit: &mut Option<Permit>,
+    ) -> Call {
         let extensions = &incoming.parts().extensions;
-        let name = || match message.param(&["name"]).map(serde_json::from_str::<String>) {
-            Some(Ok(name)) => short(&name),
-            // Readers of JSON differ about it, so it may be any.
-            _ => UNREADABLE.into(),
-        };
+        let kind = state.kinds.of(&incoming.message, method);
+        let began = clock::now();
+        state.figures.calls += 1;
+        state.last = Some((Arc::clone(&kind), began));
+        // It stays the same for all of a session but its address, of which the first is good enough.
+        if state.client.is_none() {
+            state.client = Some((extensions.get().cloned(), ClientIp::of(extensions)));
+        }
         let audit = self.watchers.audit.as_ref();
         let lossy = || audit.filter(|audit| audit.is_lossy()).map(Audit::permit_now);
-        Call {
-            method: short(method),
-            tool: (method == "tools/call").then(name),
-            began: clock::now(),
-            principal: extensions.get().cloned(),
-            address: ClientIp::of(extensions),
-            bytes: message.as_bytes().len(),
-            permit: permit.take().or_else(lossy),
+        let permit = permit.take().or_else(lossy);
+        // Who asks is for the audit log only.
+        let (principal, address) = match &permit {
+            Some(_) => (extensions.get().cloned(), ClientIp::of(extensions)),
+            None => (None, None),
+        };
+        let span = self.watchers.traces.as_ref().map(|traces| self.span(traces, incoming, id, &kind));
+        Call { kind, began, principal, address, bytes: incoming.message.as_bytes().len(), permit, span }
+    }
+
+    fn span(&self, traces: &Traces, incoming: &Incoming, id: Option<&RequestId>, kind: &Kind) -> Span {
+        traces.begin(&Asked {
+            method: &kind.method,
+            tool: kind.tool.as_deref(),
+            id: id.map(RequestId::to_string),
+            server: &self.server,
+            transport: self.transport,
+            in_message: Carried::in_message(&incoming.message),
+            in_headers: Carried::in_headers(&incoming.parts().headers),
+        })
+    }
+
+    fn ended(&self, mut state: MutexGuard<'_, State>, id: &RequestId, outcome: Outcome, bytes: usize) {
+        if let Some(call) = state.pending.remove(id) {
+            self.tell(&mut state, call, outcome, bytes);
         }
     }
 
-    fn ended(&self, id: &RequestId, outcome: Outcome, bytes: usize) {
-        let call = self.lock().remove(id);
-        if let Some(call) = call {
-            self.tell(call, outcome, bytes);
-        }
-    }
-
-    fn tell(&self, call: Call, outcome: Outcome, bytes: usize) {
+    fn tell(&self, state: &mut State, call: Call, outcome: Outcome, bytes: usize) {
+        state.figures.errors += u64::from(outcome.is_error());
         let took = clock::now().saturating_duration_since(call.began);
         if let Some(metrics) = &self.watchers.metrics {
-            // A server may answer a call of a tool that it does not have with `isError`.
-            let is_real = outcome == Outcome::Ok;
-            let tool = call.tool.as_deref().map(|name| metrics.names.tool(&self.server, name, is_real));
-            let method = metrics::method(&call.method);
-            metrics.called(method, tool, &self.server, outcome.error_type(), took);
+            call.kind.count(metrics, &self.server, outcome, took.as_secs_f64());
+        }
+        if let Some(span) = call.span {
+            span.end(outcome.error_type());
         }
         if let Some(permit) = call.permit {
             permit.write(&Record {
@@ -144,8 +239,8 @@ impl Calls {
                 address: call.address.map(|client| client.0),
                 server: &self.server,
                 transport: self.transport,
-                method: &call.method,
-                tool: call.tool.as_deref(),
+                method: &call.kind.method,
+                tool: call.kind.tool.as_deref(),
                 outcome: outcome.word(),
                 milliseconds: (took.as_secs_f64() * 1e6).round() / 1e3,
                 bytes_in: call.bytes,
@@ -155,18 +250,9 @@ impl Calls {
     }
 }
 
-/// The beginning of a name that a client has made up.
-fn short(name: &str) -> Box<str> {
-    let end = (0..=LONGEST.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
-    name[..end.unwrap_or(0)].into()
-}
-
 impl Drop for Calls {
     fn drop(&mut self) {
-        let left = std::mem::take(self.pending.get_mut().unwrap_or_else(PoisonError::into_inner));
-        for call in left.into_values() {
-            self.tell(call, Outcome::Ended, 0);
-        }
+        self.failed(Outcome::Ended);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Names are those of the OpenTelemetry conventions for MCP where these have one. No label has a session's id or a
 //! client's name in it, and what clients make up adds nothing: see `names`.
 
+mod figures;
 mod names;
 mod text;
 
@@ -23,7 +24,8 @@ use prometheus_client::{
 };
 
 pub(crate) use self::{
-    names::{Names, method},
+    figures::{Figures, SSE, STREAMABLE_HTTP, Totals},
+    names::{Names, OTHER, method},
     text::Format,
 };
 
@@ -66,20 +68,6 @@ struct State {
     state: &'static str,
 }
 
-/// Counts the messages in one direction.
-#[derive(Debug)]
-pub(crate) struct Passed {
-    messages: Counter,
-    bytes: Counter,
-}
-
-impl Passed {
-    pub(crate) fn message(&self, bytes: usize) {
-        self.messages.inc();
-        self.bytes.inc_by(bytes as u64);
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Way {
     direction: &'static str,
@@ -97,8 +85,8 @@ pub(crate) struct Metrics {
     opened: Family<Transport, Counter>,
     closed: Family<Closed, Counter>,
     refused: Family<Why, Counter>,
-    messages: Family<Way, Counter>,
-    bytes: Family<Way, Counter>,
+    messages: Family<Way, Counter<u64, AtomicU64>>,
+    bytes: Family<Way, Counter<u64, AtomicU64>>,
     sessions: Family<Transport, Gauge>,
     silent: Gauge,
     in_flight: Gauge,
@@ -126,6 +114,8 @@ pub(crate) struct Snapshot {
     pub(crate) log_lines_lost: u64,
     /// The same of the audit log.
     pub(crate) audit_lines_lost: u64,
+    /// What all sessions have done so far.
+    pub(crate) totals: Totals,
 }
 
 fn seconds() -> Histogram {
@@ -215,33 +205,21 @@ impl Metrics {
         metrics
     }
 
-    /// A call was answered, or will not be.
-    pub(crate) fn called(
+    /// Where calls are measured that were answered in this way, or will not be.
+    pub(crate) fn operation(
         &self,
         method: &'static str,
         tool: Option<Arc<str>>,
         server: &Arc<str>,
         error: Option<&'static str>,
-        took: Duration,
-    ) {
+    ) -> Histogram {
         let labels = Operation {
             mcp_method_name: method,
             gen_ai_tool_name: tool,
             error_type: error,
             server: Arc::clone(server),
         };
-        self.operations.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    /// What counts the messages from clients and to them over a transport.
-    pub(crate) fn passed(&self, transport: &'static str) -> [Passed; 2] {
-        ["from_client", "to_client"].map(|direction| {
-            let way = Way { direction, transport };
-            Passed {
-                messages: self.messages.get_or_create(&way).clone(),
-                bytes: self.bytes.get_or_create(&way).clone(),
-            }
-        })
+        self.operations.get_or_create(&labels).clone()
     }
 
     pub(crate) fn opened(&self, transport: &'static str) {
@@ -273,6 +251,15 @@ impl Metrics {
         for (transport, count) in [(SSE, now.sse), (STREAMABLE_HTTP, now.streamable_http)] {
             self.sessions.get_or_create(&Transport { transport }).set(size(count));
         }
+        for (transport, figures) in [(SSE, now.totals.sse), (STREAMABLE_HTTP, now.totals.streamable_http)] {
+            for (direction, passed) in
+                [("from_client", figures.from_client), ("to_client", figures.to_client)]
+            {
+                let way = Way { direction, transport };
+                self.messages.get_or_create(&way).inner().store(passed.messages, Ordering::Relaxed);
+                self.bytes.get_or_create(&way).inner().store(passed.bytes, Ordering::Relaxed);
+            }
+        }
         self.silent.set(size(now.silent));
         self.in_flight.set(size(now.in_flight));
         for (state, count) in [("for_server", now.queued_for_servers), ("for_client", now.queued_for_clients)]
@@ -290,9 +277,6 @@ impl Metrics {
         text::render(format, &self.registry)
     }
 }
-
-pub(crate) const SSE: &str = "sse";
-pub(crate) const STREAMABLE_HTTP: &str = "streamable_http";
 
 /// Counts the sessions over SSE, and the refusals of both transports.
 pub(crate) struct Counts(pub(crate) Arc<Metrics>);

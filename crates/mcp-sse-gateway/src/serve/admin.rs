@@ -12,7 +12,7 @@ use std::{
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::{BodyExt as _, Full};
-use mcp_sse::{Authenticate as _, Authentication, Server};
+use mcp_sse::{Authenticate as _, Authentication, Principal, Server};
 use serde_json::{Value, json};
 use tower_service::Service;
 
@@ -22,9 +22,13 @@ use super::{
 };
 use crate::{
     access::KeyFile,
+    backend::child::memory,
+    calls::{Listed, NotClosed},
+    clock,
     front::http::Answer,
     listening::Listening,
     metrics::{Format, Metrics, Snapshot},
+    page::{self, Page},
 };
 
 /// Maximum number of connections to the admin place. Probes are few, and each is closed after its answer.
@@ -59,6 +63,13 @@ impl Admin {
         if let Some(answer) = self.health.answer(request) {
             return answer;
         }
+        let is_shown = self.keys.is_some() || !self.is_open;
+        // Its files are no secret, and a browser cannot show a key for them.
+        if self.keys.is_some()
+            && let Some(answer) = page::answer(request, Page::Admin)
+        {
+            return answer;
+        }
         if let Some(keys) = &self.keys {
             let (head, ()) = request.clone().into_parts();
             if !matches!(keys.tokens.authenticate(&head), Authentication::Done(Ok(_))) {
@@ -83,14 +94,48 @@ impl Admin {
                     answer
                 })
             }
-            ("/status", _) if self.keys.is_some() || !self.is_open => {
+            ("/status", _) if is_shown => {
                 if request.method() == Method::GET && request.uri().query() == Some("probe") {
                     self.health.table.probe_all().await;
                 }
                 let now = self.now().await;
-                read_only(request, || json(StatusCode::OK, &self.status(&now)))
+                let status = self.status(&now).await;
+                read_only(request, || json(StatusCode::OK, &status))
             }
-            _ => text(StatusCode::NOT_FOUND, "there is nothing here\n"),
+            ("/sessions", _) if is_shown => read_only(request, || json(StatusCode::OK, &self.sessions())),
+            (path, _) if is_shown => match path.strip_prefix("/sessions/") {
+                Some(id) => self.close(request.method(), id),
+                None => page::answer(request, Page::Admin).unwrap_or_else(nothing),
+            },
+            _ => nothing(),
+        }
+    }
+
+    /// The sessions that have begun.
+    fn sessions(&self) -> Value {
+        let (total, listed) =
+            self.health.table.sessions().map(|sessions| sessions.busiest()).unwrap_or_default();
+        let sessions: Vec<_> = listed.into_iter().map(session).collect();
+        json!({ "total": total, "sessions": sessions })
+    }
+
+    /// Ends the session whose id begins like this.
+    fn close(&self, method: &Method, id: &str) -> Answer {
+        if method != Method::DELETE {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("DELETE"));
+            return answer;
+        }
+        let closed = self.health.table.sessions().map_or(Err(NotClosed::Unknown), |all| all.close(id));
+        match closed {
+            Ok(()) => {
+                tracing::info!(id, "a session is closed by its operator");
+                text(StatusCode::NO_CONTENT, "")
+            }
+            Err(NotClosed::Unknown) => text(StatusCode::NOT_FOUND, "there is no session with this id\n"),
+            Err(NotClosed::Ambiguous) => {
+                text(StatusCode::CONFLICT, "several sessions have ids that begin like this\n")
+            }
         }
     }
 
@@ -100,22 +145,63 @@ impl Admin {
     }
 
     /// What there is now, and what was last seen of each server.
-    fn status(&self, now: &Snapshot) -> Value {
-        let servers: BTreeMap<_, _> =
-            self.health.table.served().iter().map(|named| (named.label.to_string(), server(named))).collect();
+    async fn status(&self, now: &Snapshot) -> Value {
+        let table = Arc::clone(&self.health.table);
+        let servers = tokio::task::spawn_blocking(move || {
+            let served = table.served();
+            served.iter().map(|named| (named.label.to_string(), server(named))).collect::<BTreeMap<_, _>>()
+        });
+        let servers = servers.await.unwrap_or_default();
+        let all = now.totals.all();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
+            "time": humantime::format_rfc3339_millis(clock::wall()).to_string(),
             "draining": self.health.is_draining(),
             "sessions": { "sse": now.sse, "silent": now.silent, "streamable_http": now.streamable_http },
             "programs": {
                 "running": now.programs, "waiting_for_start": now.starts_waiting, "memory_bytes": now.program_memory,
+            },
+            "totals": {
+                "calls": all.calls,
+                "errors": all.errors,
+                "sessions": now.totals.sessions,
+                "messages_in": all.from_client.messages,
+                "messages_out": all.to_client.messages,
+                "bytes_in": all.from_client.bytes,
+                "bytes_out": all.to_client.bytes,
             },
             "servers": servers,
         })
     }
 }
 
+fn nothing() -> Answer {
+    text(StatusCode::NOT_FOUND, "there is nothing here\n")
+}
+
+fn session(listed: Listed) -> Value {
+    let Listed { id, seen } = listed;
+    json!({
+        "id": id,
+        "server": *seen.server,
+        "transport": seen.transport,
+        "principal": seen.principal.as_ref().map(Principal::as_str),
+        "address": seen.address.map(|client| client.0.to_string()),
+        "age_seconds": seen.age.as_secs_f64(),
+        "idle_seconds": seen.idle.as_secs_f64(),
+        "in_flight": seen.in_flight,
+        "calls": seen.figures.calls,
+        "errors": seen.figures.errors,
+        "bytes_in": seen.figures.from_client.bytes,
+        "bytes_out": seen.figures.to_client.bytes,
+        "last_call": seen.last,
+    })
+}
+
+/// What was seen of a server. Blocks for a moment, as it asks the system about programs.
 fn server(named: &Named) -> Value {
+    let keepers = named.history.keepers();
+    let is_program = named.is_program();
     let seen = named.history.seen();
     let time = |time| humantime::format_rfc3339_millis(time).to_string();
     let probe = named.probes.last().map(|probed| {
@@ -129,6 +215,8 @@ fn server(named: &Named) -> Value {
     json!({
         "what": named.what(),
         "sessions": named.sessions.load(Ordering::Acquire),
+        "programs": is_program.then_some(keepers.len()),
+        "memory_bytes": if is_program { memory::of_kept_by(&keepers) } else { None },
         "last_start": seen.start.map(time),
         "last_error": seen.error.map(|(at, text)| json!({ "time": time(at), "text": text })),
         "probe": probe,
@@ -139,8 +227,14 @@ fn server(named: &Named) -> Value {
 /// servers probed.
 fn is_from_elsewhere(request: &Request<()>) -> bool {
     let site = request.headers().get("sec-fetch-site");
-    site.is_some_and(|site| site != "none" && site != "same-origin")
-        || request.headers().contains_key(header::ORIGIN)
+    if site.is_some_and(|site| site != "none" && site != "same-origin") {
+        return true;
+    }
+    let Some(origin) = request.headers().get(header::ORIGIN) else { return false };
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| request.uri().authority().map(Authority::as_str)).unwrap_or_default();
+    let own = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    !own.is_some_and(|(_, own)| own.eq_ignore_ascii_case(host))
 }
 
 /// Whether the host that a request is for is `localhost` or an address. A web page whose name has come to mean this

@@ -1,6 +1,7 @@
 //! What was last seen of a server, for its operator.
 
 use std::{
+    collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -12,7 +13,11 @@ const LONGEST: usize = 1024;
 
 /// What was last seen of a server.
 #[derive(Debug, Default)]
-pub(super) struct History(Mutex<Seen>);
+pub(super) struct History {
+    seen: Mutex<Seen>,
+    /// Its programs: the processes that keep them.
+    programs: Mutex<HashSet<u32>>,
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
@@ -24,7 +29,22 @@ pub(super) struct Seen {
 
 impl History {
     fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn programs(&self) -> MutexGuard<'_, HashSet<u32>> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its programs that serve a session, by the processes that keep them.
+    pub(super) fn keepers(&self) -> Vec<u32> {
+        self.programs().iter().copied().collect()
+    }
+
+    /// A program runs, until what this returns is dropped.
+    pub(super) fn runs(&self, keeper: Option<u32>) -> Runs<'_> {
+        self.programs().extend(keeper);
+        Runs { history: self, keeper }
     }
 
     pub(super) fn seen(&self) -> Seen {
@@ -39,5 +59,19 @@ impl History {
         let Failure(text) = failure;
         let end = (0..=LONGEST.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         self.lock().error = Some((clock::wall(), text[..end].to_owned()));
+    }
+}
+
+/// One program that runs, until it is dropped.
+pub(super) struct Runs<'a> {
+    history: &'a History,
+    keeper: Option<u32>,
+}
+
+impl Drop for Runs<'_> {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper {
+            self.history.programs().remove(&keeper);
+        }
     }
 }

@@ -16,15 +16,22 @@ use mcp_sse::Body;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::{named::Named, servers::Table};
+use super::{named::Named, servers::Table, visible};
 use crate::{
     args::{HealthCheck, Http},
     front::http::Answer,
+    page::{self, Page},
 };
 
 /// The service for all paths other than those of SSE.
 #[derive(Clone)]
-pub(super) struct Beside(Health);
+pub(super) struct Beside {
+    health: Health,
+    /// Whether there is a page for people.
+    page: bool,
+    /// What stands before the paths for those who do not come here directly.
+    public_url: Option<Arc<str>>,
+}
 
 /// The health checks.
 #[derive(Clone)]
@@ -37,20 +44,21 @@ pub(super) struct Health {
 }
 
 impl Beside {
-    pub(super) fn new(table: Arc<Table>, args: &Http) -> Self {
+    pub(super) fn new(table: Arc<Table>, args: &Http, page: bool, public_url: Option<&str>) -> Self {
         let own = ["/healthz".to_owned()];
         let paths = own.into_iter().chain(args.health_endpoint.iter().cloned()).collect();
         let probes = args.health_check == HealthCheck::Server;
-        Self(Health { table, paths, draining: Arc::default(), probes })
+        let health = Health { table, paths, draining: Arc::default(), probes };
+        Self { health, page, public_url: public_url.map(Arc::from) }
     }
 
     pub(super) fn health(&self) -> Health {
-        self.0.clone()
+        self.health.clone()
     }
 
     /// From now on, reports not ready and refuses new sessions.
     pub(super) fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
+        self.health.draining.store(true, Ordering::Release);
     }
 
     async fn answer<B>(self, request: Request<B>) -> Response<Body>
@@ -58,22 +66,60 @@ impl Beside {
         B: http_body::Body + Send + 'static,
         B::Data: Send,
     {
-        if let Some(answer) = self.0.answer(&request) {
+        if let Some(answer) = self.health.answer(&request) {
             return answer.map(Body::new);
         }
-        let Health { table, draining, .. } = &self.0;
+        let Health { table, draining, .. } = &self.health;
         if let Some(document) = table.well_known(request.uri().path()) {
             // Behind the checks of names, and before those of clients.
             let read = table.transport.guard().layer(document).call(request).await;
             return read.unwrap_or_else(|never| match never {});
         }
         let Some(named) = table.at_mcp_path(request.uri().path()) else {
-            return text(StatusCode::NOT_FOUND, "there is nothing here\n").map(Body::new);
+            let page = Paged { table: Arc::clone(table), public_url: self.public_url };
+            let Some(page) = self.page.then_some(page) else {
+                return text(StatusCode::NOT_FOUND, "there is nothing here\n").map(Body::new);
+            };
+            // Behind the checks of names; what it shows depends on the visitor's key.
+            let read = table.transport.guard().layer(page).call(request.map(|_| ())).await;
+            return read.unwrap_or_else(|never| match never {});
         };
         let behind = Mcp { table: Arc::clone(table), draining: Arc::clone(draining), named };
         let guarded = behind.named.mcp_guard().layer(behind.clone()).call(request).await;
         // The error type is `Infallible`.
         guarded.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// The page for people.
+#[derive(Clone)]
+struct Paged {
+    table: Arc<Table>,
+    public_url: Option<Arc<str>>,
+}
+
+impl Service<Request<()>> for Paged {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        let Self { table, public_url } = self.clone();
+        Box::pin(async move {
+            if let Some(answer) = page::answer(&request, Page::Clients) {
+                return Ok(answer);
+            }
+            if request.uri().path() != "/_page/servers.json" {
+                return Ok(text(StatusCode::NOT_FOUND, "there is nothing here\n"));
+            }
+            let (head, ()) = request.clone().into_parts();
+            let servers = visible::servers(&table.served(), &head, public_url.as_deref()).await;
+            Ok(read_only(&request, || json(StatusCode::OK, &servers)))
+        })
     }
 }
 

@@ -11,7 +11,8 @@
 //! | `history` | what was last seen of a server |
 //! | `probe` | a session without a client, which finds out whether a server is well |
 //! | `http` | everything other than SSE: Streamable HTTP and the health checks |
-//! | `admin` | what operators see: health checks, metrics, status |
+//! | `visible` | the servers that a visitor of the page may use |
+//! | `admin` | what operators see: health checks, metrics, status, sessions, and the page that shows them |
 
 mod admin;
 mod history;
@@ -22,6 +23,7 @@ mod probe;
 mod servers;
 mod session;
 mod target;
+mod visible;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -42,6 +44,7 @@ use crate::{
     metrics::{Counts, Metrics},
     reread::Reread,
     signals::{self, Signals},
+    traces::Traces,
 };
 
 /// How long servers are not probed after they were, with `--health-check server`.
@@ -82,9 +85,10 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         Some(place) => Some(Listening::at(std::slice::from_ref(place)).await.map_err(Exit::Usage)?),
         None => None,
     };
-    // Clients on this machine may see what its programs write to stderr. With a proxy, the clients are elsewhere even
-    // if their connections come from loopback.
-    plan.bounds.stderr_to_client |= listener.is_loopback() && !args.listen.trusts_proxies();
+    // With a proxy, the clients are elsewhere even if their connections come from loopback.
+    let is_local = listener.is_loopback() && !args.listen.trusts_proxies();
+    // Clients on this machine may see what its programs write to stderr.
+    plan.bounds.stderr_to_client |= is_local;
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let children =
@@ -107,6 +111,8 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
             "--admin {address} is not a loopback address: --metrics needs --admin-token-file FILE there"
         )));
     }
+    let sessions = admin.is_some().then(Arc::default);
+    let traces = Traces::from_environment(client.clone()).map_err(Exit::Usage)?;
     let table = Table::new(
         args,
         transport.clone(),
@@ -115,7 +121,8 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         client,
         plan.bounds,
         Arc::clone(&guards),
-        Watchers { metrics: metrics.clone(), audit: audit.clone() },
+        Watchers { metrics: metrics.clone(), audit: audit.clone(), traces: traces.clone() },
+        sessions,
     );
     if let Some(main) = &plan.main {
         table.set("", main.clone(), auths.of("")).map_err(Exit::Usage)?;
@@ -126,14 +133,15 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     // Before the greeting, after which SIGHUP may be sent.
     let hangup = signal(SignalKind::hangup())
         .map_err(|error| Exit::Usage(format!("cannot wait for SIGHUP: {error}")))?;
-    greet(args, &plan, &table, &listener, admin.as_ref(), tls.is_some());
+    let page = args.http.page.unwrap_or(is_local);
+    greet(args, &plan, &table, &listener, admin.as_ref(), tls.is_some(), page);
     signals::tell_systemd(&[NotifyState::Ready]);
     let reread = Arc::new(Reread { guards, tls: tls.clone() });
     tokio::spawn(Arc::clone(&reread).every_second());
     let reload = Reload { file: plan.config.clone(), auth_of_all, table: Arc::clone(&table), reread };
     tokio::spawn(reload.on(hangup));
 
-    let beside = Beside::new(Arc::clone(&table), &args.http);
+    let beside = Beside::new(Arc::clone(&table), &args.http, page, args.access.public_url());
     let is_open = admin.as_ref().is_some_and(|admin| admin.open_to_networks().is_some());
     let inside = admin::Admin { health: beside.health(), metrics, keys: admin_keys, is_open };
     let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, inside)));
@@ -178,6 +186,9 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         .await;
     if let Some(audit) = audit {
         audit.close().await;
+    }
+    if let Some(traces) = traces {
+        traces.close().await;
     }
     // Dropping the task removes its socket.
     if let Some(admin) = admin {
@@ -259,6 +270,7 @@ fn greet(
     listener: &Listening,
     admin: Option<&Listening>,
     tls: bool,
+    page: bool,
 ) {
     use std::io::Write;
     let mut text = format!("mcp-sse {}\n", env!("CARGO_PKG_VERSION"));
@@ -284,6 +296,9 @@ fn greet(
             text.push_str(&format!("  Access           {}\n", protection.shown()));
         }
     }
+    if page {
+        text.push_str(&format!("\nThe page           {}\n", url("/")));
+    }
     let places = listener.places().or_else(|| args.access.public_url().map(|_| listener.base(tls)));
     if let Some(places) = places {
         text.push_str(&format!("\nListening on {places}\n"));
@@ -291,6 +306,7 @@ fn greet(
     if let Some(admin) = admin {
         let at = admin.places().map(|places| format!(" on {places}")).unwrap_or_default();
         text.push_str(&format!("\nHealth checks      {}{at}\n", url_at(&admin.base(false), "/healthz")));
+        text.push_str(&format!("Sessions           {}{at}\n", url_at(&admin.base(false), "/")));
         if args.http.metrics {
             text.push_str(&format!("Metrics            {}{at}\n", url_at(&admin.base(false), "/metrics")));
         }

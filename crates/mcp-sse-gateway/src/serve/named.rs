@@ -18,8 +18,11 @@ use super::{
 use crate::{
     access::{Auth, Protection},
     backend::child::Children,
-    calls::{Calls, Watchers, watched},
-    front::{Receive, Reply, http::Mcp},
+    calls::{Calls, Sessions, Watchers, watched},
+    front::{
+        Receive, Reply,
+        http::{CLOSED_BY_OPERATOR, Mcp},
+    },
 };
 
 /// A server with its name; the server at the root paths has the empty name.
@@ -35,6 +38,8 @@ pub(super) struct Named {
     pub(super) mcp: Option<Mcp>,
     pub(super) children: Children,
     pub(super) watchers: Watchers,
+    /// The list of sessions, if there is a place to see it.
+    pub(super) open: Option<Arc<Sessions>>,
     /// Its name in metrics.
     pub(super) label: Arc<str>,
     pub(super) history: Arc<History>,
@@ -85,6 +90,11 @@ impl Named {
         self.state().target.server.headers_from_client().next().is_some()
     }
 
+    /// Whether a program is started for its sessions.
+    pub(super) fn is_program(&self) -> bool {
+        self.state().target.remote.is_none()
+    }
+
     /// What a probe needs of it.
     pub(super) fn subject(&self) -> Subject {
         Subject {
@@ -101,19 +111,25 @@ impl Named {
         target.what()
     }
 
-    /// Runs a session over this transport.
+    /// Runs a session over this transport. `id` is the beginning of its id.
     pub(super) async fn run(
         &self,
+        id: &str,
         receiver: impl Receive,
         reply: impl Reply,
         transport: &'static str,
     ) -> &'static str {
         let _counted = Counted::new(&self.sessions);
         let target = Arc::clone(&self.state().target);
-        let calls = (!self.watchers.is_empty())
-            .then(|| Calls::new(self.watchers.clone(), Arc::clone(&self.label), transport));
-        let (receiver, reply) = watched(receiver, reply, calls);
-        session::run(&self.children, &target, receiver, reply, &self.history).await
+        let calls = (!self.watchers.is_empty() || self.open.is_some())
+            .then(|| Arc::new(Calls::new(self.watchers.clone(), Arc::clone(&self.label), transport)));
+        // Dropped when the halves are, which tell of calls.
+        let entered = calls.as_ref().zip(self.open.as_ref());
+        let entered = entered.map(|(calls, sessions)| sessions.enter(id, calls));
+        let close = entered.as_ref().map(|entered| entered.close.clone()).unwrap_or_default();
+        let (receiver, reply) = watched(receiver, reply, calls, close.clone());
+        let reason = session::run(&self.children, &target, receiver, reply, &self.history).await;
+        if close.is_cancelled() { CLOSED_BY_OPERATOR } else { reason }
     }
 }
 

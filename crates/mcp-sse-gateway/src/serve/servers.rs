@@ -32,7 +32,7 @@ use crate::{
         child::{Bounds, Children, isolation, memory},
         remote::{Found, Remote},
     },
-    calls::Watchers,
+    calls::{self, Watchers},
     config::{Auths, RemoteServer, Server, Servers},
     encoded::encoded,
     front::http::{self, Bodies, Mcp, Sessions},
@@ -52,6 +52,8 @@ const PROBES: usize = 4;
 pub(super) struct Table {
     guards: Arc<Guards>,
     watchers: Watchers,
+    /// The sessions that have begun, if there is a place to see them.
+    open: Option<Arc<calls::Sessions>>,
     servers: Mutex<BTreeMap<String, Arc<Named>>>,
     routes: Routes,
     /// The transport of the server without a name; the others are further endpoints of it.
@@ -91,6 +93,7 @@ impl Table {
         bounds: Bounds,
         guards: Arc<Guards>,
         watchers: Watchers,
+        open: Option<Arc<calls::Sessions>>,
     ) -> Arc<Self> {
         let settings = Settings {
             layout: Layout {
@@ -112,6 +115,7 @@ impl Table {
         Arc::new(Self {
             guards,
             watchers,
+            open,
             servers: Mutex::default(),
             routes,
             transport,
@@ -142,6 +146,11 @@ impl Table {
             || self.lock().values().map(|named| named.sessions.load(Ordering::Acquire)).sum::<usize>();
         self.transport.has_room(&::http::Extensions::new())
             && (self.children.has_room() || begun() >= self.settings.max_sessions)
+    }
+
+    /// The sessions that have begun, if there is a place to see them.
+    pub(super) fn sessions(&self) -> Option<&Arc<calls::Sessions>> {
+        self.open.as_ref()
     }
 
     pub(super) fn metrics(&self) -> Option<&Arc<Metrics>> {
@@ -191,6 +200,7 @@ impl Table {
             program_memory: memory::of_programs(),
             log_lines_lost: log::lost(),
             audit_lines_lost: self.watchers.audit.as_ref().map_or(0, Audit::lost),
+            totals: self.open.as_ref().map(|sessions| sessions.totals()).unwrap_or_default(),
             ..Snapshot::default()
         };
         for session in self.transport.sessions() {
@@ -441,6 +451,7 @@ impl Table {
             sessions: AtomicUsize::new(0),
             children: self.children.clone(),
             watchers: self.watchers.clone(),
+            open: self.open.clone(),
             label: if name.is_empty() { "/".into() } else { name.into() },
             history: Arc::default(),
             probes: Arc::default(),
@@ -465,7 +476,9 @@ impl Table {
                 let Some(named) = server else { return };
                 let _running = table.running.token();
                 let (receiver, reply) = session.split();
-                named.run(receiver, reply, metrics::SSE).await;
+                // As the log shows it.
+                let id = reply.id().to_string();
+                named.run(id.trim_end_matches('…'), receiver, reply, metrics::SSE).await;
                 table.forget(&named);
             }
         });
@@ -510,12 +523,12 @@ impl Table {
     fn mcp(self: &Arc<Self>, named: std::sync::Weak<Named>) -> Mcp {
         let Settings { mcp_idle_timeout, keep_alive, http, .. } = &self.settings;
         let table = Arc::downgrade(self);
-        let run = move |receiver, reply| {
+        let run = move |id: String, receiver, reply| {
             let (table, named) = (table.upgrade(), named.upgrade());
             async move {
                 let (Some(table), Some(named)) = (table, named) else { return "the server is gone" };
                 let _running = table.running.token();
-                let reason = named.run(receiver, reply, metrics::STREAMABLE_HTTP).await;
+                let reason = named.run(&id, receiver, reply, metrics::STREAMABLE_HTTP).await;
                 table.forget(&named);
                 reason
             }

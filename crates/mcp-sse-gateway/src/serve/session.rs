@@ -40,7 +40,7 @@ pub(super) async fn run(
     history.starts();
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
-            command_session(children, command, first, &mut receiver, &reply).await
+            command_session(children, command, first, &mut receiver, &reply, history).await
         }
         (Server::Remote(_), Some(remote)) => remote_session(remote, first, &mut receiver, &reply).await,
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),
@@ -60,6 +60,7 @@ async fn command_session(
     first: Incoming,
     receiver: &mut impl Receive,
     reply: &impl Reply,
+    history: &History,
 ) -> Result<(), Failure> {
     let until = clock::now() + children.start_timeout();
     let started = tokio::select! {
@@ -70,6 +71,7 @@ async fn command_session(
         Ok(running) => running,
         Err(failure) => return fail(reply, failure).await,
     };
+    let _runs = history.runs(source.keeper());
     let start = Start { until, timeout: children.start_timeout() };
     let ended = carry(first, receiver, reply, &mut sink, &mut source, start).await;
     if source.skipped() > 0 {

@@ -17,6 +17,7 @@ pub(crate) struct Asked {
     /// The header lines, with names in small letters.
     pub(crate) headers: Vec<String>,
     pub(crate) body: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Asked {
@@ -91,7 +92,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     let length = headers.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, path, headers, body: String::from_utf8(body).unwrap() })
+    Some(Asked { method, path, headers, body: String::from_utf8_lossy(&body).into_owned(), bytes: body })
 }
 
 /// Writes a whole answer.

@@ -12,6 +12,7 @@ mod cli;
 mod config;
 mod connect;
 mod demo;
+mod deploy;
 mod descendants;
 mod endings;
 mod fake;
@@ -31,6 +32,7 @@ mod strangers;
 mod strangers_http;
 mod tls;
 mod tokens;
+mod traces;
 mod upstream;
 mod upstream_bytes;
 #[cfg(target_os = "linux")]

@@ -8,8 +8,19 @@ const MOST: usize = 10_000;
 /// there are many.
 #[cfg(target_os = "linux")]
 pub(crate) fn of_programs() -> Option<u64> {
+    of(super::descendants::own_children())
+}
+
+/// The same of these programs, given by the processes that keep them.
+#[cfg(target_os = "linux")]
+pub(crate) fn of_kept_by(keepers: &[u32]) -> Option<u64> {
+    let pids = keepers.iter().filter_map(|&pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
+    of(pids.collect())
+}
+
+#[cfg(target_os = "linux")]
+fn of(mut next: Vec<rustix::process::Pid>) -> Option<u64> {
     let page = rustix::param::page_size() as u64;
-    let mut next = super::descendants::own_children();
     let (mut seen, mut pages) = (0, 0_u64);
     while let Some(pid) = next.pop() {
         seen += 1;
@@ -27,5 +38,10 @@ pub(crate) fn of_programs() -> Option<u64> {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn of_programs() -> Option<u64> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn of_kept_by(_: &[u32]) -> Option<u64> {
     None
 }

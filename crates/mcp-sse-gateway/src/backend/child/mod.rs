@@ -302,6 +302,11 @@ impl Stdout {
         self.stdout.skipped()
     }
 
+    /// The process that keeps the child.
+    pub(crate) fn keeper(&self) -> Option<u32> {
+        self.process.keeper()
+    }
+
     fn refuse(&mut self, answers: Vec<Message>) {
         while self.refusals.try_join_next().is_some() {}
         for answer in answers {

@@ -117,6 +117,10 @@ impl Process {
         Ok((this, Pipes { stdin, stdout, stderr }))
     }
 
+    pub(super) fn keeper(&self) -> Option<u32> {
+        self.state.as_ref().and_then(|state| state.keeper.pid)
+    }
+
     pub(super) fn bounds(&self) -> Bounds {
         self.bounds
     }

@@ -95,10 +95,10 @@ enum Handshake {
 
 impl HttpSink {
     pub(super) async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
-        let headers = self.remote.headers_for(incoming.parts());
         if !self.remote.headers_from_client.is_empty() {
-            self.headers.set(headers.clone());
+            self.headers.set(self.remote.headers_for(incoming.parts()));
         }
+        let headers = self.remote.headers_of_message(incoming.parts());
         let message = incoming.message;
         match &mut self.handshake {
             Handshake::None if message.method() == Some("initialize") => {

@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use url::Url;
 
-use crate::backend::Failure;
+use crate::{backend::Failure, traces::Carried};
 
 /// Which transport a remote server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -88,6 +88,17 @@ impl Remote {
                 for other in others {
                     headers.append(name.clone(), other.clone());
                 }
+            }
+        }
+        headers
+    }
+
+    /// The same, with what lets the server continue the request's trace.
+    pub(super) fn headers_of_message(&self, parts: &Parts) -> HeaderMap {
+        let mut headers = self.headers_for(parts);
+        if let Some(carried) = parts.extensions.get::<Carried>() {
+            for (name, value) in carried.headers() {
+                headers.insert(name, value);
             }
         }
         headers

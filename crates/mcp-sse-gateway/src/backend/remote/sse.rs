@@ -185,7 +185,7 @@ pub(crate) struct SseSink {
 
 impl SseSink {
     pub(super) async fn send(&mut self, incoming: Incoming) -> Result<(), Failure> {
-        let headers = self.post.remote.headers_for(incoming.parts());
+        let headers = self.post.remote.headers_of_message(incoming.parts());
         let message = incoming.message;
         match self.post.send(headers, &message).await {
             Ok(()) => Ok(()),

@@ -107,6 +107,9 @@ impl Mcp {
     }
 }
 
+/// Why a session has ended that its operator has closed.
+pub(crate) const CLOSED_BY_OPERATOR: &str = "closed by the operator";
+
 /// A reason for the end of a session as one word, and whether it is an error.
 fn word(reason: &str) -> (&'static str, bool) {
     match reason {
@@ -115,6 +118,7 @@ fn word(reason: &str) -> (&'static str, bool) {
         "idle" => ("idle", false),
         "shutdown" => ("shutdown", false),
         "server ended" => ("server_ended", true),
+        CLOSED_BY_OPERATOR => ("closed_by_operator", true),
         "evicted for another session" => ("evicted", true),
         "the client's authorization has expired" => ("expired", true),
         "no longer authorized" => ("unauthorized", true),
@@ -126,9 +130,12 @@ fn plain(status: StatusCode, text: &str) -> Answer {
     answer(status, "text/plain; charset=utf-8", text.to_owned())
 }
 
-/// Runs a session, and returns why it ended.
-type Run =
-    Arc<dyn Fn(HttpReceiver, HttpReply) -> Pin<Box<dyn Future<Output = &'static str> + Send>> + Send + Sync>;
+/// Runs a session, of which the beginning of the id is given, and returns why it ended.
+type Run = Arc<
+    dyn Fn(String, HttpReceiver, HttpReply) -> Pin<Box<dyn Future<Output = &'static str> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// rmcp's session manager, with each session run by us.
 pub(crate) struct Sessions {
@@ -154,7 +161,7 @@ impl Sessions {
         run: F,
     ) -> Self
     where
-        F: Fn(HttpReceiver, HttpReply) -> R + Send + Sync + 'static,
+        F: Fn(String, HttpReceiver, HttpReply) -> R + Send + Sync + 'static,
         R: Future<Output = &'static str> + Send + 'static,
     {
         let mut inner = LocalSessionManager::default();
@@ -164,7 +171,7 @@ impl Sessions {
         inner.session_config.init_timeout = None;
         Self {
             inner,
-            run: Arc::new(move |receiver, reply| Box::pin(run(receiver, reply))),
+            run: Arc::new(move |id, receiver, reply| Box::pin(run(id, receiver, reply))),
             bounds,
             figures,
             transport,
@@ -219,12 +226,12 @@ impl SessionManager for Sessions {
         let (receiver, reply, inlet) =
             session::open(transport, self.bounds, Arc::clone(&self.figures), bound);
         let traffic = reply.traffic();
-        let mut run = (self.run)(receiver, reply);
+        // Enough to find the session in the log, too little to use it.
+        let short: String = id.chars().take(8).collect();
+        let mut run = (self.run)(short.clone(), receiver, reply);
         let (evicted, idle_timeout) = (place.evicted(), self.idle_timeout);
         let usage = self.usages.list(Arc::clone(&id), &client, inlet, place);
         let at_end = over.clone().drop_guard();
-        // Enough to find the session in the log, too little to use it.
-        let short: String = id.chars().take(8).collect();
         let span = tracing::info_span!("session", id = %format_args!("{short}…"));
         let metrics = self.metrics.clone();
         let session = async move {

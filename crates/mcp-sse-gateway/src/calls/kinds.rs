@@ -1,0 +1,106 @@
+//! What a session asks for again and again: its methods and tools, and where each is counted.
+
+use std::sync::{Arc, OnceLock};
+
+use mcp_sse::Message;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::Outcome;
+use crate::metrics::{self, Metrics};
+
+/// How many a session remembers. Most use fewer.
+const KEPT: usize = 64;
+/// How much of a method and of the name of a tool is kept, in bytes.
+const LONGEST: usize = 256;
+/// Stands for the name of a tool that is none, or that is there twice.
+const UNREADABLE: &str = "(unreadable)";
+
+/// A method, or a tool that is called.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    pub(crate) method: Box<str>,
+    /// The tool, if it is a call of one.
+    pub(crate) tool: Option<Box<str>>,
+    /// The name of the tool as it came, as JSON.
+    raw: Box<str>,
+    /// Where each outcome is counted, once that cannot change any more.
+    counted: [OnceLock<Histogram>; Outcome::ALL],
+}
+
+impl Kind {
+    fn new(method: &str, raw: &str) -> Self {
+        let name = || match serde_json::from_str::<String>(raw) {
+            Ok(name) => short(&name),
+            // Readers of JSON differ about it, so it may be any.
+            Err(_) => UNREADABLE.into(),
+        };
+        // What is cut is not looked for again.
+        let kept = if raw.len() <= LONGEST { raw } else { "" };
+        Self {
+            method: short(method),
+            tool: (method == "tools/call").then(name),
+            raw: kept.into(),
+            counted: Default::default(),
+        }
+    }
+
+    /// Counts one that took so long.
+    pub(super) fn count(&self, metrics: &Metrics, server: &Arc<str>, outcome: Outcome, seconds: f64) {
+        let slot = &self.counted[outcome as usize];
+        if let Some(histogram) = slot.get() {
+            histogram.observe(seconds);
+            return;
+        }
+        // A server may answer a call of a tool that it does not have with `isError`.
+        let is_real = outcome == Outcome::Ok;
+        let tool = self.tool.as_deref().map(|name| metrics.names.tool(server, name, is_real));
+        // One without a name of its own may have one later.
+        let is_final = is_real || tool.as_deref() != Some(metrics::OTHER);
+        let method = metrics::method(&self.method);
+        let histogram = metrics.operation(method, tool, server, outcome.error_type());
+        histogram.observe(seconds);
+        if is_final {
+            let _ = slot.set(histogram);
+        }
+    }
+
+    /// In words, for its operator.
+    pub(super) fn shown(&self) -> String {
+        match &self.tool {
+            Some(tool) => format!("{} {tool}", self.method),
+            None => self.method.to_string(),
+        }
+    }
+}
+
+/// Those of one session.
+#[derive(Debug, Default)]
+pub(super) struct Kinds {
+    kept: Vec<Arc<Kind>>,
+    next: usize,
+}
+
+impl Kinds {
+    pub(super) fn of(&mut self, message: &Message, method: &str) -> Arc<Kind> {
+        let raw = if method == "tools/call" { message.param(&["name"]).unwrap_or_default() } else { "" };
+        let same = |kind: &&Arc<Kind>| *kind.raw == *raw && *kind.method == *method;
+        if let Some(kind) = self.kept.iter().find(same) {
+            return Arc::clone(kind);
+        }
+        let kind = Arc::new(Kind::new(method, raw));
+        if raw.len() <= LONGEST && method.len() <= LONGEST {
+            match self.kept.get_mut(self.next) {
+                Some(oldest) => *oldest = Arc::clone(&kind),
+                None => self.kept.push(Arc::clone(&kind)),
+            }
+            self.next = (self.next + 1) % KEPT;
+        }
+        kind
+    }
+}
+
+/// The beginning of a name that a client has made up.
+fn short(name: &str) -> Box<str> {
+    let end = (0..=LONGEST.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
+    name[..end.unwrap_or(0)].into()
+}

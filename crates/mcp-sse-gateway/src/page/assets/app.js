@@ -1,0 +1,133 @@
+// The page for those who use the servers: its tabs, what the address says, and the keys that were given.
+
+import { Connect } from './connect.js';
+import { Console } from './console.js';
+import { plain } from './text.js';
+import { failureOf } from './stream.js';
+import { BASE, Fence, TabPanel, Tabs, announce, html, render, useEffect, useState } from './ui.js';
+
+/** In memory only: for a server, the one that was given for it, else the one for all. */
+class Keys {
+  #all;
+  #some = new Map();
+
+  of(name) {
+    return this.#some.get(name) ?? this.#all;
+  }
+
+  get all() {
+    return this.#all;
+  }
+
+  set(name, key) {
+    this.#some.set(name, key);
+    this.#all ??= key;
+  }
+
+  setAll(key) {
+    this.#all = key;
+    this.#some.clear();
+  }
+}
+
+const keys = new Keys();
+
+async function fetchListing() {
+  const headers = keys.all ? { authorization: `Bearer ${keys.all}` } : {};
+  const response = await fetch(new URL('./servers.json', import.meta.url), { headers, cache: 'no-store' });
+  // A refused key shows the same as none.
+  if (response.status === 401) return { version: '', public_url: null, locked: true, servers: [] };
+  if (!response.ok) throw await failureOf('Asking what is served', response);
+  const listing = await response.json();
+  return { ...listing, servers: Array.isArray(listing.servers) ? listing.servers : [] };
+}
+
+/** What the address says: `#console/NAME`. */
+function readHash() {
+  const [tab, name] = location.hash.slice(1).split('/');
+  try {
+    return { tab: tab === 'console' ? 'console' : 'connect', name: name === undefined ? undefined : decodeURIComponent(name) };
+  } catch {
+    return { tab: 'connect', name: undefined };
+  }
+}
+
+function App() {
+  const [listing, setListing] = useState(undefined);
+  const [error, setError] = useState(undefined);
+  const [place, setPlace] = useState(readHash());
+  const [connect, setConnect] = useState(0);
+  const [keyTried, setKeyTried] = useState(0);
+  const load = async () => {
+    setError(undefined);
+    try {
+      const found = await fetchListing();
+      setListing(found);
+      return found;
+    } catch (failure) {
+      setError(failure);
+      return undefined;
+    }
+  };
+  useEffect(() => {
+    load();
+    const onHash = () => setPlace(readHash());
+    addEventListener('hashchange', onHash);
+    addEventListener('popstate', onHash);
+    // By its link it would change the address, which says which tab is shown.
+    document.querySelector('.skip').addEventListener('click', event => {
+      event.preventDefault();
+      document.querySelector('main').focus();
+    });
+    return () => {
+      removeEventListener('hashchange', onHash);
+      removeEventListener('popstate', onHash);
+    };
+  }, []);
+
+  const go = (tab, name = place.name) => {
+    const hash = `#${tab}${tab === 'console' && name !== undefined ? `/${encodeURIComponent(name)}` : ''}`;
+    if (location.hash !== hash) history.pushState(null, '', hash);
+    setPlace({ tab, name });
+  };
+  const giveKey = async key => {
+    const before = listing?.servers.length ?? 0;
+    keys.setAll(key);
+    const found = await load();
+    setKeyTried(tried => tried + 1);
+    const more = (found?.servers.length ?? 0) - before;
+    announce(more > 0 ? `${more} more ${more === 1 ? 'server' : 'servers'}` : 'The key opens nothing more');
+  };
+  const forget = () => {
+    keys.setAll(undefined);
+    load();
+    announce('The key is forgotten');
+  };
+  const tryIt = server => {
+    go('console', server.name);
+    setConnect(n => n + 1);
+    document.querySelector('main').focus();
+  };
+  useEffect(() => {
+    document.title = `${place.tab === 'console' ? `Console${place.name ? ` – ${plain(place.name, 40)}` : ''}` : 'Connect'} – mcp-sse`;
+  }, [place]);
+
+  const tabs = [{ id: 'connect', label: 'Connect' }, { id: 'console', label: 'Console' }];
+  return html`
+    <header class="top">
+      <span class="brand"><img src=${new URL('./icon.svg', import.meta.url).pathname} alt="" width="26" height="26" />mcp-sse</span>
+      <${Tabs} id="page" label="Pages" tabs=${tabs} selected=${place.tab} onSelect=${tab => go(tab)} />
+      <span class="push"></span>
+      ${listing?.version && html`<span class="version hint">${plain(listing.version, 30)}</span>`}
+    </header>
+    <main id="main" tabindex="-1">
+      <${TabPanel} id="page" name="connect" selected=${place.tab} class="page connect">
+        <${Fence}><${Connect} listing=${listing} error=${error} hasKey=${Boolean(keys.all)} keyTried=${keyTried} onKey=${giveKey} onForget=${forget} onTry=${tryIt} onRetry=${load} /></${Fence}>
+      </${TabPanel}>
+      <${TabPanel} id="page" name="console" selected=${place.tab} class="page console">
+        ${listing && html`<${Fence}><${Console} servers=${listing.servers} keys=${keys} wanted=${{ name: place.name, connect }} onChoose=${name => go('console', name)} /></${Fence}>`}
+      </${TabPanel}>
+    </main>`;
+}
+
+render(html`<${App} />`, document.getElementById('app'));
