@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_sse::{CloseReason, ObservedSession, Observer, Refusal, SessionFact};
+use mcp_sse::{ObservedSession, Observer, Refusal, SessionFact};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -226,16 +226,10 @@ impl Metrics {
         self.opened.get_or_create(&Transport { transport }).inc();
     }
 
-    /// A session has ended; `error`, if that is the reason of an error.
-    pub(crate) fn closed(
-        &self,
-        transport: &'static str,
-        reason: &'static str,
-        is_error: bool,
-        lived: Duration,
-    ) {
+    /// A session has ended, for a reason as one word.
+    pub(crate) fn closed(&self, transport: &'static str, reason: &'static str, lived: Duration) {
         self.closed.get_or_create(&Closed { transport, reason }).inc();
-        let error_type = is_error.then_some(reason);
+        let error_type = is_error(reason).then_some(reason);
         let labels = OfSession { network_transport: transport, error_type };
         self.session_seconds.get_or_create(&labels).observe(lived.as_secs_f64());
     }
@@ -286,8 +280,7 @@ impl Observer for Counts {
         match fact {
             SessionFact::Opened => self.0.opened(SSE),
             SessionFact::Closed { reason, age, .. } => {
-                let (word, is_error) = word(*reason);
-                self.0.closed(SSE, word, is_error, *age);
+                self.0.closed(SSE, reason.as_str(), *age);
             }
             _ => {}
         }
@@ -298,19 +291,9 @@ impl Observer for Counts {
     }
 }
 
-/// A reason as one word, and whether it is an error.
-fn word(reason: CloseReason) -> (&'static str, bool) {
-    match reason {
-        CloseReason::ClientGone => ("client_gone", false),
-        CloseReason::AppEnded => ("server_ended", true),
-        CloseReason::Stalled => ("stalled", true),
-        CloseReason::Evicted => ("evicted", true),
-        CloseReason::ClosedByServer => ("closed_by_server", true),
-        CloseReason::Shutdown => ("shutdown", false),
-        CloseReason::Unauthorized => ("unauthorized", true),
-        CloseReason::Expired => ("expired", true),
-        _ => ("other", true),
-    }
+/// Whether a session has ended because of an error, if it has ended for this reason, as one word.
+fn is_error(reason: &str) -> bool {
+    !matches!(reason, "client_gone" | "ended_by_client" | "idle" | "shutdown")
 }
 
 impl fmt::Debug for Metrics {

@@ -114,7 +114,8 @@ async fn run(subject: &Subject, stop: CancellationToken) -> Probed {
     let (progress, seen) = watch::channel(Progress::default());
     let asking = Asking { step: Step::Initialize, progress: seen.clone(), stop: stop.clone() };
     let answers = Answers { progress, stop };
-    let mut session = std::pin::pin!(session::run(children, target, asking, &answers, history));
+    let mut session =
+        std::pin::pin!(session::run(children, target, asking, &answers, history, (&subject.label, "probe")));
     tokio::select! {
         _ = &mut session => {}
         () = tokio::time::sleep(limit) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_sse::Incoming;
+use mcp_sse::{CloseReason, Incoming, Principal};
 use tokio::time::Instant;
 
 use super::{history::History, target::Target};
@@ -19,16 +19,14 @@ use crate::{
     relay::{End, relay},
 };
 
-const CLIENT_GONE: &str = "client gone";
-const SERVER_ENDED: &str = "server ended";
-
-/// Runs the session, and returns why it ended.
+/// Runs the session of a server, of which the name in metrics is given, over a transport; returns why it ended.
 pub(super) async fn run(
     children: &Children,
     target: &Target,
     mut receiver: impl Receive,
     reply: impl Reply,
     history: &History,
+    (server, transport): (&str, &str),
 ) -> &'static str {
     // The half that is received from may wait for something else than the client.
     let first = tokio::select! {
@@ -36,7 +34,9 @@ pub(super) async fn run(
         first = receiver.recv() => first,
         () = reply.closed() => None,
     };
-    let Some(first) = first else { return CLIENT_GONE };
+    let Some(first) = first else { return CloseReason::ClientGone.as_str() };
+    let principal = first.parts().extensions.get::<Principal>().map(Principal::as_str);
+    tracing::info!(server, transport, principal, "session began");
     history.starts();
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
@@ -46,10 +46,10 @@ pub(super) async fn run(
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),
     };
     match ended {
-        Ok(()) => CLIENT_GONE,
+        Ok(()) => CloseReason::ClientGone.as_str(),
         Err(failure) => {
             history.failed(&failure);
-            SERVER_ENDED
+            CloseReason::AppEnded.as_str()
         }
     }
 }

@@ -31,7 +31,7 @@ fn the_same_server_is_there_over_streamable_http_a_child_for_each_session() {
     assert!(ready.contains(r#""streamable_http":2"#), "{ready}");
     let deleted = gateway.request(&format!("DELETE /mcp HTTP/1.1\r\n{a}"), "");
     assert!(deleted.starts_with("HTTP/1.1 204"), "{deleted}");
-    gateway.log.until_says("reason=\"ended by the client\"");
+    gateway.log.until_says("reason=\"ended_by_client\"");
     let log = gateway.log.until_says("server ended");
     assert!(gateway.request(&format!("{MCP}\r\n{a}"), PING).starts_with("HTTP/1.1 404"));
     assert!(gateway.request(&format!("{MCP}\r\n{b}"), PING).contains(r#""result":{}"#));

@@ -92,7 +92,7 @@ fn large_replies_to_a_client_that_does_not_read_keep_memory_bounded() {
     let before = peak_kib(gateway.pid());
     let deaf = gateway.connect();
     deaf.accepted(INITIALIZE);
-    let log = gateway.log.until_says("reason=client did not read");
+    let log = gateway.log.until_says("reason=\"stalled\"");
     let after = peak_kib(gateway.pid());
     assert!(after - before < 50_000, "{before} KiB before, {after} KiB after\n{log}");
     gateway.log.until_says("server ended");

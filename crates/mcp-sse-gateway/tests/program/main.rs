@@ -23,6 +23,7 @@ mod keys;
 mod large;
 mod mcp_bodies;
 mod observed;
+mod page;
 mod places;
 mod relay;
 #[cfg(target_os = "linux")]

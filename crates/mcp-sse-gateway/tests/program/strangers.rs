@@ -43,7 +43,7 @@ fn the_oldest_idle_streams_make_room_for_new_ones() {
     gateway.connect().initialize();
     let mut rest = String::new();
     idle[0].stream.read_to_string(&mut rest).unwrap();
-    gateway.log.until_says("evicted for another session");
+    gateway.log.until_says("reason=\"evicted\"");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_session_over_streamable_http_that_is_out_of_use_makes_room() {
     until("ready", || gateway.get("/readyz").contains(r#""ready":true"#));
     let mut client = gateway.connect();
     client.initialize();
-    let log = gateway.log.until_says("reason=\"evicted for another session\"");
+    let log = gateway.log.until_says("reason=\"evicted\"");
     assert!(gateway.request(&format!("{MCP}\r\n{first}"), PING).starts_with("HTTP/1.1 404"));
     gateway.log.until("its program ended", |log| count(log, "server ended") == 1);
     drop(log);

@@ -43,6 +43,28 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// The reason as one word, as logs and metrics have it: `client_gone`, `app_ended`, `stalled`, `evicted`,
+    /// `closed_by_server`, `shutdown`, `unauthorized` or `expired`. `Display` has it as text.
+    ///
+    /// ```
+    /// use mcp_sse::CloseReason;
+    ///
+    /// assert_eq!(CloseReason::Stalled.as_str(), "stalled");
+    /// assert_eq!(CloseReason::Stalled.to_string(), "client did not read");
+    /// ```
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::AppEnded => "app_ended",
+            Self::Stalled => "stalled",
+            Self::Evicted => "evicted",
+            Self::ClosedByServer => "closed_by_server",
+            Self::Shutdown => "shutdown",
+            Self::Unauthorized => "unauthorized",
+            Self::Expired => "expired",
+        }
+    }
+
     /// The text of the error that the requests in flight get.
     pub(super) fn to_client(self) -> &'static str {
         match self {

@@ -190,7 +190,7 @@ impl Log {
             ),
             SessionFact::Closed { reason, age, figures } => tracing::info!(
                 session = %id,
-                %reason,
+                reason = reason.as_str(),
                 seconds = age.as_secs_f64(),
                 messages_in = figures.messages_in,
                 bytes_in = figures.bytes_in,

@@ -132,7 +132,7 @@ async fn a_session_has_a_line_at_its_beginning_and_one_with_the_reason_at_its_en
     drop(events);
     assert_eq!(session.handle().closed().await, CloseReason::ClientGone);
     let line = log.line(&["INFO", "session closed", &name]);
-    for figure in ["reason=client gone", "messages_in=1", "messages_out=1", "resumed=0", "seconds=30"] {
+    for figure in ["reason=\"client_gone\"", "messages_in=1", "messages_out=1", "resumed=0", "seconds=30"] {
         assert!(line.contains(figure), "{figure} in {line}");
     }
     drop(server);

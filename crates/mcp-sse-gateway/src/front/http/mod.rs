@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderName, Method, Request, StatusCode, request::Parts};
 use http_body_util::Empty;
-use mcp_sse::{BoundHeaders, GrantEnd, SseServerTransport};
+use mcp_sse::{BoundHeaders, CloseReason, GrantEnd, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler,
     model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage},
@@ -108,23 +108,7 @@ impl Mcp {
 }
 
 /// Why a session has ended that its operator has closed.
-pub(crate) const CLOSED_BY_OPERATOR: &str = "closed by the operator";
-
-/// A reason for the end of a session as one word, and whether it is an error.
-fn word(reason: &str) -> (&'static str, bool) {
-    match reason {
-        "client gone" => ("client_gone", false),
-        "ended by the client" => ("ended_by_client", false),
-        "idle" => ("idle", false),
-        "shutdown" => ("shutdown", false),
-        "server ended" => ("server_ended", true),
-        CLOSED_BY_OPERATOR => ("closed_by_operator", true),
-        "evicted for another session" => ("evicted", true),
-        "the client's authorization has expired" => ("expired", true),
-        "no longer authorized" => ("unauthorized", true),
-        _ => ("other", true),
-    }
-}
+pub(crate) const CLOSED_BY_OPERATOR: &str = "closed_by_operator";
 
 fn plain(status: StatusCode, text: &str) -> Answer {
     answer(status, "text/plain; charset=utf-8", text.to_owned())
@@ -250,20 +234,20 @@ impl SessionManager for Sessions {
                 () = evicted => {
                     traffic.end();
                     run.await;
-                    "evicted for another session"
+                    CloseReason::Evicted.as_str()
                 }
                 end = usage.unauthorized() => {
                     traffic.revoke();
                     run.await;
                     match end {
-                        GrantEnd::Expired => "the client's authorization has expired",
-                        _ => "no longer authorized",
+                        GrantEnd::Expired => CloseReason::Expired.as_str(),
+                        _ => CloseReason::Unauthorized.as_str(),
                     }
                 }
             };
             let reason = match reason {
-                _ if counted.is_ended() => "shutdown",
-                _ if usage.is_deleted() => "ended by the client",
+                _ if counted.is_ended() => CloseReason::Shutdown.as_str(),
+                _ if usage.is_deleted() => "ended_by_client",
                 reason => reason,
             };
             let (messages_in, messages_out) = traffic.so_far();
@@ -271,8 +255,7 @@ impl SessionManager for Sessions {
             // Dropped before the line is logged: whoever reads it finds the session gone.
             drop((at_end, counted, usage));
             if let Some(metrics) = &metrics {
-                let (word, is_error) = word(reason);
-                metrics.closed(STREAMABLE_HTTP, word, is_error, start.elapsed());
+                metrics.closed(STREAMABLE_HTTP, reason, start.elapsed());
             }
             tracing::info!(reason, seconds, messages_in, messages_out, "session over Streamable HTTP closed");
         };

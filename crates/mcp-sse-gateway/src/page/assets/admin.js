@@ -54,7 +54,7 @@ function Trouble({ failure }) {
 
 function Charts() {
   const { points, updated } = data;
-  const chart = { span: SPAN_MS, now: updated };
+  const chart = { most: SPAN_MS, now: updated };
   return html`<section class="charts" aria-label="Rates of the last 5 minutes">
     <${Chart} title="Calls" points=${points.calls} format=${count} unit=" / s" ...${chart} />
     <${Chart} title="Errors" points=${points.errors} format=${count} unit=" / s" ...${chart} />
@@ -113,7 +113,7 @@ const TRANSPORTS = { sse: 'SSE', streamable_http: 'HTTP' };
 const COLUMNS = [
   { id: 'perMinute', label: 'Calls / min', isNumber: true, sort: one => one.perMinute, show: one => count(one.perMinute) },
   { id: 'server', label: 'Server', sort: one => one.server, show: one => html`<${Text} value=${one.server === '/' ? 'root' : one.server} max=${60} />` },
-  { id: 'who', label: 'Who', sort: one => one.principal ?? one.address ?? '', show: one => html`<${Text} value=${one.principal ?? 'anybody'} max=${60} />${one.address && html` <span class="hint"><${Text} value=${one.address} max=${60} /></span>`}` },
+  { id: 'who', label: 'Who', sort: one => one.principal ?? one.address ?? '', show: one => html`<${Text} value=${one.principal ?? one.address ?? 'unknown'} max=${60} />${one.principal && one.address && html` <span class="hint"><${Text} value=${one.address} max=${60} /></span>`}` },
   { id: 'transport', label: 'Over', sort: one => one.transport, show: one => TRANSPORTS[one.transport] ?? plain(one.transport, 20) },
   { id: 'age', label: 'Age', isNumber: true, sort: one => one.age_seconds, show: one => age(one.age_seconds) },
   { id: 'idle', label: 'Idle', isNumber: true, sort: one => one.idle_seconds, show: one => age(one.idle_seconds) },

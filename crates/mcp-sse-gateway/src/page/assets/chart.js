@@ -5,9 +5,13 @@ import { html, useId } from './ui.js';
 const WIDTH = 300;
 const HEIGHT = 72;
 
-/** `points` are `{ time, value }`, oldest first, or null where nothing is known; `span` the milliseconds from left to right. */
-export function Chart({ title, points, span, now, format, unit = '' }) {
+const SHORTEST_MS = 60_000;
+
+/** `points` are `{ time, value }`, oldest first, with null where nothing is known; of those of the last `most` milliseconds. */
+export function Chart({ title, points, most, now, format, unit = '' }) {
   const id = useId();
+  const span = Math.min(most, Math.max(SHORTEST_MS, now - (points[0]?.time ?? now)));
+  const minutes = Math.round(span / 60_000);
   const known = points.filter(({ value }) => value !== null);
   const last = known.at(-1)?.value;
   const highest = known.reduce((most, { value }) => Math.max(most, value), 0);
@@ -32,7 +36,7 @@ export function Chart({ title, points, span, now, format, unit = '' }) {
           <polyline class="line" points=${line} /></g>`;
       })}
     </svg>
-    <p class="chart-words">${last === undefined ? 'Nothing is known yet.' : `Last 5 minutes: ${say(lowest)} to ${say(highest)}`}</p>
+    <p class="chart-words">${last === undefined ? 'Nothing is known yet.' : `${minutes === 1 ? 'Last minute' : `Last ${minutes} minutes`}: ${lowest === highest ? `${say(lowest)} all the time` : `${say(lowest)} to ${say(highest)}`}`}</p>
   </figure>`;
 }
 

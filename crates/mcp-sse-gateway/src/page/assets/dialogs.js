@@ -36,7 +36,7 @@ function Sampling({ session, asked, foot }) {
       ${Array.isArray(tools) && `It offers ${tools.length} tools, which this page cannot use.`}</p>`}
     <form onSubmit=${send} novalidate>
       <div class="field"><label for=${textId}>Your answer</label>
-        <textarea id=${textId} rows="4" value=${text} onInput=${event => setText(event.currentTarget.value)}></textarea></div>
+        <textarea id=${textId} rows="4" autofocus value=${text} onInput=${event => setText(event.currentTarget.value)}></textarea></div>
       <div class="field"><label for=${modelId}>Name of the model</label>
         <input id=${modelId} value=${model} autocomplete="off" onInput=${event => setModel(event.currentTarget.value)} /></div>
       <div class="buttons"><button type="submit" class="primary">Send the answer</button><button type="button" onClick=${decline}>Decline</button></div>

@@ -394,7 +394,8 @@ export function constraints(field) {
   if (field.maxLength !== undefined) parts.push(`at most ${field.maxLength} characters`);
   if (field.minItems) parts.push(`at least ${field.minItems}`);
   if (field.maxItems !== undefined) parts.push(`at most ${field.maxItems}`);
-  if (field.format) parts.push(cut(field.format, 40));
+  // Of the others the browser knows what they are.
+  if (field.format && !['email', 'uri', 'url', 'date'].includes(field.format)) parts.push(cut(field.format, 40));
   if (field.pattern) parts.push(`pattern ${cut(field.pattern, 80)}`);
   if (field.nullable) parts.push('empty means null');
   return parts.join(', ');
