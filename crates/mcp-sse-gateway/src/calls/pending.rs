@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use super::{
     kinds::{Kind, Kinds},
 };
 use crate::{
-    audit::{self, Audit, Permit, Record},
+    audit::{Audit, Permit, Record},
     clock,
     metrics::Figures,
     traces::{Asked, Carried, Span, Traces},
@@ -184,7 +184,7 @@ impl Calls {
         method: &str,
         permit: &mut Option<Permit>,
     ) -> Call {
-        let extensions = &incoming.parts().extensions;
+        let extensions = incoming.extensions();
         let kind = state.kinds.of(&incoming.message, method);
         let began = clock::now();
         state.figures.calls += 1;
@@ -194,7 +194,7 @@ impl Calls {
             state.client = Some((extensions.get().cloned(), ClientIp::of(extensions)));
         }
         let audit = self.watchers.audit.as_ref();
-        let lossy = || audit.filter(|audit| audit.is_lossy()).map(Audit::permit_now);
+        let lossy = || audit.filter(|audit| audit.is_lossy()).and_then(Audit::permit_now);
         let permit = permit.take().or_else(lossy);
         // Who asks is for the audit log only.
         let (principal, address) = match &permit {
@@ -234,7 +234,7 @@ impl Calls {
         }
         if let Some(permit) = call.permit {
             permit.write(&Record {
-                time: audit::time(clock::wall()),
+                time: clock::wall(),
                 principal: call.principal.as_ref().map(Principal::as_str),
                 address: call.address.map(|client| client.0),
                 server: &self.server,
@@ -256,8 +256,20 @@ impl Drop for Calls {
     }
 }
 
-/// Whether a result says that a tool has failed. Most have no such member at all, which is seen quickly.
+/// Whether a result says that a tool has failed. That most say that it has not, or nothing, is seen quickly.
 fn is_tool_error(message: &Message) -> bool {
+    static NAME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"isError\""));
+    let json = message.as_bytes();
+    let is_true = |at: usize| {
+        let behind = json.get(at + NAME.needle().len()..).unwrap_or_default();
+        let value = behind.iter().find(|byte| !byte.is_ascii_whitespace() && **byte != b':');
+        value == Some(&b't')
+    };
+    NAME.find_iter(json).any(is_true) && says_so(json)
+}
+
+/// The same, read as JSON: what looks like the member may be in a text.
+fn says_so(json: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Answer {
         result: Result,
@@ -267,6 +279,26 @@ fn is_tool_error(message: &Message) -> bool {
         #[serde(rename = "isError", default)]
         is_error: bool,
     }
-    memmem::find(message.as_bytes(), b"\"isError\"").is_some()
-        && serde_json::from_slice::<Answer>(message.as_bytes()).is_ok_and(|answer| answer.result.is_error)
+    serde_json::from_slice::<Answer>(json).is_ok_and(|answer| answer.result.is_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_says_that_its_tool_has_failed_only_by_its_own_member() {
+        for (result, fails) in [
+            (r#"{"content":[],"isError":true}"#, true),
+            (r#"{"content":[] , "isError" : true , "x":1}"#, true),
+            (r#"{"content":[],"isError":false}"#, false),
+            (r#"{"content":[]}"#, false),
+            (r#"{"structuredContent":{"isError":true},"isError":false}"#, false),
+            (r#"{"content":[{"type":"text","text":"\"isError\":true"}]}"#, false),
+            (r#"{"content":[{"type":"text","text":"\"isError\":true"}],"isError":true}"#, true),
+        ] {
+            let message = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#)).unwrap();
+            assert_eq!(is_tool_error(&message), fails, "{result}");
+        }
+    }
 }

@@ -68,4 +68,19 @@ impl Incoming {
     pub fn parts(&self) -> &http::request::Parts {
         self.head.parts()
     }
+
+    /// The extensions of the POST, as [`parts`](Self::parts) has them. Requests of one connection may share their head,
+    /// of which `parts` has to make a copy; this never does.
+    ///
+    /// ```
+    /// use mcp_sse::{Incoming, Message, Principal};
+    ///
+    /// let (parts, ()) = http::Request::post("/messages/").extension(Principal::new("alice")).body(())?.into_parts();
+    /// let incoming = Incoming::new(Message::parse(r#"{"jsonrpc":"2.0","method":"m"}"#)?, parts);
+    /// assert_eq!(incoming.extensions().get::<Principal>().map(Principal::as_str), Some("alice"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn extensions(&self) -> &http::Extensions {
+        &self.head.but_for_length().extensions
+    }
 }

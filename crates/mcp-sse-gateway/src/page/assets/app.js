@@ -96,7 +96,8 @@ function App() {
     const found = await load();
     setKeyTried(tried => tried + 1);
     const more = (found?.servers.length ?? 0) - before;
-    announce(more > 0 ? `${more} more ${more === 1 ? 'server' : 'servers'}` : 'The key opens nothing more');
+    // Otherwise what is wrong stands at the field, and is told there.
+    if (more > 0) announce(`${more} more ${more === 1 ? 'server' : 'servers'}`);
   };
   const forget = () => {
     keys.setAll(undefined);

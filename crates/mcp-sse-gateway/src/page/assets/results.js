@@ -30,7 +30,8 @@ export function PromptResult({ result, onRead }) {
 /** Messages of a prompt or of sampling. */
 export function Messages({ messages, onRead }) {
   return html`<ol class="messages">${messages.slice(0, MAX_BLOCKS).map((message, i) => {
-    const { role, content } = isObject(message) ? message : {};
+    if (!isObject(message)) return html`<li key=${i}><${Json} value=${message} /></li>`;
+    const { role, content } = message;
     return html`<li key=${i}><p class="role"><${Text} value=${typeof role === 'string' ? role : '?'} max=${30} /></p>
       <${Blocks} blocks=${Array.isArray(content) ? content : [content]} onRead=${onRead} /></li>`;
   })}</ol>

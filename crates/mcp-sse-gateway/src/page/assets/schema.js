@@ -269,10 +269,8 @@ function readField(field, draft, isRequired, path, errors) {
     case 'const':
       return isRequired || field.hasDefault ? field.value : undefined;
     case 'string':
-      if (draft === '') {
-        return isRequired && !field.nullable && !field.minLength && !field.format && !field.pattern ? '' : missing();
-      }
-      return checkString(field, draft, wrong);
+      // Whoever means an empty text says so in JSON; most have forgotten it.
+      return draft === '' ? missing() : checkString(field, draft, wrong);
     case 'number':
     case 'integer':
       return draft.trim() === '' ? missing() : checkNumber(field, draft.trim(), wrong);
