@@ -12,6 +12,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 compile_error!("mcp-sse runs its servers in process groups and acts on signals: it needs a Unix system");
 
 mod access;
+mod answer;
 mod args;
 mod audit;
 mod backend;

@@ -1,5 +1,6 @@
 //! `mcp-sse demo`: a small built-in MCP server, to try a client on.
 
+mod beside;
 mod mcp;
 
 use std::{io::Write as _, sync::Arc};
@@ -9,7 +10,10 @@ use rmcp::ServiceExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tower_layer::Layer as _;
 
-use self::mcp::Demo;
+use self::{
+    beside::{Beside, Paths},
+    mcp::Demo,
+};
 use crate::{
     access::{Clients, Documents, Guards, Protection},
     args::{self, Exit},
@@ -47,7 +51,13 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     let protection = access.auth().map(|(auth, _)| guards.protect(&auth, &listen.sse_path, None));
     let protection = protection.transpose().map_err(Exit::Usage)?.map(Arc::new);
     let documents = Documents { guards: Arc::clone(&guards), protection: protection.clone() };
-    let documents = transport.guard().layer(documents);
+    let is_local = listener.is_loopback() && !listen.trusts_proxies();
+    let page = is_local.then(|| Paths {
+        sse: listen.sse_path.as_str().into(),
+        messages: format!("/{}", listen.message_path.trim_start_matches('/')).into(),
+        public_url: access.public_url().map(Into::into),
+    });
+    let beside = transport.guard().layer(Beside { documents, page });
     let transport = match &protection {
         Some(protection) => transport.with_authentication(protection.sse.clone()),
         None => transport,
@@ -62,7 +72,8 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         tokio::spawn(reread.on(hangup));
     }
     let base = access.public_url().map_or_else(|| listener.base(tls.is_some()), str::to_owned);
-    greet(&format!("{}{}", base, listen.sse_path), protection.as_deref(), listener.places());
+    let page = is_local.then(|| format!("{base}/"));
+    greet(&format!("{base}{}", listen.sse_path), page, protection.as_deref(), listener.places());
     let end = async {
         signals.next().await;
         // Connections are still accepted, so that answers to the server's own requests come in.
@@ -87,7 +98,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
     listen
         .server(tls.as_ref())
         .mount(&listen.sse_path, &transport, app)
-        .fallback(documents)
+        .fallback(beside)
         .tcp_user_timeout(limits.stall_timeout + STALL_MARGIN)
         .serve(listener, end, LAST_PATIENCE)
         .await;
@@ -95,17 +106,18 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
 }
 
 /// Prints where the server is and how to connect. A closed stdout is ignored.
-fn greet(url: &str, protection: Option<&Protection>, places: Option<String>) {
+fn greet(url: &str, page: Option<String>, protection: Option<&Protection>, places: Option<String>) {
     let needed = protection.map(|protection| {
         format!("Clients need {}, as the header \"Authorization: Bearer …\".\n", protection.auth)
     });
     let needed = needed.unwrap_or_default();
+    let page = page.map(|page| format!("In a browser: {page}\n\n")).unwrap_or_default();
     let places = places.map(|places| format!("Listening on {places}\n")).unwrap_or_default();
     let _ = writeln!(
         std::io::stdout(),
         r#"mcp-sse {version}: the built-in demo server is at {url}
 
-Connect a client:
+{page}Connect a client:
   any client's configuration   {{"mcpServers": {{"demo": {{"type": "sse", "url": "{url}"}}}}}}
   the MCP Inspector            npx @modelcontextprotocol/inspector --cli {url} --transport sse --method tools/list
   only to see the stream       curl -N {url}

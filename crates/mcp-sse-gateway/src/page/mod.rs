@@ -2,6 +2,8 @@
 //!
 //! What is shown comes from elsewhere as JSON. Nothing here is a secret, so the files need no key; what they show does.
 
+mod servers;
+
 use std::{
     collections::hash_map::DefaultHasher,
     hash::{Hash as _, Hasher as _},
@@ -10,7 +12,8 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
-use crate::front::http::Answer;
+pub(crate) use self::servers::{Served, list};
+use crate::answer::Answer;
 
 /// Where the files are, beside the page.
 const FOLDER: &str = "/_page/";

@@ -16,16 +16,13 @@ use mcp_sse::{Authenticate as _, Authentication, Principal, Server};
 use serde_json::{Value, json};
 use tower_service::Service;
 
-use super::{
-    http::{Health, json, read_only, text},
-    named::Named,
-};
+use super::{http::Health, named::Named};
 use crate::{
     access::KeyFile,
+    answer::{Answer, json, read_only, text},
     backend::child::memory,
     calls::{Listed, NotClosed},
     clock,
-    front::http::Answer,
     listening::Listening,
     metrics::{Format, Metrics, Snapshot},
     page::{self, Page},

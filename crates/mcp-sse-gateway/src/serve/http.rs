@@ -16,10 +16,10 @@ use mcp_sse::Body;
 use tower_layer::Layer as _;
 use tower_service::Service;
 
-use super::{named::Named, servers::Table, visible};
+use super::{named::Named, servers::Table};
 use crate::{
+    answer::{Answer, json, read_only, text},
     args::{HealthCheck, Http},
-    front::http::Answer,
     page::{self, Page},
 };
 
@@ -110,15 +110,13 @@ impl Service<Request<()>> for Paged {
     fn call(&mut self, request: Request<()>) -> Self::Future {
         let Self { table, public_url } = self.clone();
         Box::pin(async move {
-            if let Some(answer) = page::answer(&request, Page::Clients) {
-                return Ok(answer);
-            }
-            if request.uri().path() != "/_page/servers.json" {
-                return Ok(text(StatusCode::NOT_FOUND, "there is nothing here\n"));
-            }
-            let (head, ()) = request.clone().into_parts();
-            let servers = visible::servers(&table.served(), &head, public_url.as_deref()).await;
-            Ok(read_only(&request, || json(StatusCode::OK, &servers)))
+            let file = page::answer(&request, Page::Clients);
+            let list = || {
+                let all = table.served();
+                page::list(&request, all.iter().map(|named| named.served()), public_url.as_deref())
+            };
+            let nothing = || text(StatusCode::NOT_FOUND, "there is nothing here\n");
+            Ok(file.or_else(list).unwrap_or_else(nothing))
         })
     }
 }
@@ -239,37 +237,10 @@ impl Health {
     }
 }
 
-pub(super) fn json(status: StatusCode, body: &serde_json::Value) -> Answer {
-    let mut response = Response::new(Full::from(format!("{body}\n")).boxed());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
 /// The answer to the deletion of a session. rmcp answers with 202, which Python clients take for a failure.
 fn no_content() -> Answer {
     let mut response = Response::new(Full::default().boxed());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
-/// Answers GET and HEAD. Probes use any host name, so `Host` is not checked; the answers reveal nothing secret.
-pub(super) fn read_only<B>(request: &Request<B>, answer: impl FnOnce() -> Answer) -> Answer {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        return answer();
-    }
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    response
-}
-
-pub(super) fn text(status: StatusCode, text: &'static str) -> Answer {
-    let mut response = Response::new(Full::from(text).boxed());
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
     response
 }
 

@@ -11,7 +11,6 @@
 //! | `history` | what was last seen of a server |
 //! | `probe` | a session without a client, which finds out whether a server is well |
 //! | `http` | everything other than SSE: Streamable HTTP and the health checks |
-//! | `visible` | the servers that a visitor of the page may use |
 //! | `admin` | what operators see: health checks, metrics, status, sessions, and the page that shows them |
 
 mod admin;
@@ -23,7 +22,6 @@ mod probe;
 mod servers;
 mod session;
 mod target;
-mod visible;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

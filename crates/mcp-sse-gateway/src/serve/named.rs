@@ -23,6 +23,7 @@ use crate::{
         Receive, Reply,
         http::{CLOSED_BY_OPERATOR, Mcp},
     },
+    page::Served,
 };
 
 /// A server with its name; the server at the root paths has the empty name.
@@ -102,6 +103,17 @@ impl Named {
             children: self.children.clone(),
             target: Arc::clone(&self.state().target),
             history: Arc::clone(&self.history),
+        }
+    }
+
+    /// What visitors of the page see of it.
+    pub(super) fn served(&self) -> Served<'_> {
+        Served {
+            name: &self.name,
+            sse: &self.paths.sse,
+            messages: &self.paths.messages,
+            mcp: self.mcp.as_ref().map(|_| &*self.paths.mcp),
+            protection: self.protection.as_ref(),
         }
     }
 

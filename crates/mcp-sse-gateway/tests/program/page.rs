@@ -114,6 +114,22 @@ fn the_page_is_there_only_for_this_machine_unless_it_is_asked_for() {
 }
 
 #[test]
+fn the_demo_has_it_too() {
+    let folder = Folder::new();
+    let file = keys(&folder, "keys", &format!("alice {KEY}\n"));
+    let open = Program::demo(&[]);
+    assert!(open.greeting.contains("In a browser: http://127.0.0.1:"), "{}", open.greeting);
+    assert_eq!(get(&open.address, "/", "").0, "200");
+    let seen: Value = serde_json::from_str(&get(&open.address, "/_page/servers.json", "").1).unwrap();
+    let expected = json!({ "name": "", "sse": "/sse", "messages": "/messages/", "mcp": null, "needs": null });
+    assert_eq!(seen["servers"], json!([expected]));
+    let locked = Program::demo(&["--bearer-token-file", &file]);
+    let seen: Value = serde_json::from_str(&get(&locked.address, "/_page/servers.json", "").1).unwrap();
+    assert_eq!((&seen["servers"], &seen["locked"]), (&json!([]), &json!(true)));
+    assert_eq!(ask(&locked.address, "GET / HTTP/1.1\r\nhost: evil.example").0, "421");
+}
+
+#[test]
 fn an_operator_sees_each_session_and_can_end_it() {
     let gateway = Program::gateway(&["--admin", "127.0.0.1:0"]);
     let admin = admin(&gateway);

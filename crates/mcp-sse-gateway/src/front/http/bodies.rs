@@ -27,11 +27,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
+use super::room::Room;
+use crate::{
     answer::{Answer, answer},
-    room::Room,
+    message::slim::slim,
 };
-use crate::message::slim::slim;
 
 /// Bytes for all bodies together; more if a single body may be larger.
 const ALL_BYTES: usize = 64 * 1024 * 1024;

@@ -1,7 +1,6 @@
 //! A session over Streamable HTTP, with rmcp's service and session manager. Where rmcp would run a handler, the
 //! messages go to the user's server instead.
 
-mod answer;
 mod bodies;
 mod figures;
 mod room;
@@ -30,13 +29,13 @@ use rmcp::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
-    answer::Answer,
     bodies::Bodies,
     figures::Figures,
     session::{Bounds, HttpReceiver, HttpReply},
 };
-use self::{answer::answer, bodies::Posted, figures::Counted, usage::Usages};
+use self::{bodies::Posted, figures::Counted, usage::Usages};
 use crate::{
+    answer::{Answer, answer},
     clock,
     metrics::{Metrics, STREAMABLE_HTTP},
 };

@@ -126,7 +126,7 @@ function App() {
         <${Fence}><${Connect} listing=${listing} error=${error} hasKey=${Boolean(keys.all)} keyTried=${keyTried} onKey=${giveKey} onForget=${forget} onTry=${tryIt} onRetry=${load} /></${Fence}>
       </${TabPanel}>
       <${TabPanel} id="page" name="console" selected=${place.tab} class="page console">
-        ${listing && html`<${Fence}><${Console} servers=${listing.servers} keys=${keys} wanted=${{ name: place.name, connect }} onChoose=${name => go('console', name)} /></${Fence}>`}
+        ${listing && html`<${Fence}><${Console} servers=${listing.servers} locked=${listing.locked} onGiveKey=${() => { go('connect'); document.querySelector('main').focus(); }} keys=${keys} wanted=${{ name: place.name, connect }} onChoose=${name => go('console', name)} /></${Fence}>`}
       </${TabPanel}>
     </main>`;
 }

@@ -22,12 +22,12 @@ export function Connect({ listing, error, hasKey, onKey, onForget, onTry, onRetr
     </div>
     ${servers.map(server => html`<${Server} key=${server.name} server=${server} publicUrl=${listing.public_url} onTry=${() => onTry(server)} isOnly=${servers.length === 1} />`)}
     ${!servers.length && !locked && html`<div class="empty-state"><h2>Nothing is served yet</h2><p>The operator of this gateway has not set up a server, or all of them are turned off.</p></div>`}
-    ${locked && html`<section class=${servers.length ? 'card narrow locked' : 'card narrow locked first'} aria-labelledby="locked-title">
+    ${locked && html`<section class="card narrow" aria-labelledby="locked-title">
       <h2 id="locked-title"><${Icon} name="key" />${servers.length ? 'There is more with a key' : 'This gateway needs a key'}</h2>
       <p>${servers.length ? 'Some servers are shown only to those who have a key or an access token.' : 'Its operator gives you one. An access token of its authorization server works too, if it has one.'}</p>
       <${KeyForm} key=${String(hasKey)} onKey=${onKey} button="Show them" wrong=${hasKey ? 'The key that you gave opens nothing more here.' : ''} />
     </section>`}
-    ${hasKey && html`<p class="hint key-state"><${Icon} name="key" /> A key is in use. <button type="button" class="link" onClick=${onForget}>Forget it</button></p>`}`;
+    ${hasKey && servers.length > 0 && html`<p class="hint key-state"><${Icon} name="key" /> A key is in use. <button type="button" class="link" onClick=${onForget}>Forget it</button></p>`}`;
 }
 
 function Server({ server, publicUrl, onTry, isOnly }) {

@@ -15,7 +15,7 @@ export const titleOf = server => (server.name === '' ? 'the server' : server.nam
  * `keys` gives and takes the key for a server. `wanted` is `{ name, connect }`: which server is chosen, and whether somebody
  * asked to connect to it at once.
  */
-export function Console({ servers, keys, wanted, onChoose }) {
+export function Console({ servers, locked, keys, wanted, onChoose, onGiveKey }) {
   const [session, setSession] = useState(undefined);
   const server = servers.find(({ name }) => name === wanted.name) ?? servers[0];
   const latest = useRef();
@@ -42,7 +42,9 @@ export function Console({ servers, keys, wanted, onChoose }) {
     };
   }, []);
 
-  if (!server) return html`<div class="empty-state"><h2>Nothing to connect to</h2><p>No server is open to you here. If you have a key, give it under Connect.</p></div>`;
+  if (!server) return html`<div class="empty-state"><h2>${locked ? 'A key is needed' : 'Nothing to connect to'}</h2>
+    <p>${locked ? 'The servers of this gateway are only for those who have a key.' : 'No server is served here yet.'}</p>
+    ${locked && html`<p><button type="button" class="primary large" onClick=${onGiveKey}>Give a key</button></p>`}</div>`;
   const mine = session?.server.name === server.name ? session : undefined;
   return html`
     <h2 class="unseen">Console</h2>

@@ -40,6 +40,14 @@ export function ArgumentsForm({ schema, onSubmit, submitLabel, busy = false, mem
     if (found.size) setTimeout(() => form.current?.querySelector('[aria-invalid="true"]')?.focus());
     else onSubmit(value);
   };
+  const edit = next => {
+    // What was wrong and is mended is no longer marked.
+    if (errors.size) {
+      const { errors: left } = read(field, next);
+      setErrors(new Map([...errors].filter(([path]) => left.has(path)).map(([path]) => [path, left.get(path)])));
+    }
+    change({ mode, draft: next, json });
+  };
   const toJson = () => {
     const { value } = read(field, draft);
     setErrors(new Map());
@@ -57,7 +65,7 @@ export function ArgumentsForm({ schema, onSubmit, submitLabel, busy = false, mem
     ${mode === 'form' ? html`
       ${isEmpty && html`<p class="hint">${nothing}</p>`}
       <${Fields} field=${field} draft=${draft} path="" errors=${errors} suggest=${suggest}
-        onChange=${next => change({ mode, draft: next, json })} />` : html`
+        onChange=${edit} />` : html`
       <div class="field">
         <label for=${jsonId}>Arguments as JSON</label>
         <textarea id=${jsonId} class="mono" rows="8" spellcheck=${false} value=${json} aria-invalid=${complaint ? 'true' : undefined}
@@ -97,7 +105,7 @@ function Fields({ field, draft, path, errors, onChange, suggest }) {
 const texts = (draft, except) => Object.fromEntries([...draft.properties].filter(([name, value]) => name !== except && typeof value === 'string' && value));
 
 /** One field with its label, what is to be known of it, and what is wrong with it. */
-function Property({ label, field, required, draft, path, errors, onChange, suggest, onRemove }) {
+function Property({ label, field, required, draft, path, errors, onChange, suggest, onRemove, isPart = false, isLabelled = true }) {
   const id = useId();
   const error = errors.get(path);
   const hint = constraints(field);
@@ -105,10 +113,10 @@ function Property({ label, field, required, draft, path, errors, onChange, sugge
   const isGroup = ['object', 'array', 'multi', 'union'].includes(field.kind);
   const title = html`<span class="field-name"><${Text} value=${label} max=${100} /></span>
     ${field.title && field.title !== label && html` <span class="field-title"><${Text} value=${field.title} max=${100} /></span>`}
-    ${required ? html` <span class="required" aria-hidden=${isGroup ? undefined : 'true'}>required</span>` : ''}`;
+    ${required && !isPart ? html` <span class="required" aria-hidden=${isGroup ? undefined : 'true'}>required</span>` : ''}`;
   const below = html`
     ${field.description && html`<div id=${`${id}-about`} class="hint about"><${LongText} value=${field.description} first=${400} /></div>`}
-    ${field.why && html`<p class="hint">${field.why} It is written as JSON.</p>`}
+    ${field.kind === 'json' && html`<p class="hint">${field.why ? `${field.why} It is written as JSON.` : 'Written as JSON.'}</p>`}
     ${hint && html`<p id=${`${id}-hint`} class="hint">${hint}</p>`}
     ${error && html`<p id=${`${id}-wrong`} class="wrong">${error}</p>`}`;
   const control = { id, field, draft, path, errors, onChange, required, described, invalid: error ? 'true' : undefined, suggest, label };
@@ -120,7 +128,7 @@ function Property({ label, field, required, draft, path, errors, onChange, sugge
   if (field.kind === 'boolean' && (required || field.hasDefault)) {
     return html`<div class="field check"><div class="check-row"><${Control} ...${control} /><label for=${id}>${title}</label>${onRemove}</div>${below}</div>`;
   }
-  return html`<div class="field"><label for=${id}>${title}</label><div class="control-row"><${Control} ...${control} />${onRemove}</div>${below}</div>`;
+  return html`<div class="field"><label for=${id} class=${isLabelled ? '' : 'unseen'}>${title}</label><div class="control-row"><${Control} ...${control} />${onRemove}</div>${below}</div>`;
 }
 
 function Control({ id, field, draft, path, errors, onChange, required, described, invalid, suggest, label }) {
@@ -155,7 +163,7 @@ function Control({ id, field, draft, path, errors, onChange, required, described
         <label class="choice-label" for=${id}>as</label>
         <select id=${id} value=${String(draft.choice)} onChange=${event => onChange({ ...draft, choice: Number(event.currentTarget.value) })}>
           ${field.choices.map((choice, i) => html`<option key=${i} value=${String(i)}>${plain(choice.label)}</option>`)}</select>
-        <${Property} key=${draft.choice} label=${field.choices[draft.choice].label} field=${field.choices[draft.choice].field} required=${required}
+        <${Property} key=${draft.choice} label=${field.choices[draft.choice].label} field=${field.choices[draft.choice].field} required=${required} isPart=${true} isLabelled=${false}
           draft=${draft.drafts[draft.choice]} path=${`${path}/${draft.choice}`} errors=${errors}
           onChange=${value => onChange({ ...draft, drafts: draft.drafts.with(draft.choice, value) })} />`;
     case 'object':
@@ -200,7 +208,7 @@ function Items({ field, draft, path, errors, onChange, label }) {
     setTimeout(() => box.current.querySelector('.add').focus());
   };
   return html`<div class="items" ref=${box}>
-    ${draft.items.map((item, i) => html`<${Property} key=${i} label=${`${i + 1}`} field=${field.item} required=${true} draft=${item} path=${`${path}/${i}`} errors=${errors}
+    ${draft.items.map((item, i) => html`<${Property} key=${i} label=${`${i + 1}`} field=${field.item} required=${true} isPart=${true} draft=${item} path=${`${path}/${i}`} errors=${errors}
       onChange=${value => set(draft.items.with(i, value))}
       onRemove=${html`<button type="button" class="quiet remove" onClick=${() => remove(i)} aria-label=${`Remove ${plain(label, 50)} ${i + 1}`}><${Icon} name="close" /></button>`} />`)}
     <button type="button" class="add" aria-disabled=${draft.items.length >= MAX_ITEMS ? 'true' : undefined}

@@ -4,7 +4,7 @@
 import { Cancelled, Client, ServerError, isObject } from './client.js';
 import { Store } from './store.js';
 import { RequestFailure, SseStream } from './stream.js';
-import { cut, plain } from './text.js';
+import { cut, plain, plural } from './text.js';
 import { WireLog } from './wire.js';
 
 const PROTOCOL = '2025-11-25';
@@ -179,7 +179,7 @@ export class Session extends Store {
       const isUnknown = error instanceof ServerError && error.code === -32601;
       Object.assign(list, { items, state: 'loaded', error: isUnknown ? undefined : error });
     }
-    list.notes = [left, unreadable && `${unreadable} entries were left out: without a name, or with one that was there already.`].filter(Boolean);
+    list.notes = [left, unreadable && `${plural(unreadable, 'entry', 'entries')} left out: without a name, or with one that was there already.`].filter(Boolean);
     this.changed();
     if (list.isStale) this.#refreshSoon(name);
   }

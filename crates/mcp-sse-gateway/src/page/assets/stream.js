@@ -122,13 +122,13 @@ export class SseStream {
     while (!this.#isOver) {
       const failure = new RequestFailure('The stream ended', 0, '', ended);
       if (!this.#isOpen || this.#lastEventId === undefined) return this.#end(failure);
-      this.onNote?.(`The stream broke (${ended}). Resuming it.`);
+      this.onNote?.(`${ended} Resuming it.`);
       try {
         response = await this.#get();
         this.onNote?.('The stream goes on.');
       } catch (error) {
         return this.#end(error.status === 404 || error.status === 410
-          ? new RequestFailure('The session is over', 0, '', `${ended} Resuming it failed: ${error.status} ${error.text}`) : error);
+          ? new RequestFailure('The session is over', 0, '', `${ended} It cannot be resumed: ${error.status} ${error.text}`) : error);
       }
       const before = performance.now();
       ended = await this.#readOnce(response);
@@ -160,7 +160,7 @@ export class SseStream {
     try {
       for (;;) {
         const { value, done } = await reader.read();
-        if (done) return 'The gateway ended it.';
+        if (done) return 'The gateway ended the stream.';
         parser.feed(decoder.decode(value, { stream: true }));
         if (isTooLong) {
           isTooLong = false;
