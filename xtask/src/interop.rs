@@ -4,6 +4,7 @@
 pub(crate) mod gateways;
 mod install;
 mod oauth;
+mod page;
 mod program;
 mod proxies;
 mod servers;
@@ -36,6 +37,19 @@ pub(crate) fn behind_proxies(report: &mut Report) {
     match build().and_then(|()| node()) {
         Ok(node) => proxies::run(report, &node),
         Err(error) => report.part(ALL, Err(error)),
+    }
+}
+
+/// The gateway's page in a browser.
+pub(crate) fn with_page(report: &mut Report) {
+    const PAGE: &str = "the page";
+    if !exists("python3") || !exists("node") || !exists("npm") {
+        return report.left_out(PAGE, "no python3, node and npm here");
+    }
+    match (chromium(), build()) {
+        (Ok(()), Ok(())) => page::run(report),
+        (Err(why), _) => report.left_out(PAGE, &why),
+        (_, Err(error)) => report.part(PAGE, Err(error)),
     }
 }
 

@@ -27,10 +27,10 @@ use report::Report;
 
 const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
        cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
-parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, api, semver (all of them if none is named)";
+parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, page, api, semver (all of them if none is named)";
 
 /// The cheap ones first, and last those whose tools take long to compile.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "house",
     "dependencies",
     "features",
@@ -41,6 +41,7 @@ const PARTS: [&str; 12] = [
     "interop",
     "oauth",
     "proxies",
+    "page",
     "api",
     "semver",
 ];
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
             "interop" => interop::run(&mut report),
             "oauth" => interop::with_oauth(&mut report),
             "proxies" => interop::behind_proxies(&mut report),
+            "page" => interop::with_page(&mut report),
             other => {
                 eprintln!("there is no part {other:?}\n{USAGE}");
                 return ExitCode::from(2);

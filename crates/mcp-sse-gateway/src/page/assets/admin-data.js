@@ -2,7 +2,7 @@
 // no answer.
 
 import { Store } from './store.js';
-import { failureOf } from './stream.js';
+import { failureOf, unreachable } from './stream.js';
 import { tools } from './metrics.js';
 
 const EVERY_MS = 2000;
@@ -16,7 +16,8 @@ export const SPAN_MS = 5 * 60_000;
 const SERIES = {
   calls: { of: (totals, before, seconds) => Math.max(0, totals.calls - before.calls) / seconds },
   errors: { of: (totals, before, seconds) => Math.max(0, totals.errors - before.errors) / seconds },
-  bytes: { of: (totals, before, seconds) => Math.max(0, totals.bytes_in + totals.bytes_out - before.bytes_in - before.bytes_out) / seconds },
+  bytes: { of: (totals, before, seconds) =>
+    Math.max(0, totals.bytes_in + totals.bytes_out - before.bytes_in - before.bytes_out) / seconds },
 };
 
 export class AdminData extends Store {
@@ -41,6 +42,8 @@ export class AdminData extends Store {
   #calls = new Map();
   #metricsAt = -Infinity;
   #isAsking = false;
+  /** What was closed here; ids are not used again. */
+  #closed = new Set();
 
   constructor(base) {
     super();
@@ -62,7 +65,9 @@ export class AdminData extends Store {
 
   async #fetch(path, options = {}) {
     const headers = this.key ? { authorization: `Bearer ${this.key}` } : {};
-    return fetch(new URL(path, this.#base), { ...options, headers, cache: 'no-store', redirect: 'manual', signal: AbortSignal.timeout(options.timeout ?? TIMEOUT_MS) });
+    return fetch(new URL(path, this.#base),
+      { ...options, headers, cache: 'no-store', redirect: 'manual', signal: AbortSignal.timeout(options.timeout ?? TIMEOUT_MS) })
+      .catch(error => { throw unreachable('Asking the gateway', error); });
   }
 
   async #json(path, options) {
@@ -108,14 +113,17 @@ export class AdminData extends Store {
     const totals = status.totals ?? {};
     const seconds = this.#before && (now - this.#before.at) / 1000;
     // After a pause, and when the gateway was started anew, a rate would be of another time.
-    const isFollowing = seconds > 0.2 && seconds < 15 && totals.calls >= this.#before.totals.calls && totals.bytes_in >= this.#before.totals.bytes_in;
+    const isFollowing = seconds > 0.2 && seconds < 15 && totals.calls >= this.#before.totals.calls
+      && totals.bytes_in >= this.#before.totals.bytes_in;
     const count = (status.sessions?.sse ?? 0) + (status.sessions?.streamable_http ?? 0) + (status.sessions?.silent ?? 0);
-    if (this.#before && seconds >= 15) for (const points of Object.values(this.points)) points.push({ time: now, value: null });
+    // There is a gap in the lines.
+    if (!isFollowing) for (const points of Object.values(this.points)) points.push({ time: now, value: null });
     for (const [name, { of }] of Object.entries(SERIES)) {
       if (isFollowing) this.points[name].push({ time: now, value: of(totals, this.#before.totals, seconds) });
     }
     this.points.sessions.push({ time: now, value: count });
-    for (const points of Object.values(this.points)) while (points.length && now - points[0].time > SPAN_MS + EVERY_MS) points.shift();
+    for (const points of Object.values(this.points)) while (points.length
+      && now - points[0].time > SPAN_MS + EVERY_MS) points.shift();
     this.#before = { at: now, totals };
     this.#takeSessions(Array.isArray(sessions) ? sessions : [], total, now);
   }
@@ -123,12 +131,13 @@ export class AdminData extends Store {
   /** Calls a minute are of what was added since the session was seen some seconds ago. */
   #takeSessions(sessions, total, now) {
     const calls = new Map();
-    this.sessions = sessions.map(session => {
-      const seen = [...this.#calls.get(session.id) ?? [], { at: now, calls: session.calls }].filter(({ at }) => now - at <= 15_000);
+    this.sessions = sessions.filter(({ id }) => !this.#closed.has(id)).map(session => {
+      const seen = [...this.#calls.get(session.id) ?? [], { at: now, calls: session.calls }].filter(({ at }) =>
+        now - at <= 15_000);
       calls.set(session.id, seen);
       const [first] = seen;
       const perMinute = seen.length > 1 ? (session.calls - first.calls) / (now - first.at) * 60_000
-        : session.age_seconds > 0 ? session.calls / Math.max(session.age_seconds, 1) * 60 : 0;
+        : session.age_seconds > 0 ? session.calls / Math.max(session.age_seconds, 10) * 60 : 0;
       return { ...session, perMinute };
     });
     this.sessionsTotal = total;
@@ -136,6 +145,11 @@ export class AdminData extends Store {
   }
 
   async #askMetrics() {
+    // Metrics are turned on with a restart only.
+    if (!this.status?.metrics) {
+      this.tools = null;
+      return;
+    }
     if (performance.now() - this.#metricsAt < METRICS_EVERY_MS) return;
     const response = await this.#fetch('./metrics');
     this.#metricsAt = performance.now();
@@ -172,6 +186,8 @@ export class AdminData extends Store {
     }
     if (!response.ok && response.status !== 404) throw await failureOf('Closing the session', response);
     response.body?.cancel().catch(() => {});
+    // An answer that is on its way may still have it.
+    this.#closed.add(id);
     this.sessions = this.sessions.filter(session => session.id !== id);
     this.changed();
     this.ask();

@@ -3,8 +3,8 @@
 import { Connect } from './connect.js';
 import { Console } from './console.js';
 import { plain } from './text.js';
-import { failureOf } from './stream.js';
-import { BASE, Fence, TabPanel, Tabs, announce, html, render, useEffect, useState } from './ui.js';
+import { failureOf, unreachable } from './stream.js';
+import { Fence, Notice, TabPanel, Tabs, announce, html, render, useEffect, useState } from './ui.js';
 
 /** In memory only: for a server, the one that was given for it, else the one for all. */
 class Keys {
@@ -34,7 +34,8 @@ const keys = new Keys();
 
 async function fetchListing() {
   const headers = keys.all ? { authorization: `Bearer ${keys.all}` } : {};
-  const response = await fetch(new URL('./servers.json', import.meta.url), { headers, cache: 'no-store' });
+  const response = await fetch(new URL('./servers.json', import.meta.url), { headers, cache: 'no-store' })
+    .catch(error => { throw unreachable('Asking what is served', error); });
   // A refused key shows the same as none.
   if (response.status === 401) return { version: '', public_url: null, locked: true, servers: [] };
   if (!response.ok) throw await failureOf('Asking what is served', response);
@@ -110,23 +111,31 @@ function App() {
     document.querySelector('main').focus();
   };
   useEffect(() => {
-    document.title = `${place.tab === 'console' ? `Console${place.name ? ` – ${plain(place.name, 40)}` : ''}` : 'Connect'} – mcp-sse`;
+    document.title = `${place.tab === 'console' ? `Console${place.name ? ` – ${plain(place.name, 40)}` : ''}`
+      : 'Connect'} – mcp-sse`;
   }, [place]);
 
   const tabs = [{ id: 'connect', label: 'Connect' }, { id: 'console', label: 'Console' }];
   return html`
     <header class="top">
-      <span class="brand"><img src=${new URL('./icon.svg', import.meta.url).pathname} alt="" width="26" height="26" />mcp-sse</span>
+      <span class="brand"><img src=${new URL('./icon.svg', import.meta.url).pathname} alt="" width="26"
+        height="26" />mcp-sse</span>
       <${Tabs} id="page" label="Pages" tabs=${tabs} selected=${place.tab} onSelect=${tab => go(tab)} />
       <span class="push"></span>
       ${listing?.version && html`<span class="version hint">${plain(listing.version, 30)}</span>`}
     </header>
     <main id="main" tabindex="-1">
       <${TabPanel} id="page" name="connect" selected=${place.tab} class="page connect">
-        <${Fence}><${Connect} listing=${listing} error=${error} hasKey=${Boolean(keys.all)} keyTried=${keyTried} onKey=${giveKey} onForget=${forget} onTry=${tryIt} onRetry=${load} /></${Fence}>
+        <${Fence}><${Connect} listing=${listing} error=${error} hasKey=${Boolean(keys.all)} keyTried=${keyTried} onKey=${giveKey}
+          onForget=${forget} onTry=${tryIt} onRetry=${load} /></${Fence}>
       </${TabPanel}>
       <${TabPanel} id="page" name="console" selected=${place.tab} class="page console">
-        ${listing && html`<${Fence}><${Console} servers=${listing.servers} locked=${listing.locked} onGiveKey=${() => { go('connect'); document.querySelector('main').focus(); }} keys=${keys} wanted=${{ name: place.name, connect }} onChoose=${name => go('console', name)} /></${Fence}>`}
+        ${!listing && error && html`<${Notice} kind="error" title="The list of servers did not come">
+          <p>It is asked for again under Connect.</p></${Notice}>`}
+        ${listing && html`<${Fence}>
+          <${Console} servers=${listing.servers} locked=${listing.locked}
+          onGiveKey=${() => { go('connect'); document.querySelector('main').focus(); }} keys=${keys}
+          wanted=${{ name: place.name, connect }} onChoose=${name => go('console', name)} /></${Fence}>`}
       </${TabPanel}>
     </main>`;
 }

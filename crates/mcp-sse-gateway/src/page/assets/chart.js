@@ -36,7 +36,9 @@ export function Chart({ title, points, most, now, format, unit = '' }) {
           <polyline class="line" points=${line} /></g>`;
       })}
     </svg>
-    <p class="chart-words">${last === undefined ? 'Nothing is known yet.' : `${minutes === 1 ? 'Last minute' : `Last ${minutes} minutes`}: ${lowest === highest ? `${say(lowest)} all the time` : `${say(lowest)} to ${say(highest)}`}`}</p>
+    <p class="chart-words">${last === undefined ? 'Nothing is known yet.'
+      : `${minutes === 1 ? 'Last minute' : `Last ${minutes} minutes`}: ${lowest === highest ? `${say(lowest)} all the time`
+      : `${say(lowest)} to ${say(highest)}`}`}</p>
   </figure>`;
 }
 

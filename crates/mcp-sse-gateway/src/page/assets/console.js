@@ -5,7 +5,8 @@ import { Asked, RootsForm } from './dialogs.js';
 import { Prompts, Resources, Tools } from './primitives.js';
 import { useStore } from './store.js';
 import { clock, compact, milliseconds, plain, plural } from './text.js';
-import { BASE, Failure, Fence, Json, KeyForm, LongText, TabPanel, Tabs, Text, announce, html, useEffect, useId, useRef, useState } from './ui.js';
+import { BASE, Failure, Fence, Json, KeyForm, LongText, TabPanel, Tabs, Text, announce, html, useEffect, useId, useRef,
+  useState } from './ui.js';
 import { WireView } from './wire-log.js';
 import { WireLog } from './wire.js';
 
@@ -26,8 +27,7 @@ export function Console({ servers, locked, keys, wanted, onChoose, onGiveKey }) 
     // Another server's messages are of no use with these.
     const wire = latest.current?.server.name === server.name ? latest.current.wire : new WireLog();
     const next = new Session({ server, url: BASE + server.sse.replace(/^\//, ''), token: keys.of(server.name) }, wire);
-    const before = latest.current?.server.name === server.name ? latest.current : undefined;
-    if (before) Object.assign(next, { drafts: before.drafts, roots: before.roots, askForRoots: before.askForRoots });
+    if (latest.current?.server.name === server.name) next.inherit(latest.current);
     latest.current = next;
     setSession(next);
     next.connect();
@@ -47,13 +47,15 @@ export function Console({ servers, locked, keys, wanted, onChoose, onGiveKey }) 
     ${locked && html`<p><button type="button" class="primary large" onClick=${onGiveKey}>Give a key</button></p>`}</div>`;
   const mine = session?.server.name === server.name ? session : undefined;
   return html`
-    <h2 class="unseen">Console</h2>
-    <${Bar} key=${server.name} servers=${servers} server=${server} session=${mine} onChoose=${onChoose} onConnect=${() => connect(server)} />
+    <h1 class="unseen">Console</h1>
+    <${Bar} key=${server.name} servers=${servers} server=${server} session=${mine} onChoose=${onChoose}
+      onConnect=${() => connect(server)} />
     ${mine ? html`<${Fence} key=${mine.url}><${Connected} session=${mine} onConnect=${() => connect(server)}
         onKey=${key => { keys.set(server.name, key); connect(server); }} /></${Fence}>` : html`
       <div class="empty-state">
-        <h3>Try ${titleOf(server) === 'the server' ? 'it' : html`<${Text} value=${titleOf(server)} max=${80} />`} here</h3>
-        <p>This page becomes a client: it opens a session, shows what the server offers, and calls it. Nothing has to be installed.</p>
+        <h2>Try ${titleOf(server) === 'the server' ? 'it' : html`<${Text} value=${titleOf(server)} max=${80} />`} here</h2>
+        <p>This page becomes a client: it opens a session, shows what the server offers, and calls it.
+          Nothing has to be installed.</p>
         <p><button type="button" class="primary large" onClick=${() => connect(server)}>Connect</button></p>
       </div>`}`;
 }
@@ -86,7 +88,9 @@ function State({ session, onConnect }) {
     <span class=${`pill ${state}`}><span class="dot"></span>${STATES[state]}</span>
     ${isOn ? html`<button type="button" onClick=${() => session.disconnect()}>Disconnect</button>`
       : html`<button type="button" class="primary" onClick=${onConnect}>Connect again</button>`}
-    ${state === 'open' && html`<span class="server-info hint"><${Text} value=${session.name} max=${80} /> ${typeof session.info.version === 'string' && html`<${Text} value=${session.info.version} max=${30} />`}</span>`}`;
+    ${state === 'open' && html`<span class="server-info hint">
+      <${Text} value=${session.name} max=${80} /> ${typeof session.info.version === 'string'
+      && html`<${Text} value=${session.info.version} max=${30} />`}</span>`}`;
 }
 
 function Connected({ session, onConnect, onKey }) {
@@ -97,7 +101,8 @@ function Connected({ session, onConnect, onKey }) {
   const resources = lists.resources.items.length + lists.templates.items.length;
   const tabs = [
     { id: 'tools', label: 'Tools', count: loaded(lists.tools) },
-    { id: 'resources', label: 'Resources', count: lists.resources.state === 'empty' ? undefined : resources.toLocaleString('en') },
+    { id: 'resources', label: 'Resources', count: lists.resources.state === 'empty' ? undefined
+      : resources.toLocaleString('en') },
     { id: 'prompts', label: 'Prompts', count: loaded(lists.prompts) },
     { id: 'log', label: 'Log', count: session.logs.length ? session.logs.length.toLocaleString('en') : undefined },
     { id: 'session', label: 'Session' },
@@ -107,17 +112,22 @@ function Connected({ session, onConnect, onKey }) {
   return html`
     ${state === 'broken' && (isUnauthorized(failure) ? html`
       <div class="card narrow">
-        <h3>This server needs a key</h3>
+        <h2>This server needs a key</h2>
         <p>Its operator gives you one. With an authorization server, an access token works too.</p>
-        <${KeyForm} key=${failure} onKey=${onKey} autofocus=${true} button="Connect" wrong=${session.token ? `That one was refused${failure.text ? `: ${plain(failure.text, 200)}` : '.'}` : ''} />
+        <${KeyForm} key=${failure} onKey=${onKey} autofocus=${true} button="Connect"
+          wrong=${session.token ? `That one was refused${failure.text ? `: ${plain(failure.text, 200)}` : '.'}` : ''} />
       </div>` : html`<${Failure} error=${failure} title=${hasBegun ? undefined : 'Connecting did not work'}>
         ${!hasBegun && failure.what && html`<p class="hint">${failure.what} failed.</p>`}
-        <p><button type="button" onClick=${onConnect}>${hasBegun ? 'Connect with a new session' : 'Try again'}</button></p></${Failure}>`)}
-    ${state === 'connecting' && html`<p class="hint loading" role="status">Opening a session. A program may take a moment to start.</p>`}
+        <p><button type="button" onClick=${onConnect}>
+          ${hasBegun ? 'Connect with a new session' : 'Try again'}</button></p></${Failure}>`)}
+    ${state === 'connecting'
+      && html`<p class="hint loading" role="status">Opening a session. A program may take a moment to start.</p>`}
     <div class="console-grid">
       ${hasBegun ? html`<div class="console-main">
+        <h2 class="unseen">What the server has</h2>
         <${Tabs} id="console" label="What the server has" tabs=${tabs} selected=${tab} onSelect=${setTab} small=${true} />
-        <${TabPanel} ...${panel('tools')}><${Fence}><${Tools} session=${session} onRead=${() => setTab('resources')} /></${Fence}></${TabPanel}>
+        <${TabPanel} ...${panel('tools')}><${Fence}>
+          <${Tools} session=${session} onRead=${() => setTab('resources')} /></${Fence}></${TabPanel}>
         <${TabPanel} ...${panel('resources')}><${Fence}><${Resources} session=${session} /></${Fence}></${TabPanel}>
         <${TabPanel} ...${panel('prompts')}><${Fence}><${Prompts} session=${session} /></${Fence}></${TabPanel}>
         <${TabPanel} ...${panel('log')}><${Fence}><${Log} session=${session} /></${Fence}></${TabPanel}>
@@ -140,17 +150,22 @@ function Log({ session }) {
   return html`
     <div class="row panel-head">
       ${session.can('logging') && html`<label for=${id}>From level</label>
-        <select id=${id} value=${session.level} onChange=${setLevel}><option value="">the server’s choice</option>${LEVELS.map(level => html`<option key=${level}>${level}</option>`)}</select>`}
+        <select id=${id} value=${session.level} onChange=${setLevel}><option value="">the server’s choice</option>
+          ${LEVELS.map(level => html`<option key=${level}>${level}</option>`)}</select>`}
       <span class="push"></span>
       ${logs.length > 0 && html`<button type="button" class="quiet" onClick=${() => session.clearLogs()}>Clear</button>`}
     </div>
     ${error && html`<${Failure} error=${error} />`}
-    ${!logs.length && html`<p class="hint empty">${session.can('logging') ? 'What the server logs appears here.' : 'This server does not send its log to clients.'}</p>`}
-    <ol class="log-list">${logs.slice(-200).reverse().map(log => html`<li key=${log.time.getTime() + log.data}>
-      <span class="wire-time">${clock(log.time)}</span> <span class=${`tag level-${log.level}`}><${Text} value=${log.level} max=${20} /></span>
+    ${!logs.length && html`<p class="hint empty">
+      ${session.can('logging') ? 'What the server logs appears here.' : 'This server does not send its log to clients.'}</p>`}
+    <ol class="log-list">${logs.slice(-200).reverse().map(log => html`<li key=${log.n}>
+      <span class="wire-time">${clock(log.time)}</span> <span class=${`tag level-${log.level}`}>
+        <${Text} value=${log.level} max=${20} /></span>
       ${log.logger && html` <span class="hint"><${Text} value=${log.logger} /></span>`}
-      <${LongText} value=${typeof log.data === 'string' ? log.data : compact(log.data, 5000)} first=${500} class="log-text" /></li>`)}</ol>
-    ${(logs.length > 200 || logsDropped > 0) && html`<p class="cut">The last 200 of ${plural(logs.length + logsDropped, 'message')} are shown.</p>`}`;
+      <${LongText} value=${typeof log.data === 'string' ? log.data : compact(log.data, 5000)} first=${500}
+        class="log-text" /></li>`)}</ol>
+    ${(logs.length > 200 || logsDropped > 0)
+      && html`<p class="cut">The last 200 of ${plural(logs.length + logsDropped, 'message')} are shown.</p>`}`;
 }
 
 /** What is known of the session, and what the server may know of the visitor. */
@@ -166,20 +181,28 @@ function About({ session }) {
   }, setError);
   return html`
     <dl class="facts">
-      <div><dt>Server</dt><dd><${Text} value=${session.name || 'gives no name'} max=${200} /> <${Text} value=${typeof info.version === 'string' ? info.version : ''} max=${50} /></dd></div>
+      <div><dt>Server</dt><dd><${Text} value=${session.name || 'gives no name'} max=${200} /> <${Text}
+        value=${typeof info.version === 'string' ? info.version : ''} max=${50} /></dd></div>
       <div><dt>Protocol</dt><dd><${Text} value=${protocol} max=${50} />, over HTTP+SSE</dd></div>
       <div><dt>Stream</dt><dd class="mono">${session.url}</dd></div>
-      <div><dt>Ping</dt><dd><button type="button" onClick=${doPing} aria-disabled=${session.state === 'open' ? undefined : 'true'}>Ping</button> ${ping}</dd></div>
+      <div><dt>Ping</dt><dd><button type="button" onClick=${doPing}
+        aria-disabled=${session.state === 'open' ? undefined : 'true'}>Ping</button> ${ping}</dd></div>
     </dl>
     ${error && html`<${Failure} error=${error} />`}
-    ${instructions && html`<section class="block"><h3>Instructions</h3><p class="hint">What the server tells a client’s model.</p><${LongText} value=${instructions} first=${1500} class="boxed" /></section>`}
+    ${instructions && html`<section class="block"><h3>Instructions</h3><p class="hint">What the server tells a client’s model.</p>
+      <${LongText} value=${instructions} first=${700} class="boxed" /></section>`}
     <section class="block"><h3>Roots</h3>
       <p class="hint">The folders that the server is told it may work in, when it asks.</p>
-      <${RootsForm} roots=${session.roots} submitLabel="Keep, and tell the server" onRoots=${roots => session.setRoots(roots, document.getElementById(askId).checked).then(() => announce('Kept'), setError)}>
-        <div class="field check"><div class="check-row"><input type="checkbox" id=${askId} defaultChecked=${session.askForRoots} /><label for=${askId}>Ask me each time the server wants them</label></div></div>
+      <${RootsForm} roots=${session.roots} submitLabel="Keep, and tell the server"
+        onRoots=${roots => session.setRoots(roots, document.getElementById(askId).checked).then(() => announce('Kept'),
+        setError)}>
+        <div class="field check"><div class="check-row">
+          <input type="checkbox" id=${askId} defaultChecked=${session.askForRoots} />
+          <label for=${askId}>Ask me each time the server wants them</label></div></div>
       </${RootsForm}></section>
     <details class="block"><summary>Capabilities</summary><${Json} value=${capabilities} /></details>
-    ${notes.length > 0 && html`<section class="block"><h3>What else happened</h3><ol class="log-list">${notes.slice().reverse().map((note, i) => html`<li key=${notes.length - i}>
+    ${notes.length > 0 && html`<section class="block"><h3>What else happened</h3><ol class="log-list">
+      ${notes.slice().reverse().map((note, i) => html`<li key=${notes.length - i}>
       <span class="wire-time">${clock(note.time)}</span> <${Text} value=${note.text} max=${500} /></li>`)}</ol></section>`}`;
 }
 

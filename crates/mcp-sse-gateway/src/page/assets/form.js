@@ -9,20 +9,26 @@ import { LongText, Icon, Text, html, useEffect, useId, useMemo, useRef, useState
  * Gives `onSubmit(value)` an object. `memory` is a Map in which what was written survives, under `memoryKey`. `actions` are
  * further buttons; `suggest(name, value, others)` gives values for a field of text.
  */
-export function ArgumentsForm({ schema, onSubmit, submitLabel, busy = false, memory, memoryKey, actions, suggest, nothing = 'It takes no arguments.' }) {
+export function ArgumentsForm({ schema, onSubmit, submitLabel, busy = false, memory, memoryKey, actions, suggest,
+  nothing = 'It takes no arguments.' }) {
   const field = useMemo(() => {
     const planned = plan(isObject(schema) ? { ...schema, type: 'object' } : { type: 'object' });
     return planned.kind === 'object' ? planned : { kind: 'object', properties: [], left: 0, unplanned: planned.why };
   }, [schema]);
-  const begin = () => memory?.get(memoryKey) ?? { mode: field.unplanned ? 'json' : 'form', draft: firstDraft(field), json: '{}' };
-  const [state, setState] = useState(begin);
+  const signature = useMemo(() => compact(schema, 50_000), [schema]);
+  const [kept, setKept] = useState(memory?.get(memoryKey));
+  const first = useMemo(() => ({ mode: field.unplanned === undefined ? 'form' : 'json', draft: firstDraft(field), json: '{}' }),
+    [field]);
+  // A draft for another schema does not fit any more.
+  const state = kept?.signature === signature ? kept : first;
   const [errors, setErrors] = useState(new Map());
   const [complaint, setComplaint] = useState('');
   const form = useRef();
   const jsonId = useId();
   const change = next => {
-    memory?.set(memoryKey, next);
-    setState(next);
+    const mine = { ...next, signature };
+    memory?.set(memoryKey, mine);
+    setKept(mine);
   };
   const { mode, draft, json } = state;
 
@@ -68,7 +74,8 @@ export function ArgumentsForm({ schema, onSubmit, submitLabel, busy = false, mem
         onChange=${edit} />` : html`
       <div class="field">
         <label for=${jsonId}>Arguments as JSON</label>
-        <textarea id=${jsonId} class="mono" rows="8" spellcheck=${false} value=${json} aria-invalid=${complaint ? 'true' : undefined}
+        <textarea id=${jsonId} class="mono" rows="8" spellcheck=${false} value=${json}
+          aria-invalid=${complaint ? 'true' : undefined}
           aria-describedby=${complaint ? `${jsonId}-wrong` : undefined}
           onInput=${event => change({ mode, draft, json: event.currentTarget.value })}></textarea>
         ${complaint && html`<p class="wrong" id=${`${jsonId}-wrong`} role="alert">${complaint}</p>`}
@@ -76,7 +83,9 @@ export function ArgumentsForm({ schema, onSubmit, submitLabel, busy = false, mem
     <div class="buttons">
       <button type="submit" class="primary" aria-disabled=${busy ? 'true' : undefined}>${submitLabel}</button>
       ${actions}
-      ${field.unplanned === undefined && html`<button type="button" class="quiet push" onClick=${mode === 'form' ? toJson : toForm}>${mode === 'form' ? 'Write JSON' : 'Back to the form'}</button>`}
+      ${field.unplanned === undefined
+        && html`<button type="button" class="quiet push" onClick=${mode === 'form' ? toJson : toForm}>
+        ${mode === 'form' ? 'Write JSON' : 'Back to the form'}</button>`}
     </div>
   </form>`;
 }
@@ -98,37 +107,49 @@ function Fields({ field, draft, path, errors, onChange, suggest }) {
       path=${`${path}/${property.name}`} draft=${draft.properties.get(property.name)} errors=${errors}
       onChange=${value => set(property.name, value)}
       suggest=${path === '' && suggest ? value => suggest(property.name, value, texts(draft, property.name)) : undefined} />`)}
-    ${draft.extra.length > 0 && html`<p class="hint">Beside that, as JSON: <${Text} value=${draft.extra.map(([name]) => name).join(', ')} max=${200} />.</p>`}
-    ${field.left > 0 && html`<p class="cut">${field.left.toLocaleString('en')} more properties are not shown. Write JSON to use them.</p>`}`;
+    ${draft.extra.length > 0
+      && html`<p class="hint">Beside that, as JSON: <${Text} value=${draft.extra.map(([name]) => name).join(', ')}
+      max=${200} />.</p>`}
+    ${field.left > 0 && html`<p class="cut">
+      ${field.left.toLocaleString('en')} more properties are not shown. Write JSON to use them.</p>`}`;
 }
 
-const texts = (draft, except) => Object.fromEntries([...draft.properties].filter(([name, value]) => name !== except && typeof value === 'string' && value));
+const texts = (draft, except) =>
+  Object.fromEntries([...draft.properties].filter(([name, value]) => name !== except && typeof value === 'string' && value));
 
 /** One field with its label, what is to be known of it, and what is wrong with it. */
-function Property({ label, field, required, draft, path, errors, onChange, suggest, onRemove, isPart = false, isLabelled = true }) {
+function Property({ label, field, required, draft, path, errors, onChange, suggest, onRemove, isPart = false,
+  isLabelled = true }) {
   const id = useId();
   const error = errors.get(path);
   const hint = constraints(field);
-  const described = [error && `${id}-wrong`, hint && `${id}-hint`, field.description && `${id}-about`].filter(Boolean).join(' ') || undefined;
+  const described = [error && `${id}-wrong`, hint && `${id}-hint`, field.description && `${id}-about`].filter(Boolean).join(' ')
+    || undefined;
   const isGroup = ['object', 'array', 'multi', 'union'].includes(field.kind);
   const title = html`<span class="field-name"><${Text} value=${label} max=${100} /></span>
     ${field.title && field.title !== label && html` <span class="field-title"><${Text} value=${field.title} max=${100} /></span>`}
     ${required && !isPart ? html` <span class="required" aria-hidden=${isGroup ? undefined : 'true'}>required</span>` : ''}`;
   const below = html`
-    ${field.description && html`<div id=${`${id}-about`} class="hint about"><${LongText} value=${field.description} first=${400} /></div>`}
-    ${field.kind === 'json' && html`<p class="hint">${field.why ? `${field.why} It is written as JSON.` : 'Written as JSON.'}</p>`}
+    ${field.description && html`<div id=${`${id}-about`} class="hint about">
+      <${LongText} value=${field.description} first=${400} /></div>`}
+    ${field.kind === 'json' && html`<p class="hint">
+      ${field.why ? `${field.why} It is written as JSON.` : 'Written as JSON.'}</p>`}
     ${hint && html`<p id=${`${id}-hint`} class="hint">${hint}</p>`}
     ${error && html`<p id=${`${id}-wrong`} class="wrong">${error}</p>`}`;
-  const control = { id, field, draft, path, errors, onChange, required, described, invalid: error ? 'true' : undefined, suggest, label };
+  const control = { id, field, draft, path, errors, onChange, required, described, invalid: error ? 'true' : undefined, suggest,
+    label };
   if (isGroup) {
-    return html`<fieldset class=${`field group ${onRemove ? 'with-remove' : ''}`} aria-describedby=${described} tabindex=${error ? -1 : undefined} aria-invalid=${error ? 'true' : undefined}>
+    return html`<fieldset class=${`field group ${onRemove ? 'with-remove' : ''}`} aria-describedby=${described}
+      tabindex=${error ? -1 : undefined} aria-invalid=${error ? 'true' : undefined}>
       <legend>${title}</legend>${below}<div class="group-body"><${Control} ...${control} /></div>${onRemove}
     </fieldset>`;
   }
   if (field.kind === 'boolean' && (required || field.hasDefault)) {
-    return html`<div class="field check"><div class="check-row"><${Control} ...${control} /><label for=${id}>${title}</label>${onRemove}</div>${below}</div>`;
+    return html`<div class="field check"><div class="check-row"><${Control} ...${control} /><label for=${id}>${title}</label>
+      ${onRemove}</div>${below}</div>`;
   }
-  return html`<div class="field"><label for=${id} class=${isLabelled ? '' : 'unseen'}>${title}</label><div class="control-row"><${Control} ...${control} />${onRemove}</div>${below}</div>`;
+  return html`<div class="field"><label for=${id} class=${isLabelled ? '' : 'unseen'}>${title}</label><div class="control-row">
+    <${Control} ...${control} />${onRemove}</div>${below}</div>`;
 }
 
 function Control({ id, field, draft, path, errors, onChange, required, described, invalid, suggest, label }) {
@@ -138,38 +159,48 @@ function Control({ id, field, draft, path, errors, onChange, required, described
     case 'const':
       return html`<output ...${common} class="mono"><${Text} value=${compact(field.value)} /></output>`;
     case 'string':
-      return html`<${TextControl} common=${common} field=${field} draft=${draft} onInput=${onInput} onChange=${onChange} suggest=${suggest} />`;
+      return html`<${TextControl} common=${common} field=${field} draft=${draft} onInput=${onInput} onChange=${onChange}
+        suggest=${suggest} />`;
     case 'number':
     case 'integer':
-      return html`<input ...${common} type="text" inputmode=${field.kind === 'integer' && !(field.min < 0) ? 'numeric' : 'decimal'} value=${draft} onInput=${onInput} autocomplete="off" />`;
+      return html`<input ...${common} type="text"
+        inputmode=${field.kind === 'integer' && !(field.min < 0) ? 'numeric' : 'decimal'} value=${draft} onInput=${onInput}
+        autocomplete="off" />`;
     case 'boolean':
       if (required || field.hasDefault) {
-        return html`<input ...${common} type="checkbox" checked=${draft === true} onChange=${event => onChange(event.currentTarget.checked)} />`;
+        return html`<input ...${common} type="checkbox" checked=${draft === true}
+          onChange=${event => onChange(event.currentTarget.checked)} />`;
       }
-      return html`<select ...${common} value=${String(draft ?? '')} onChange=${event => onChange({ true: true, false: false }[event.currentTarget.value])}>
+      return html`<select ...${common} value=${String(draft ?? '')}
+        onChange=${event => onChange({ true: true, false: false }[event.currentTarget.value])}>
         <option value="">not set</option><option value="true">yes</option><option value="false">no</option></select>`;
     case 'enum':
       return html`<select ...${common} value=${draft} onChange=${onInput}>
         <option value="">${required ? 'choose…' : 'not set'}</option>
         ${field.options.map((option, i) => html`<option key=${i} value=${String(i)}>${plain(option.label)}</option>`)}</select>`;
     case 'multi':
-      return html`<div class="choices">${field.options.map((option, i) => html`<label key=${i}><input type="checkbox" checked=${draft.chosen.includes(i)}
-        onChange=${event => onChange({ chosen: event.currentTarget.checked ? [...draft.chosen, i] : draft.chosen.filter(other => other !== i) })} />
+      return html`<div class="choices">
+        ${field.options.map((option, i) => html`<label key=${i}><input type="checkbox" checked=${draft.chosen.includes(i)}
+        onChange=${event => onChange({ chosen: event.currentTarget.checked ? [...draft.chosen, i]
+          : draft.chosen.filter(other => other !== i) })} />
         <${Text} value=${option.label} /></label>`)}</div>`;
     case 'array':
       return html`<${Items} ...${{ field, draft, path, errors, onChange, label }} />`;
     case 'union':
       return html`
         <label class="choice-label" for=${id}>as</label>
-        <select id=${id} value=${String(draft.choice)} onChange=${event => onChange({ ...draft, choice: Number(event.currentTarget.value) })}>
+        <select id=${id} value=${String(draft.choice)}
+          onChange=${event => onChange({ ...draft, choice: Number(event.currentTarget.value) })}>
           ${field.choices.map((choice, i) => html`<option key=${i} value=${String(i)}>${plain(choice.label)}</option>`)}</select>
-        <${Property} key=${draft.choice} label=${field.choices[draft.choice].label} field=${field.choices[draft.choice].field} required=${required} isPart=${true} isLabelled=${false}
+        <${Property} key=${draft.choice} label=${field.choices[draft.choice].label} field=${field.choices[draft.choice].field}
+          required=${required} isPart=${true} isLabelled=${false}
           draft=${draft.drafts[draft.choice]} path=${`${path}/${draft.choice}`} errors=${errors}
           onChange=${value => onChange({ ...draft, drafts: draft.drafts.with(draft.choice, value) })} />`;
     case 'object':
       return html`<${Fields} field=${field} draft=${draft} path=${path} errors=${errors} onChange=${onChange} />`;
     default:
-      return html`<textarea ...${common} class="mono" rows="3" spellcheck=${false} value=${draft} onInput=${onInput} placeholder=${field.example ?? ''}></textarea>`;
+      return html`<textarea ...${common} class="mono" rows="3" spellcheck=${false} value=${draft} onInput=${onInput}
+        placeholder=${field.example ?? ''}></textarea>`;
   }
 }
 
@@ -187,9 +218,11 @@ function TextControl({ common, field, draft, onInput, onChange, suggest }) {
   };
   const type = INPUT_TYPES[field.format];
   if (type || suggest || field.maxLength <= 100) {
-    return html`<input ...${common} type=${type ?? 'text'} value=${draft} autocomplete="off" spellcheck=${false} list=${suggest ? listId : undefined}
+    return html`<input ...${common} type=${type ?? 'text'} value=${draft} autocomplete="off" spellcheck=${false}
+      list=${suggest ? listId : undefined}
       onFocus=${() => ask(draft)} onInput=${event => { onChange(event.currentTarget.value); ask(event.currentTarget.value); }} />
-      ${suggest && html`<datalist id=${listId}>${values.map(value => html`<option key=${value} value=${cut(value, 1000)} />`)}</datalist>`}`;
+      ${suggest && html`<datalist id=${listId}>
+        ${values.map(value => html`<option key=${value} value=${cut(value, 1000)} />`)}</datalist>`}`;
   }
   return html`<textarea ...${common} rows="1" class="grow" value=${draft} onInput=${onInput}></textarea>`;
 }
@@ -208,11 +241,15 @@ function Items({ field, draft, path, errors, onChange, label }) {
     setTimeout(() => box.current.querySelector('.add').focus());
   };
   return html`<div class="items" ref=${box}>
-    ${draft.items.map((item, i) => html`<${Property} key=${i} label=${`${i + 1}`} field=${field.item} required=${true} isPart=${true} draft=${item} path=${`${path}/${i}`} errors=${errors}
+    ${draft.items.map((item, i) =>
+      html`<${Property} key=${i} label=${`${i + 1}`} field=${field.item} required=${true} isPart=${true} draft=${item}
+      path=${`${path}/${i}`} errors=${errors}
       onChange=${value => set(draft.items.with(i, value))}
-      onRemove=${html`<button type="button" class="quiet remove" onClick=${() => remove(i)} aria-label=${`Remove ${plain(label, 50)} ${i + 1}`}><${Icon} name="close" /></button>`} />`)}
+      onRemove=${html`<button type="button" class="quiet remove" onClick=${() => remove(i)}
+        aria-label=${`Remove ${plain(label, 50)} ${i + 1}`}><${Icon} name="close" /></button>`} />`)}
     <button type="button" class="add" aria-disabled=${draft.items.length >= MAX_ITEMS ? 'true' : undefined}
-      onClick=${() => { if (draft.items.length < MAX_ITEMS) add(); }}><${Icon} name="plus" />Add${draft.items.length ? ' another' : ''}</button>
+      onClick=${() => { if (draft.items.length < MAX_ITEMS) add(); }}>
+        <${Icon} name="plus" />Add${draft.items.length ? ' another' : ''}</button>
     ${draft.items.length >= MAX_ITEMS && html`<p class="hint">For more, write JSON.</p>`}
   </div>`;
 }

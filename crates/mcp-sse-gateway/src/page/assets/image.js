@@ -51,6 +51,7 @@ function measureJpeg(view) {
 export async function decode(bytes) {
   const size = measure(bytes);
   if (!size) throw new Error('It is no PNG, JPEG, GIF or WebP image');
-  if (!size.width || !size.height || size.width * size.height > MAX_PIXELS) throw new Error(`It is ${size.width} × ${size.height} pixels, too large to show`);
+  if (!size.width || !size.height
+    || size.width * size.height > MAX_PIXELS) throw new Error(`It is ${size.width} × ${size.height} pixels, too large to show`);
   return createImageBitmap(new Blob([bytes], { type: size.type }));
 }

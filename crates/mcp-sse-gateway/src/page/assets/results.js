@@ -12,11 +12,14 @@ export function ToolResult({ result, onRead }) {
   const content = Array.isArray(result.content) ? result.content : [];
   const structured = result.structuredContent;
   return html`
-    ${result.isError === true && html`<${Notice} kind="error" title="The tool reports an error"><p>What follows says what went wrong.</p></${Notice}>`}
+    ${result.isError === true
+      && html`<${Notice} kind="error" title="The tool reports an error"><p>What follows says what went wrong.</p></${Notice}>`}
     <${Blocks} blocks=${content} onRead=${onRead} />
-    ${structured !== undefined && html`<section class="block"><h4>Structured content</h4><${Json} value=${structured} /></section>`}
+    ${structured !== undefined
+      && html`<section class="block"><h4>Structured content</h4><${Json} value=${structured} /></section>`}
     ${!content.length && structured === undefined && html`<p class="hint">The result is empty.</p>`}
-    ${isObject(result._meta) && html`<details class="block"><summary>Metadata</summary><${Json} value=${result._meta} /></details>`}`;
+    ${isObject(result._meta)
+      && html`<details class="block"><summary>Metadata</summary><${Json} value=${result._meta} /></details>`}`;
 }
 
 export function PromptResult({ result, onRead }) {
@@ -35,21 +38,25 @@ export function Messages({ messages, onRead }) {
     return html`<li key=${i}><p class="role"><${Text} value=${typeof role === 'string' ? role : '?'} max=${30} /></p>
       <${Blocks} blocks=${Array.isArray(content) ? content : [content]} onRead=${onRead} /></li>`;
   })}</ol>
-  ${messages.length > MAX_BLOCKS && html`<p class="cut">The first ${MAX_BLOCKS} of ${messages.length.toLocaleString('en')} messages are shown.</p>`}`;
+  ${messages.length > MAX_BLOCKS
+    && html`<p class="cut">The first ${MAX_BLOCKS} of ${messages.length.toLocaleString('en')} messages are shown.</p>`}`;
 }
 
 export function ResourceResult({ result }) {
   const contents = Array.isArray(result.contents) ? result.contents : [];
   return html`
     ${contents.slice(0, MAX_BLOCKS).map((content, i) => html`<${Embedded} key=${i} resource=${content} />`)}
-    ${contents.length > MAX_BLOCKS && html`<p class="cut">The first ${MAX_BLOCKS} of ${contents.length.toLocaleString('en')} contents are shown.</p>`}
+    ${contents.length > MAX_BLOCKS
+      && html`<p class="cut">The first ${MAX_BLOCKS} of ${contents.length.toLocaleString('en')} contents are shown.</p>`}
     ${!contents.length && html`<p class="hint">It has no contents.</p>`}`;
 }
 
 function Blocks({ blocks, onRead }) {
   return html`
-    ${blocks.slice(0, MAX_BLOCKS).map((block, i) => html`<section class="block" key=${i}><${Block} block=${block} onRead=${onRead} /></section>`)}
-    ${blocks.length > MAX_BLOCKS && html`<p class="cut">The first ${MAX_BLOCKS} of ${blocks.length.toLocaleString('en')} parts are shown.</p>`}`;
+    ${blocks.slice(0, MAX_BLOCKS).map((block, i) =>
+      html`<section class="block" key=${i}><${Block} block=${block} onRead=${onRead} /></section>`)}
+    ${blocks.length > MAX_BLOCKS
+      && html`<p class="cut">The first ${MAX_BLOCKS} of ${blocks.length.toLocaleString('en')} parts are shown.</p>`}`;
 }
 
 function Block({ block, onRead }) {
@@ -57,16 +64,20 @@ function Block({ block, onRead }) {
   switch (block.type) {
     case 'text':
       if (typeof block.text !== 'string') break;
-      return html`<div class="code-block"><${LongText} value=${block.text} first=${20_000} code=${true} class="wrap" /><${Copy} text=${block.text} label="Copy" what="text of the result" /></div>`;
+      return html`<div class="code-block"><${LongText} value=${block.text} first=${20_000} code=${true} class="wrap" />
+        <${Copy} text=${block.text} label="Copy" what="text of the result" /></div>`;
     case 'image':
       return html`<${Picture} data=${block.data} mimeType=${block.mimeType} />`;
     case 'audio':
       return html`<${Download} data=${block.data} mimeType=${block.mimeType} title="Audio" />`;
     case 'resource_link':
-      return html`<div class="resource-link"><div><p><strong><${Text} value=${block.title ?? block.name ?? 'Resource'} max=${200} /></strong></p>
+      return html`<div class="resource-link"><div><p><strong>
+        <${Text} value=${block.title ?? block.name ?? 'Resource'} max=${200} /></strong></p>
         <p class="mono"><${Text} value=${block.uri} max=${500} /></p>
-        ${typeof block.description === 'string' && html`<${LongText} value=${block.description} first=${300} class="hint" />`}</div>
-        ${onRead && typeof block.uri === 'string' && html`<button type="button" onClick=${() => onRead(block.uri)}>Read</button>`}</div>`;
+        ${typeof block.description === 'string'
+          && html`<${LongText} value=${block.description} first=${300} class="hint" />`}</div>
+        ${onRead && typeof block.uri === 'string'
+          && html`<button type="button" onClick=${() => onRead(block.uri)}>Read</button>`}</div>`;
     case 'resource':
       return html`<${Embedded} resource=${block.resource} />`;
     default:
@@ -79,8 +90,11 @@ function Embedded({ resource }) {
   const { uri, mimeType, text, blob } = resource;
   const isImage = typeof mimeType === 'string' && /^image\/(png|jpeg|gif|webp)$/.test(mimeType);
   return html`<div class="resource">
-    <p class="resource-head"><span class="mono"><${Text} value=${uri} max=${500} /></span>${mimeType && html` <span class="tag"><${Text} value=${mimeType} max=${80} /></span>`}</p>
-    ${typeof text === 'string' ? html`<div class="code-block"><${LongText} value=${text} first=${20_000} code=${true} class="wrap" /><${Copy} text=${text} what="text of the resource" /></div>`
+    <p class="resource-head"><span class="mono"><${Text} value=${uri} max=${500} /></span>
+      ${mimeType && html` <span class="tag"><${Text} value=${mimeType} max=${80} /></span>`}</p>
+    ${typeof text === 'string'
+      ? html`<div class="code-block"><${LongText} value=${text} first=${20_000} code=${true} class="wrap" />
+      <${Copy} text=${text} what="text of the resource" /></div>`
       : isImage ? html`<${Picture} data=${blob} mimeType=${mimeType} />`
         : html`<${Download} data=${blob} mimeType=${mimeType} title="Binary data" />`}
   </div>`;
@@ -100,7 +114,8 @@ function Picture({ data, mimeType }) {
     decode(bytes).then(bitmap => {
       if (!isGone) {
         const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
-        Object.assign(canvas.current, { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
+        Object.assign(canvas.current,
+          { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
         canvas.current.getContext('2d').drawImage(bitmap, 0, 0, canvas.current.width, canvas.current.height);
         setState(`${bitmap.width} × ${bitmap.height} pixels`);
       }
@@ -111,18 +126,22 @@ function Picture({ data, mimeType }) {
   const isShown = / × .* pixels$/.test(state) && !state.startsWith('It');
   return html`<figure class="picture">
     <canvas ref=${canvas} width="1" height="1" hidden=${!isShown} role="img" aria-label=${`Image, ${state}`}></canvas>
-    <figcaption class="hint">${isShown ? '' : 'Image: '}${state === 'decoding' ? '…' : state}${bytes ? html`, ${size(bytes.length)} ` : ' '}
+    <figcaption class="hint">
+      ${isShown ? '' : 'Image: '}${state === 'decoding' ? '…' : state}${bytes ? html`, ${size(bytes.length)} ` : ' '}
       <${Text} value=${mimeType} max=${80} /> ${bytes && html`<${Save} bytes=${bytes} mimeType=${mimeType} />`}</figcaption>
   </figure>`;
 }
 
 function Download({ data, mimeType, title }) {
   const bytes = useMemo(() => fromBase64(data), [data]);
-  return html`<p class="download">${title}${mimeType && html`, <${Text} value=${mimeType} max=${80} />`}${bytes ? html`, ${size(bytes.length)} <${Save} bytes=${bytes} mimeType=${mimeType} />`
+  return html`<p class="download">
+    ${title}${mimeType && html`, <${Text} value=${mimeType} max=${80} />`}${bytes
+    ? html`, ${size(bytes.length)} <${Save} bytes=${bytes} mimeType=${mimeType} />`
     : ': its data is not base64, or too large.'}</p>`;
 }
 
-const ENDINGS = { 'image/png': 'png', 'image/jpeg': 'jpg', 'image/gif': 'gif', 'image/webp': 'webp', 'audio/wav': 'wav', 'audio/mpeg': 'mp3', 'audio/ogg': 'ogg', 'application/pdf': 'pdf', 'application/json': 'json', 'text/plain': 'txt' };
+const ENDINGS = { 'image/png': 'png', 'image/jpeg': 'jpg', 'image/gif': 'gif', 'image/webp': 'webp', 'audio/wav': 'wav',
+  'audio/mpeg': 'mp3', 'audio/ogg': 'ogg', 'application/pdf': 'pdf', 'application/json': 'json', 'text/plain': 'txt' };
 
 /** Into a file, whose name and type are ours, so that nothing opens by itself. */
 function Save({ bytes, mimeType }) {
@@ -141,4 +160,5 @@ export function CallFailure({ call }) {
   return html`<${Failure} error=${call.error} />`;
 }
 
-export const nameOf = item => plain(typeof item.title === 'string' && item.title ? item.title : item.name ?? item.uri ?? item.uriTemplate, 120);
+export const nameOf = item =>
+  plain(typeof item.title === 'string' && item.title ? item.title : item.name ?? item.uri ?? item.uriTemplate, 120);

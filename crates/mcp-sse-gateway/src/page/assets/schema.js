@@ -30,14 +30,18 @@ class Planner {
     if (this.#left < 0) return { kind: 'json', why: 'There are too many fields for a form.', ...about };
     if ('const' in schema) return { kind: 'const', value: schema.const, ...about };
     const options = optionsOf(schema);
-    if (options) return { kind: 'enum', options, ...about };
+    if (options) {
+      this.#left -= Math.ceil(options.length / 20);
+      return { kind: 'enum', options, ...about };
+    }
     const variants = schema.anyOf ?? schema.oneOf;
     if (Array.isArray(variants)) return this.#union(schema, variants, depth, within, about);
     const types = [schema.type ?? guess(schema)].flat().filter(type => typeof type === 'string');
     const others = types.filter(type => type !== 'null');
     if (types.includes('null')) about.nullable = true;
     if (others.length > 1) {
-      return this.#union(schema, others.map(type => ({ ...schema, type, title: undefined, description: undefined })), depth, within, about);
+      return this.#union(schema, others.map(type => ({ ...schema, type, title: undefined, description: undefined })), depth,
+        within, about);
     }
     return this.#typed(others[0], schema, depth, within, about);
   }
@@ -45,7 +49,8 @@ class Planner {
   #typed(type, schema, depth, refs, about) {
     switch (type) {
       case 'string':
-        return { kind: 'string', format: text(schema.format), minLength: number(schema.minLength), maxLength: number(schema.maxLength), pattern: text(schema.pattern), ...about };
+        return { kind: 'string', format: text(schema.format), minLength: number(schema.minLength),
+          maxLength: number(schema.maxLength), pattern: text(schema.pattern), ...about };
       case 'number':
       case 'integer':
         return {
@@ -108,7 +113,8 @@ class Planner {
 
   /** Follows references within the schema, and joins `allOf`. */
   #resolve(given, refs) {
-    if (!isObject(given)) return { schema: {}, refs, why: given === false ? 'Nothing is allowed here.' : '' , ...(given === true || given === undefined ? { why: 'Anything is allowed here.' } : {}) };
+    if (!isObject(given)) return { schema: {}, refs, why: given === false ? 'Nothing is allowed here.' : '' ,
+      ...(given === true || given === undefined ? { why: 'Anything is allowed here.' } : {}) };
     let schema = given;
     for (let i = 0; typeof schema.$ref === 'string'; i++) {
       const { $ref: ref, ...rest } = schema;
@@ -136,14 +142,16 @@ class Planner {
   }
 }
 
-const NAMES = { string: 'text', number: 'number', integer: 'whole number', boolean: 'yes or no', object: 'object', array: 'list', json: 'JSON', enum: 'choice', const: 'fixed value' };
+const NAMES = { string: 'text', number: 'number', integer: 'whole number', boolean: 'yes or no', object: 'object', array: 'list',
+  json: 'JSON', enum: 'choice', const: 'fixed value' };
 
 const text = value => (typeof value === 'string' && value !== '' ? value : undefined);
 const number = value => (typeof value === 'number' && Number.isFinite(value) ? value : undefined);
 const withValues = object => Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined));
 
 function describe(schema) {
-  return { title: text(schema.title), description: text(schema.description), default: schema.default, hasDefault: 'default' in schema };
+  return { title: text(schema.title), description: text(schema.description), default: schema.default,
+    hasDefault: 'default' in schema };
 }
 
 function guess(schema) {
@@ -161,7 +169,8 @@ function optionsOf(schema) {
     return schema.enum.map((value, i) => ({ value, label: label(names[i] ?? value) }));
   }
   const titled = schema.oneOf ?? schema.anyOf;
-  if (Array.isArray(titled) && titled.length && titled.length <= MAX_OPTIONS && titled.every(option => isObject(option) && 'const' in option)) {
+  if (Array.isArray(titled) && titled.length && titled.length <= MAX_OPTIONS
+    && titled.every(option => isObject(option) && 'const' in option)) {
     return titled.map(option => ({ value: option.const, label: label(option.title ?? option.const) }));
   }
   return undefined;
@@ -191,8 +200,9 @@ export function firstDraft(field) {
     if (draft !== undefined) return draft;
   }
   switch (field.kind) {
-    case 'object': return { properties: new Map(field.properties.map(({ name, field }) => [name, firstDraft(field)])), extra: [] };
-    case 'array': return { items: Array.from({ length: Math.min(field.minItems ?? 0, 20) }, () => firstDraft(field.item)) };
+    case 'object': return { properties: new Map(field.properties.map(({ name, field }) => [name, firstDraft(field)])),
+      extra: [] };
+    case 'array': return { items: field.minItems > 0 ? [firstDraft(field.item)] : [] };
     case 'multi': return { chosen: [] };
     case 'union': return { choice: 0, drafts: field.choices.map(choice => firstDraft(choice.field)) };
     case 'boolean': return undefined;
@@ -238,7 +248,8 @@ export function draftOf(field, value) {
     case 'union': {
       for (const [choice, { field: inner }] of field.choices.entries()) {
         const draft = draftOf(inner, value);
-        if (draft !== undefined) return { choice, drafts: field.choices.map((other, i) => (i === choice ? draft : firstDraft(other.field))) };
+        if (draft !== undefined) return { choice,
+          drafts: field.choices.map((other, i) => (i === choice ? draft : firstDraft(other.field))) };
       }
       return undefined;
     }
@@ -291,7 +302,8 @@ function readField(field, draft, isRequired, path, errors) {
       return values;
     }
     case 'union':
-      return readField(field.choices[draft.choice].field, draft.drafts[draft.choice], isRequired, `${path}/${draft.choice}`, errors);
+      return readField(field.choices[draft.choice].field, draft.drafts[draft.choice], isRequired, `${path}/${draft.choice}`,
+        errors);
     case 'object':
       return readObject(field, draft, isRequired, path, errors);
     default:
@@ -315,7 +327,8 @@ function readObject(field, draft, isRequired, path, errors) {
     if (!isUntouched(property, draft.properties.get(name))) isTouched = true;
   }
   // An optional object in which nothing was written is left out, whatever it would require.
-  if (!isRequired && !isTouched && ![...inner.keys()].some(key => isWritten(field, draft, key.slice(path.length)))) return undefined;
+  if (!isRequired && !isTouched
+    && ![...inner.keys()].some(key => isWritten(field, draft, key.slice(path.length)))) return undefined;
   for (const [key, message] of inner) errors.set(key, message);
   return Object.fromEntries([...entries, ...draft.extra]);
 }
@@ -330,7 +343,8 @@ function isWritten(field, draft, path) {
 function isUntouched(field, draft) {
   switch (field.kind) {
     case 'const': return true;
-    case 'object': return !draft.extra.length && field.properties.every(({ name, field: inner }) => isUntouched(inner, draft.properties.get(name)));
+    case 'object': return !draft.extra.length
+      && field.properties.every(({ name, field: inner }) => isUntouched(inner, draft.properties.get(name)));
     case 'array': return !draft.items.length;
     case 'multi': return !draft.chosen.length;
     case 'union': return isUntouched(field.choices[draft.choice].field, draft.drafts[draft.choice]);
@@ -352,7 +366,8 @@ function checkString(field, value, wrong) {
 /** Whether the pattern lets the value pass. One that could take for ever is left to the server. */
 function matches(pattern, value) {
   const repeats = pattern.match(/[*+]|\{\d*,\d*\}/g)?.length ?? 0;
-  if (pattern.length > MAX_PATTERN || value.length > 200 || repeats > 3 || /\)[*+{]/.test(pattern) || /\\\d/.test(pattern)) return true;
+  if (pattern.length > MAX_PATTERN || value.length > 200 || repeats > 3 || /\)[*+{]/.test(pattern)
+    || /\\\d/.test(pattern)) return true;
   try {
     return new RegExp(pattern, 'u').test(value);
   } catch {

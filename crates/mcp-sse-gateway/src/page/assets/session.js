@@ -57,10 +57,19 @@ export class Session extends Store {
   #stream;
   #client;
   #refreshes = new Map();
+  #nextLog = 1;
 
   constructor({ server, url, token }, wire = new WireLog()) {
     super();
     Object.assign(this, { server, url, token, wire });
+  }
+
+  /** Goes on with what an earlier session with the same server has shown, until it is known anew. */
+  inherit({ drafts, roots, askForRoots, info, capabilities, protocol, instructions, lists, calls }) {
+    const known = Object.fromEntries(Object.entries(lists).map(([name, list]) =>
+      [name, { ...list, state: list.state === 'loading' ? 'loaded' : list.state }]));
+    const over = new Map([...calls].filter(([, call]) => call.state !== 'running'));
+    Object.assign(this, { drafts, roots, askForRoots, info, capabilities, protocol, instructions, lists: known, calls: over });
   }
 
   async connect() {
@@ -96,7 +105,10 @@ export class Session extends Store {
     if (this.state !== 'connecting') return;
     this.state = 'open';
     this.changed();
-    for (const name of Object.keys(LISTS)) this.list(name);
+    for (const [name, { capability }] of Object.entries(LISTS)) {
+      if (!this.can(capability)) this.lists[name] = { items: [], state: 'empty' };
+      this.list(name);
+    }
   }
 
   #break(failure) {
@@ -179,7 +191,9 @@ export class Session extends Store {
       const isUnknown = error instanceof ServerError && error.code === -32601;
       Object.assign(list, { items, state: 'loaded', error: isUnknown ? undefined : error });
     }
-    list.notes = [left, unreadable && `${plural(unreadable, 'entry', 'entries')} left out: without a name, or with one that was there already.`].filter(Boolean);
+    list.notes = [left, unreadable
+      && `${plural(unreadable, 'entry',
+      'entries')} left out: without a name, or with one that was there already.`].filter(Boolean);
     this.changed();
     if (list.isStale) this.#refreshSoon(name);
   }
@@ -209,7 +223,8 @@ export class Session extends Store {
 
   /** Does it, and keeps how it goes under `key`. */
   async #call(key, method, params) {
-    const call = { method, params, state: 'running', begun: performance.now(), at: new Date(), progress: undefined, abort: new AbortController() };
+    const call = { method, params, state: 'running', begun: performance.now(), at: new Date(), progress: undefined,
+      abort: new AbortController() };
     this.calls.delete(key);
     this.calls.set(key, call);
     this.changed();
@@ -312,7 +327,8 @@ export class Session extends Store {
       case 'notifications/message': {
         const { level, logger, data } = params;
         this.logs.push({
-          time: new Date(), level: plain(level, 20), logger: typeof logger === 'string' ? cut(logger, 100) : '',
+          n: this.#nextLog++, time: new Date(), level: plain(level, 20), logger: typeof logger === 'string' ? cut(logger, 100)
+            : '',
           data: typeof data === 'string' ? cut(data, 20_000) : data,
         });
         if (this.logs.length > MAX_LOGS + 100) {
@@ -345,13 +361,13 @@ export class Session extends Store {
     return this.changed();
   }
 
-  /** The visitor's answer to what the server asked. */
+  /** The visitor's answer to what the server asked, which counts once. */
   answer(asked, result) {
-    this.#answered(asked, this.#client.respond(asked.id, result));
+    if (this.asked.includes(asked)) this.#answered(asked, this.#client.respond(asked.id, result));
   }
 
   refuse(asked, code, message) {
-    this.#answered(asked, this.#client.refuse(asked.id, code, message));
+    if (this.asked.includes(asked)) this.#answered(asked, this.#client.refuse(asked.id, code, message));
   }
 
   #answered(asked, sent) {

@@ -44,6 +44,8 @@ export function snippets({ name, sse, mcp, needs }) {
 }
 
 const logsIn = ({ key, login }, how) => (login && !key ? how : '');
+const fromEnvironment = ({ needs, key }) =>
+  (needs ? `${key ? 'The key' : 'The token'} is in the environment variable MCP_KEY.` : '');
 const note = (...parts) => parts.filter(Boolean).join(' ') || undefined;
 
 function claudeCode(server) {
@@ -119,7 +121,8 @@ function libreChat(server) {
   return {
     id: 'librechat', client: 'LibreChat', language: 'yaml', file: 'librechat.yaml',
     note: note(server.key && 'The key is MCP_KEY in .env.', logsIn(server, 'Users are asked to log in.'),
-      local && 'In a container, this machine has another name, such as host.docker.internal; name it in mcpSettings.allowedDomains, and to the gateway with --allowed-host.'),
+      local && 'In a container, this machine has another name, such as host.docker.internal; name it in '
+        + 'mcpSettings.allowedDomains, and to the gateway with --allowed-host.'),
     text: `mcpServers:\n  ${server.name}:\n    type: sse\n    url: ${quoted(server.url)}\n${headers}`,
   };
 }
@@ -128,7 +131,7 @@ function python(server) {
   const headers = server.needs ? ', headers=HEADERS' : '';
   return {
     id: 'python', client: 'Python', language: 'python',
-    note: note('The official SDK: pip install mcp.', server.needs && `${server.key ? 'The key' : 'The token'} is in the environment variable MCP_KEY.`),
+    note: note('The official SDK: pip install mcp.', fromEnvironment(server)),
     text: `import asyncio
 ${server.needs ? 'import os\n' : ''}
 from mcp import ClientSession
@@ -158,7 +161,8 @@ function typescript(server) {
   return {
     id: 'typescript', client: 'TypeScript', language: 'typescript',
     note: note('The official SDK: npm install @modelcontextprotocol/sdk@1.',
-      server.needs && `${server.key ? 'The key' : 'The token'} is in the environment variable MCP_KEY. Versions before 1.17 send it only when they post; they need eventSourceInit with a fetch of your own, too.`),
+      fromEnvironment(server),
+      server.needs && 'Versions before 1.17 send it only when they post; they need eventSourceInit with a fetch of your own, too.'),
     text: `import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 
@@ -187,8 +191,8 @@ function rust(server) {
     : 'use rmcp::transport::StreamableHttpClientTransport;';
   return {
     id: 'rmcp', client: 'Rust', language: 'rust',
-    note: note('rmcp has no client for SSE since 0.11, so this speaks Streamable HTTP. It needs rmcp with the features client and transport-streamable-http-client-reqwest, and tokio.',
-      server.needs && `${server.key ? 'The key' : 'The token'} is in the environment variable MCP_KEY.`),
+    note: note('rmcp has no client for SSE since 0.11, so this speaks Streamable HTTP. It needs tokio, and rmcp with the '
+      + 'features client and transport-streamable-http-client-reqwest.', fromEnvironment(server)),
     text: `use rmcp::ServiceExt;
 ${imports}
 
@@ -208,7 +212,10 @@ ${config}
 
 function curl(server) {
   const header = server.needs ? ' -H "Authorization: Bearer $MCP_KEY"' : '';
-  const initialize = '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}';
+  const initialize = JSON.stringify({
+    jsonrpc: '2.0', id: 1, method: 'initialize',
+    params: { protocolVersion: '2025-11-25', capabilities: {}, clientInfo: { name: 'curl', version: '1' } },
+  });
   return {
     id: 'curl', client: 'curl', language: 'shell',
     note: 'A whole session: the stream stays open in the background and gets the answers to what is posted.',
@@ -218,7 +225,10 @@ curl -fsSN${header} ${shell(server.url)} > "$stream" &
 alive() { kill -0 $! 2> /dev/null; }
 until grep -q '^data:' "$stream" || ! alive; do sleep 0.1; done
 endpoint=$(sed -n 's/^data: *//p' "$stream" | head -n 1)
-post() { alive && curl -fsS -o /dev/null${header} -H 'Content-Type: application/json' -d "$1" ${shell(server.origin)}"$endpoint"; }
+post() {
+  alive && curl -fsS -o /dev/null${header} \\
+    -H 'Content-Type: application/json' -d "$1" ${shell(server.origin)}"$endpoint"
+}
 post ${shell(initialize)}
 post '{"jsonrpc":"2.0","method":"notifications/initialized"}'
 post '{"jsonrpc":"2.0","id":2,"method":"tools/list"}'

@@ -40,9 +40,17 @@ async function textOf(response) {
   return text.slice(0, MAX_ERROR_TEXT).trim();
 }
 
+export function unreachable(what, error) {
+  if (error instanceof RequestFailure) return error;
+  const text = error.name === 'TimeoutError' ? 'There was no answer in time.'
+    : `The gateway cannot be reached (${error.message}).`;
+  return new RequestFailure(what, 0, '', text);
+}
+
 export async function failureOf(what, response) {
   if (response.type === 'opaqueredirect') {
-    return new RequestFailure(what, 0, '', 'The answer was a redirect, perhaps to a page to log in. Reload this page, and try again.');
+    return new RequestFailure(what, 0, '',
+      'The answer was a redirect, perhaps to a page to log in. Reload this page, and try again.');
   }
   return new RequestFailure(what, response.status, response.statusText, await textOf(response));
 }
@@ -76,12 +84,14 @@ export class SseStream {
 
   /** Resolves once it is known where to post. */
   async open() {
-    const timer = setTimeout(() => this.#abort.abort(new RequestFailure('Opening the stream', 0, '', 'There was nothing for a minute.')), OPEN_TIMEOUT_MS);
+    const timer = setTimeout(() =>
+      this.#abort.abort(new RequestFailure('Opening the stream', 0, '', 'There was nothing for a minute.')), OPEN_TIMEOUT_MS);
     try {
       const response = await this.#get();
       await new Promise((resolve, reject) => {
         this.#onEndpoint = resolve;
-        this.#read(response).then(() => reject(new RequestFailure('Opening the stream', 0, '', 'It ended before it said where to post messages.')), reject);
+        this.#read(response).then(() =>
+          reject(new RequestFailure('Opening the stream', 0, '', 'It ended before it said where to post messages.')), reject);
       });
       this.#onEndpoint = undefined;
       this.#isOpen = true;
@@ -106,12 +116,13 @@ export class SseStream {
     if (this.#lastEventId !== undefined) headers['last-event-id'] = this.#lastEventId;
     const options = { headers, cache: 'no-store', redirect: 'manual', signal: this.#abort.signal };
     const response = await fetch(this.url, options).catch(error => {
-      throw error instanceof RequestFailure ? error : new RequestFailure(what, 0, '', `The gateway cannot be reached (${error.message}).`);
+      throw unreachable(what, error);
     });
     if (!response.ok) throw await failureOf(what, response);
     if (!/^text\/event-stream\b/i.test(response.headers.get('content-type') ?? '')) {
       this.#abort.abort();
-      throw new RequestFailure(what, response.status, '', `The answer is not an event stream but ${response.headers.get('content-type') ?? 'of no type'}.`);
+      throw new RequestFailure(what, response.status, '',
+        `The answer is not an event stream but ${response.headers.get('content-type') ?? 'of no type'}.`);
     }
     return response;
   }
@@ -128,7 +139,8 @@ export class SseStream {
         this.onNote?.('The stream goes on.');
       } catch (error) {
         return this.#end(error.status === 404 || error.status === 410
-          ? new RequestFailure('The session is over', 0, '', `${ended} It cannot be resumed: ${error.status} ${error.text}`) : error);
+          ? new RequestFailure('The session is over', 0, '', `${ended} It cannot be resumed: ${error.status} ${error.text}`)
+            : error);
       }
       const before = performance.now();
       ended = await this.#readOnce(response);
@@ -207,7 +219,7 @@ export class SseStream {
     const headers = { ...this.#headers, 'content-type': 'application/json' };
     const options = { method: 'POST', headers, body: text, cache: 'no-store', redirect: 'manual', signal };
     const response = await fetch(this.#endpoint, options).catch(error => {
-      throw new RequestFailure('Posting the message', 0, '', `The gateway cannot be reached (${error.message}).`);
+      throw unreachable('Posting the message', error);
     });
     if (!response.ok) throw await failureOf('Posting the message', response);
     response.body?.cancel().catch(() => {});

@@ -132,5 +132,6 @@ export const plural = (n, one, many = `${one}s`) => `${n.toLocaleString('en')} $
 /** The time of day, to the millisecond. */
 export function clock(date) {
   const two = n => String(n).padStart(2, '0');
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3, '0')}`;
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${String(date.getMilliseconds()).padStart(3,
+    '0')}`;
 }

@@ -45,7 +45,8 @@ export function LongText({ value, first = 4000, most = 1_000_000, class: name = 
     <${Tag} class=${code ? 'code' : 'prose'} tabindex=${code ? 0 : undefined}><${Text} value=${text} max=${max} /></${Tag}>
     ${isCut && html`<p class="cut">
       ${max.toLocaleString('en')} of ${text.length.toLocaleString('en')} characters are shown.
-      ${max < most && html` <button type="button" class="link" onClick=${() => setMax(Math.min(most, max * 10))}>Show more</button>`}
+      ${max < most && html` <button type="button" class="link"
+        onClick=${() => setMax(Math.min(most, max * 10))}>Show more</button>`}
     </p>`}
   </div>`;
 }
@@ -57,7 +58,8 @@ export function Json({ value, label = 'Copy JSON', raw }) {
   return html`<div class="code-block">
     <pre class="code" tabindex="0"><${Text} value=${text} max=${2_000_000} /></pre>
     <${Copy} text=${() => raw ?? pretty(value, { max: 20_000_000, depth: 1000 }).text} label=${label} />
-    ${!whole && html`<p class="cut">This is cut.${!more && html` <button type="button" class="link" onClick=${() => setMore(true)}>Show more</button>`}</p>`}
+    ${!whole && html`<p class="cut">This is cut.${!more
+      && html` <button type="button" class="link" onClick=${() => setMore(true)}>Show more</button>`}</p>`}
   </div>`;
 }
 
@@ -77,7 +79,8 @@ const ICONS = {
 };
 
 export function Icon({ name }) {
-  return html`<svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" focusable="false"><path d=${ICONS[name]} /></svg>`;
+  return html`<svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true" focusable="false">
+    <path d=${ICONS[name]} /></svg>`;
 }
 
 async function toClipboard(text) {
@@ -114,7 +117,8 @@ export function Copy({ text, label = 'Copy', what = '', quiet = false }) {
     clearTimeout(timer.current);
     timer.current = setTimeout(() => setState(''), 2000);
   };
-  return html`<button type="button" class=${`copy ${quiet ? 'quiet' : ''}`} onClick=${copy} aria-label=${what ? `${label}: ${what}` : undefined}>
+  return html`<button type="button" class=${`copy ${quiet ? 'quiet' : ''}`} onClick=${copy}
+    aria-label=${what ? `${label}: ${what}` : undefined}>
     <${Icon} name=${state === 'Copied' ? 'check' : 'copy'} /><span>${state || label}</span>
   </button>`;
 }
@@ -133,7 +137,8 @@ export function Failure({ error, title, alert = true, children }) {
   return html`<${Notice} kind="error" title=${head} alert=${alert}>
     ${status ? html`<p><span class="status-code">${status}</span> ${statusText}</p>` : ''}
     ${code === undefined ? '' : html`<p><span class="status-code">code <${Text} value=${String(code)} max=${20} /></span></p>`}
-    ${what === undefined ? html`<${LongText} value=${error.message} first=${1000} />` : text && html`<${LongText} value=${text} first=${1000} />`}
+    ${what === undefined ? html`<${LongText} value=${error.message} first=${1000} />` : text
+      && html`<${LongText} value=${text} first=${1000} />`}
     ${data === undefined ? '' : html`<${Json} value=${data} />`}
     ${children}
   </${Notice}>`;
@@ -153,15 +158,18 @@ export function Tabs({ label, tabs, selected, onSelect, id, small = false }) {
     list.current.children[next].focus();
   };
   return html`<div role="tablist" aria-label=${label} class=${small ? 'tabs small' : 'tabs'} ref=${list} onKeyDown=${onKeyDown}>
-    ${tabs.map(tab => html`<button type="button" role="tab" key=${tab.id} id=${`${id}-tab-${tab.id}`} aria-controls=${`${id}-panel-${tab.id}`}
-      aria-selected=${tab.id === selected ? 'true' : 'false'} tabindex=${tab.id === selected ? 0 : -1} onClick=${() => onSelect(tab.id)}>
+    ${tabs.map(tab => html`<button type="button" role="tab" key=${tab.id} id=${`${id}-tab-${tab.id}`}
+      aria-controls=${`${id}-panel-${tab.id}`}
+      aria-selected=${tab.id === selected ? 'true' : 'false'} tabindex=${tab.id === selected ? 0 : -1}
+        onClick=${() => onSelect(tab.id)}>
       ${tab.label}${tab.count === undefined ? '' : html` <span class="count">${tab.count}</span>`}</button>`)}
   </div>`;
 }
 
 /** Stays there while another one is shown, so that nothing that was written is lost. */
 export function TabPanel({ id, name, selected, children, class: className = '' }) {
-  return html`<div role="tabpanel" id=${`${id}-panel-${name}`} aria-labelledby=${`${id}-tab-${name}`} hidden=${name !== selected} class=${className}>${children}</div>`;
+  return html`<div role="tabpanel" id=${`${id}-panel-${name}`} aria-labelledby=${`${id}-tab-${name}`} hidden=${name !== selected}
+    class=${className}>${children}</div>`;
 }
 
 // Dialogs.
@@ -205,11 +213,13 @@ export function KeyForm({ onKey, label = 'Key or token', button = 'Use it', wron
   return html`<form class="key-form" onSubmit=${submit} novalidate>
     <label for=${id}>${label}</label>
     <div class="row">
-      <input id=${id} ref=${input} type="password" autocomplete="off" spellcheck=${false} aria-invalid=${wrong ? 'true' : undefined}
+      <input id=${id} ref=${input} type="password" autocomplete="off" spellcheck=${false}
+        aria-invalid=${wrong ? 'true' : undefined}
         aria-describedby=${`${id}-hint`} />
       <button type="submit" class="primary">${button}</button>
     </div>
-    <p id=${`${id}-hint`} class=${wrong ? 'wrong' : 'hint'} role=${wrong ? 'alert' : undefined}>${wrong || 'It stays in this tab’s memory, and is gone when you close or reload it.'}</p>
+    <p id=${`${id}-hint`} class=${wrong ? 'wrong' : 'hint'} role=${wrong ? 'alert' : undefined}>
+      ${wrong || 'It stays in this tab’s memory, and is gone when you close or reload it.'}</p>
   </form>`;
 }
 
@@ -235,6 +245,8 @@ export function useFiltered(items, textOf, first = 200) {
   const [filter, setFilter] = useState('');
   const [max, setMax] = useState(first);
   const wanted = filter.trim().toLowerCase();
-  const found = useMemo(() => (wanted ? items.filter(item => textOf(item).slice(0, 5000).toLowerCase().includes(wanted)) : items), [items, wanted]);
-  return { filter, setFilter, found, shown: found.slice(0, max), left: Math.max(0, found.length - max), more: () => setMax(max + 500) };
+  const found = useMemo(() => (wanted ? items.filter(item => textOf(item).slice(0, 5000).toLowerCase().includes(wanted))
+    : items), [items, wanted]);
+  return { filter, setFilter, found, shown: found.slice(0, max), left: Math.max(0, found.length - max), more: () =>
+    setMax(max + 500) };
 }

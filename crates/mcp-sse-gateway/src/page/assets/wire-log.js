@@ -30,15 +30,19 @@ export function WireView({ wire }) {
   return html`<section class="wire" aria-labelledby="wire-title">
     <div class="wire-head">
       <h2 id="wire-title">Wire</h2>
-      <span class="hint">${isFiltered ? `${found.toLocaleString('en')} of ${plural(entries.length, 'message')}` : plural(wire.total, 'message')}</span>
+      <span class="hint">${isFiltered ? `${found.toLocaleString('en')} of ${plural(entries.length, 'message')}`
+        : plural(wire.total, 'message')}</span>
       <span class="push"></span>
-      <button type="button" class="quiet" aria-pressed=${paused ? 'true' : 'false'} onClick=${() => setPaused(paused ? undefined : [...wire.entries])}>Hold</button>
+      <button type="button" class="quiet" aria-pressed=${paused ? 'true' : 'false'}
+        onClick=${() => setPaused(paused ? undefined : [...wire.entries])}>Pause</button>
       <${Copy} text=${all} label="Copy all" what=${`${found} messages as JSON`} quiet=${true} />
-      <button type="button" class="quiet" onClick=${() => { setPaused(undefined); setOpen(undefined); wire.clear(); }}>Clear</button>
+      <button type="button" class="quiet"
+        onClick=${() => { setPaused(undefined); setOpen(undefined); wire.clear(); }}>Clear</button>
     </div>
     <div class="wire-filter">
       <label class="unseen" for=${filterId}>Filter messages by text</label>
-      <input id=${filterId} type="search" placeholder="Filter by text" value=${filter} onInput=${event => setFilter(event.currentTarget.value)} autocomplete="off" spellcheck=${false} />
+      <input id=${filterId} type="search" placeholder="Filter by text" value=${filter}
+        onInput=${event => setFilter(event.currentTarget.value)} autocomplete="off" spellcheck=${false} />
       <label class="unseen" for=${directionId}>Direction</label>
       <select id=${directionId} value=${direction} onChange=${event => setDirection(event.currentTarget.value)}>
         <option value="all">both ways</option><option value="out">sent</option><option value="in">received</option></select>
@@ -48,8 +52,11 @@ export function WireView({ wire }) {
     <ol class="wire-list" aria-label="Messages, newest first">
       ${shown.map(entry => html`<${Row} key=${entry.n} entry=${entry} isOpen=${open === entry.n} onToggle=${setOpen} />`)}
     </ol>
-    ${found > shown.length && html`<p class="cut"><button type="button" class="link" onClick=${() => setMax(max + 400)}>Show older</button> ${(found - shown.length).toLocaleString('en')} more.</p>`}
-    ${wire.dropped > 0 && html`<p class="cut">${plural(wire.dropped, 'older message')} dropped: the last 2,000, or 8 MB, are kept.</p>`}
+    ${found > shown.length && html`<p class="cut">
+      <button type="button" class="link"
+      onClick=${() => setMax(max + 400)}>Show older</button> ${(found - shown.length).toLocaleString('en')} more.</p>`}
+    ${wire.dropped > 0 && html`<p class="cut">
+      ${plural(wire.dropped, 'older message')} dropped: the last 2,000, or 8 MB, are kept.</p>`}
   </section>`;
 }
 
@@ -100,8 +107,10 @@ function Row(props) {
 function RowContent({ entry, isOpen, onToggle }) {
   const id = `wire-${entry.n}`;
   return html`<li class=${`wire-row ${entry.kind.replace(' ', '-')}`}>
-    <button type="button" aria-expanded=${isOpen ? 'true' : 'false'} aria-controls=${isOpen ? id : undefined} onClick=${() => onToggle(isOpen ? undefined : entry.n)}>
-      <span class=${entry.out ? 'way out' : 'way in'}><${Icon} name=${entry.out ? 'out' : 'in'} /><span class="unseen">${entry.out ? 'sent' : 'received'} </span></span>
+    <button type="button" aria-expanded=${isOpen ? 'true' : 'false'} aria-controls=${isOpen ? id : undefined}
+      onClick=${() => onToggle(isOpen ? undefined : entry.n)}>
+      <span class=${entry.out ? 'way out' : 'way in'}><${Icon} name=${entry.out ? 'out' : 'in'} /><span class="unseen">
+        ${entry.out ? 'sent' : 'received'} </span></span>
       <span class="wire-title"><${Text} value=${cut(entry.title, 200)} /></span>
       <span class="wire-kind">${entry.kind}</span>
       <span class="wire-size">${bytes(entry.size)}</span>
@@ -114,6 +123,7 @@ function RowContent({ entry, isOpen, onToggle }) {
 function Body({ entry }) {
   const { isJson, value } = useMemo(() => parsed(entry), [entry]);
   return html`
-    ${isJson ? html`<${Json} value=${value} raw=${entry.text} label="Copy" />` : html`<${LongText} value=${entry.text} first=${5000} code=${true} class="wrap" />`}
+    ${isJson ? html`<${Json} value=${value} raw=${entry.text} label="Copy" />`
+      : html`<${LongText} value=${entry.text} first=${5000} code=${true} class="wrap" />`}
     ${!entry.isWhole && html`<p class="cut">The first MB of ${bytes(entry.size)} is kept.</p>`}`;
 }
