@@ -1,13 +1,13 @@
 //! `mcp-sse check`: whether a configuration file is right, before it is served.
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
     access,
     args::{Check, Exit},
-    config::{self, Server},
+    config::{self, Definition, Server},
 };
 
 pub(crate) fn run(args: &Check) -> Result<(), Exit> {
@@ -17,7 +17,8 @@ pub(crate) fn run(args: &Check) -> Result<(), Exit> {
             let wrong = |name: &str, why: String| {
                 Exit::Usage(format!("{}: mcpServers.{name}: {why}", file.display()))
             };
-            for (name, server) in &configuration.servers {
+            for (name, Definition { server, keep }) in &configuration.servers {
+                keep.policy(Duration::MAX, false).map_err(|why| wrong(name, why))?;
                 if let Server::Command(command) = server
                     && command.find().is_none()
                 {

@@ -3,19 +3,18 @@
 
 use std::{pin::pin, time::Duration};
 
-use mcp_sse::{Incoming, Message, MessageKind};
+use http::request::Parts;
+use mcp_sse::Message;
 use tokio::time::timeout;
 
 use crate::{
     args::{self, Exit},
     backend::{
-        Failure, Sink, Source,
-        greeting::Greeted,
+        Failure,
         remote::{self, Found, Remote, RemoteSink, RemoteSource, client},
     },
-    clock,
-    front::{Gone, Receive, Reply, stdio::stdio},
-    relay::{End, relay},
+    front::{Receive, Reply, stdio::stdio},
+    revive::{self, Backend, Policy, Restart},
     signals::Signals,
 };
 
@@ -39,10 +38,19 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     };
     let mut signals =
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
-    let (receiver, reply) = stdio(args.max_message_bytes);
-    let mut client = Client { inner: receiver, handshake: Handshake::default() };
+    let policy = Policy {
+        restart: Restart::Always,
+        start_timeout: args.start_timeout,
+        first_pause: FIRST_PAUSE,
+        longest_pause: LONGEST_PAUSE,
+        attempts: None,
+        ping_interval: None,
+        idle_stop: None,
+        keeps_heads: false,
+    };
+    let (mut receiver, reply) = stdio(args.max_message_bytes);
     {
-        let mut bridge = pin!(bridge(&remote, &mut client, &reply));
+        let mut bridge = pin!(bridge(Sessions(remote), policy, &mut receiver, &reply));
         tokio::select! {
             () = &mut bridge => {}
             () = signals.next() => {
@@ -55,135 +63,37 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
             }
         }
     }
-    if client.inner.has_failed() { Err(Exit::Failed) } else { Ok(()) }
+    if receiver.has_failed() { Err(Exit::Failed) } else { Ok(()) }
 }
 
-/// The messages with which the client opened its session.
-#[derive(Default)]
-struct Handshake {
-    initialize: Option<Incoming>,
-    initialized: Option<Incoming>,
-}
-
-/// The client's messages; remembers the handshake.
-struct Client<R> {
-    inner: R,
-    handshake: Handshake,
-}
-
-impl<R: Receive> Receive for Client<R> {
-    async fn recv(&mut self) -> Option<Incoming> {
-        let incoming = self.inner.recv().await?;
-        match incoming.message.method() {
-            Some("initialize") => {
-                self.handshake = Handshake { initialize: Some(incoming.clone()), initialized: None };
-            }
-            Some("notifications/initialized") => self.handshake.initialized = Some(incoming.clone()),
-            _ => {}
-        }
-        Some(incoming)
-    }
-}
-
-async fn bridge(remote: &Remote, client: &mut Client<impl Receive>, reply: &impl Reply) {
-    let mut pause = FIRST_PAUSE;
-    let mut broken = false;
+async fn bridge(mut sessions: Sessions, policy: Policy, receiver: &mut impl Receive, reply: &impl Reply) {
     loop {
-        // After a break, the session is reopened even if the client sends nothing, since the server may have messages
-        // for it. Until the client has opened its first session, only the client's messages start one.
-        let pause_or_ever =
-            if broken && client.handshake.initialized.is_some() { pause } else { Duration::MAX };
         let first = tokio::select! {
-            first = timeout(pause_or_ever, client.recv()) => match first {
-                Ok(Some(incoming)) => Some(incoming),
-                Ok(None) => return,
-                Err(_) => None,
-            },
-            () = reply.closed() => return,
+            first = receiver.recv() => first,
+            () = reply.closed() => None,
         };
-        let ended = match session(remote, client, reply, first).await {
-            Ok(End::Client) => return,
-            Ok(End::Server(failure)) => {
-                pause = FIRST_PAUSE;
-                failure
-            }
-            Err(failure) => {
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                failure
-            }
-        };
-        broken = true;
-        tracing::warn!("{failure}; trying again", failure = ended);
-        reply.fail(&ended.0).await;
+        let Some(first) = first else { return };
+        // Ends before the client only if the client has not begun; then its next message begins again.
+        if revive::run(&mut sessions, policy, first, receiver, reply, |_| {}).await.is_ok() {
+            return;
+        }
     }
 }
 
-/// Runs one session with the server; an error if it could not be opened.
-async fn session(
-    remote: &Remote,
-    client: &mut Client<impl Receive>,
-    reply: &impl Reply,
-    first: Option<Incoming>,
-) -> Result<End, Failure> {
-    let until = clock::now() + remote.start_timeout;
-    let head = http::Request::new(()).into_parts().0;
-    let (mut sink, mut source) = tokio::select! {
-        opened = remote.open(&head) => opened?,
-        () = reply.closed() => return Ok(End::Client),
-    };
-    let begins = first.as_ref().is_some_and(|first| first.message.method() == Some("initialize"));
-    let begun_before = !begins && client.handshake.initialize.is_some();
-    if begun_before {
-        let again = again(&client.handshake, &mut sink, &mut source, reply);
-        let again = async {
-            let slow = || Failure::new("the server did not answer initialize in time");
-            timeout(remote.start_timeout, again).await.map_err(|_| slow())?
-        };
-        tokio::select! {
-            again = again => again?,
-            () = reply.closed() => return Ok(End::Client),
-        }
-        tracing::info!(url = remote.name(), "session opened again");
-    } else {
-        tracing::info!(url = remote.name(), "session opened");
-    }
-    // If the server has just answered the repeated `initialize`, there is no further deadline.
-    let said = first.as_ref().filter(|_| !begun_before).map(|first| first.message.clone());
-    let mut greeted = Greeted::new(&mut source, said.as_ref(), until, remote.start_timeout);
-    let end = relay(first, client, reply, &mut sink, &mut greeted).await;
-    remote::end(sink, source).await;
-    Ok(end)
-}
+/// Sessions with the server, one after another.
+struct Sessions(Remote);
 
-/// Repeats the handshake, for a client that already has a session.
-async fn again(
-    handshake: &Handshake,
-    sink: &mut RemoteSink,
-    source: &mut RemoteSource,
-    reply: &impl Reply,
-) -> Result<(), Failure> {
-    let Some(initialize) = &handshake.initialize else { return Ok(()) };
-    sink.send(initialize.clone()).await?;
-    let wanted = initialize.message.id();
-    loop {
-        let message: Message = source.recv().await?;
-        match message.kind() {
-            // Not passed on: the client has the answer to its own `initialize`.
-            MessageKind::Response { id, is_error } if id.as_ref() == wanted => {
-                if *is_error {
-                    source.greeted(false);
-                    // Truncated, since every pending request gets it.
-                    let said: String = message.as_str().chars().take(1_000).collect();
-                    return Err(Failure::new(format!("the server refused initialize: {said}")));
-                }
-                source.greeted(true);
-                break;
-            }
-            _ => reply.send(message).await.map_err(|Gone| Failure::new("the client is gone"))?,
-        }
+impl Backend for Sessions {
+    type Sink = RemoteSink;
+    type Source = RemoteSource;
+
+    async fn open(&mut self, head: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
+        let opened = self.0.open(head).await?;
+        tracing::info!(url = self.0.name(), "session opened");
+        Ok(opened)
     }
-    if let Some(initialized) = &handshake.initialized {
-        sink.send(initialized.clone()).await?;
+
+    async fn close(&mut self, sink: RemoteSink, source: RemoteSource) -> Vec<Message> {
+        remote::end(sink, source).await
     }
-    Ok(())
 }

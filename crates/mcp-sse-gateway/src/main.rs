@@ -34,6 +34,7 @@ mod pace;
 mod page;
 mod relay;
 mod reread;
+mod revive;
 mod serve;
 mod signals;
 mod traces;

@@ -110,7 +110,30 @@ const git = {
   },
 };
 
-const SERVERS = { everything, filesystem, time, git };
+/** The demo server, which is killed when it is asked to echo a certain text; another one takes its place. */
+const crashing = {
+  name: 'mcp-sse demo',
+  tools: ['add', 'echo', 'long_task'],
+  async quick(client) {
+    same(textOf(await client.call('echo', { message: 'hello' })), 'hello');
+  },
+  async checks(check, client) {
+    const dies = action => assert.rejects(action, /the server ended \(signal: 9/);
+    const crash = () => dies(client.call('echo', { message: 'crash-now' }));
+    await check('a call', () => crashing.quick(client));
+    for (const time of ['once', 'twice', 'three times']) {
+      await check(`an error for the call that kills it, ${time}`, crash);
+      await check(`a call after that, ${time}`, () => crashing.quick(client));
+    }
+    await check('an error for all calls that it had', async () => {
+      const long = dies(client.call('long_task', { steps: 1000, step_ms: 10 }));
+      await Promise.all([long, crash()]);
+      await crashing.quick(client);
+    });
+  },
+};
+
+const SERVERS = { everything, filesystem, time, git, crashing };
 
 run(
   ({ client, server }) => `${CLIENTS[client].name()}, ${server}`,

@@ -457,6 +457,45 @@ class Everything:
         expect("a response to the cancelled call", request_id in connection.answered, False)
 
 
+class Crashing:
+    """The demo server, which is killed when it is asked to echo a certain text; another one takes its place."""
+
+    name = "mcp-sse demo"
+    tools = {"add", "echo", "long_task"}
+
+    def __init__(self, _root):
+        pass
+
+    async def quick(self, connection):
+        expect("echo", await connection.text("echo", {"message": "hello"}), "hello")
+
+    async def checks(self, check, connection):
+        await check("a call", self.quick, connection)
+        for time in ("once", "twice", "three times"):
+            await check(f"an error for the call that kills it, {time}", self.crash, connection)
+            await check(f"a call after that, {time}", self.quick, connection)
+        await check("an error for all calls that it had", self.crash_of_many, connection)
+
+    async def crash(self, connection):
+        await self.dies(connection, "echo", {"message": "crash-now"})
+
+    async def dies(self, connection, tool, arguments):
+        try:
+            await connection.call(tool, arguments)
+        except Exception as error:
+            expect_match("error", str(error), r"the server ended \(signal: 9")
+        else:
+            raise AssertionError("no error")
+
+    async def crash_of_many(self, connection):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.dies, connection, "long_task", {"steps": 1000, "step_ms": 10})
+            # The first is sent before.
+            await anyio.lowlevel.checkpoint()
+            await self.crash(connection)
+        await self.quick(connection)
+
+
 def stamp():
     return f"{os.getpid()}-{datetime.now().timestamp()}"
 
@@ -499,7 +538,7 @@ async def checks_of(options, check):
             await check("connect with initialize", lambda: connect_and_close(mode="legacy"))
 
 
-SERVERS = {"everything": Everything, "filesystem": Filesystem, "git": Git, "time": Time}
+SERVERS = {"crashing": Crashing, "everything": Everything, "filesystem": Filesystem, "git": Git, "time": Time}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

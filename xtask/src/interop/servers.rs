@@ -15,7 +15,7 @@ use crate::{
     tools::{self, exists, root},
 };
 
-const SERVERS: [&str; 4] = ["everything", "filesystem", "git", "time"];
+const SERVERS: [&str; 5] = ["everything", "filesystem", "git", "time", "crashing"];
 const NODE_CLIENTS: [&str; 4] = ["sdk-1x", "client-2x", "inspector", "chromium"];
 const PYTHON_CLIENTS: [&str; 2] = ["1x", "2x"];
 
@@ -86,10 +86,20 @@ fn one(servers: &Path, node: &Path, server: &str, client: &str, transport: &str)
         tools::run(Command::new("git").args(["init", "-q"]).arg(&data))?;
     }
     let mut arguments: Vec<OsString> = vec!["serve".into(), "--".into()];
-    arguments.push(match server {
-        "everything" | "filesystem" => servers.join(format!("node_modules/.bin/mcp-server-{server}")).into(),
-        _ => servers.join(format!("venv/bin/mcp-server-{server}")).into(),
-    });
+    match server {
+        "crashing" => {
+            let program = root().join("target/release/mcp-sse");
+            let script = format!(
+                "(awk '/crash-now/ {{exit}} {{print; fflush()}}'; kill -9 $$) | {} demo --stdio",
+                program.display()
+            );
+            arguments.extend(["sh", "-c", &script].map(OsString::from));
+        }
+        "everything" | "filesystem" => {
+            arguments.push(servers.join(format!("node_modules/.bin/mcp-server-{server}")).into());
+        }
+        _ => arguments.push(servers.join(format!("venv/bin/mcp-server-{server}")).into()),
+    }
     if server == "filesystem" {
         arguments.push(data.clone().into());
     }

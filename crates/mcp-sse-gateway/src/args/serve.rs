@@ -20,6 +20,7 @@ use crate::{
     },
     config::{self, RemoteServer, Server},
     listening::Place,
+    revive::{Keep, Restart},
 };
 
 /// Serve MCP servers to clients that speak HTTP+SSE, and beside that to those that speak Streamable HTTP
@@ -50,6 +51,8 @@ pub(crate) struct Serve {
     program: Program,
     #[command(flatten)]
     isolation: IsolationOptions,
+    #[command(flatten)]
+    pub(crate) keep: KeepOptions,
     #[command(flatten)]
     remote: RemoteOptions,
     #[command(flatten)]
@@ -101,6 +104,31 @@ struct Program {
     /// How long a program may take to end when its input ends, and again after SIGTERM, before SIGKILL
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
     stop_timeout: Duration,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Servers that end before their sessions")]
+pub(crate) struct KeepOptions {
+    /// When another one takes the place of a server that has ended: the session goes on, and what it was asked gets an error
+    #[arg(long, value_enum, default_value_t = Restart::OnFailure)]
+    restart: Restart,
+
+    /// How long a server may say nothing before it is pinged; if it does not answer within the same time, it counts as
+    /// dead. Off if not given
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    ping_interval: Option<Duration>,
+
+    /// End a server after this time without a message of its client, until there is one; not while it has subscriptions.
+    /// Off if not given
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    idle_stop: Option<Duration>,
+}
+
+impl KeepOptions {
+    pub(crate) fn keep(&self) -> Keep {
+        let Self { restart, ping_interval, idle_stop } = *self;
+        Keep { restart: Some(restart), ping_interval, idle_stop }
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -205,6 +233,7 @@ impl Serve {
         self.check_paths()?;
         let Program { start_rate, start_timeout, stop_timeout, stderr_to_client, .. } = &self.program;
         let programs = self.config.is_some() || matches!(main, Some(Server::Command(_)));
+        self.keep.keep().policy(*start_timeout, false)?;
         let RemoteOptions { ca_file, insecure, .. } = &self.remote;
         let children = self.limits.max_sessions(programs);
         Ok(Plan {

@@ -120,7 +120,7 @@ mod tests {
                 match tokio::time::timeout(10 * time, greeted.recv()).await {
                     Ok(Ok(_)) => count += 1,
                     Ok(Err(failure)) => {
-                        assert_eq!(failure.0, "silent for 1s");
+                        assert_eq!(failure.text, "silent for 1s");
                         break true;
                     }
                     Err(_) => break false,

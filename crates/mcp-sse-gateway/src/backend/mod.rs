@@ -9,19 +9,44 @@ use std::time::Duration;
 
 use mcp_sse::{Incoming, Message};
 
-/// Why a server answers no more: a text for those whose requests are pending, and for the log.
+/// Why a server answers no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure(pub(crate) String);
+pub(crate) struct Failure {
+    /// For those whose requests are pending, and for the log.
+    pub(crate) text: String,
+    pub(crate) how: How,
+}
+
+/// What kind of an end it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It has ended by itself, and says that all is well.
+    Ended,
+    /// It has died, or cannot be reached any more.
+    Failed,
+    /// It could not be started or reached.
+    NotStarted,
+    /// It was not started, as there is no room for it now.
+    Busy,
+    /// Nobody needs it now.
+    Idle,
+    /// Another one could not take its place.
+    Impossible,
+}
 
 impl Failure {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self::of(How::Failed, text)
+    }
+
+    pub(crate) fn of(how: How, text: impl Into<String>) -> Self {
+        Self { text: text.into(), how }
     }
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -43,6 +43,8 @@ const fn field(name: &'static str, of: Of, kind: Kind, about: &'static str) -> F
 pub(super) const TYPES: [&str; 6] =
     ["http", "sse", "stdio", "streamable-http", "streamableHttp", "streamable_http"];
 
+const RESTART: [&str; 3] = ["never", "on-failure", "always"];
+
 /// What clients need.
 pub(super) const AUTH: [Field; 5] = [
     field("bearerTokenFile", Of::Any, Kind::Text, "File of keys, a line NAME TOKEN for each client"),
@@ -71,7 +73,7 @@ pub(super) const LIMITS: [Field; 4] = [
 ];
 
 /// The keys of a server. Others are left alone, since clients have their own.
-pub(super) const SERVER: [Field; 19] = [
+pub(super) const SERVER: [Field; 22] = [
     field("command", Of::Program, Kind::Text, "The program to start for each session"),
     field("args", Of::Program, Kind::Texts, "Its arguments"),
     field("env", Of::Program, Kind::Named, "Environment variables to set"),
@@ -103,6 +105,24 @@ pub(super) const SERVER: [Field; 19] = [
         Of::Any,
         Kind::Object(&AUTH),
         "What clients of this server need, instead of what stands at the top",
+    ),
+    field(
+        "restart",
+        Of::Any,
+        Kind::OneOf(&RESTART),
+        "When another one takes the place of one that has ended; default: on-failure",
+    ),
+    field(
+        "pingInterval",
+        Of::Any,
+        Kind::Text,
+        "How long it may say nothing before it is pinged, as in \"30s\"",
+    ),
+    field(
+        "idleStop",
+        Of::Any,
+        Kind::Text,
+        "After how long without a message of its client it is ended until there is one",
     ),
     field("disabled", Of::Any, Kind::Flag, "Do not serve it"),
     field("enabled", Of::Any, Kind::Flag, "Serve it; default: true"),

@@ -30,10 +30,18 @@ use crate::{
         child::Command,
         remote::{self, Kind},
     },
+    revive::{Keep, Restart},
 };
 
 /// The servers by name.
-pub(crate) type Servers = BTreeMap<String, Server>;
+pub(crate) type Servers = BTreeMap<String, Definition>;
+
+/// A server, and how it is kept alive for its sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Definition {
+    pub(crate) server: Server,
+    pub(crate) keep: Keep,
+}
 
 /// What a file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,7 +172,8 @@ fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
             if let Some(auth) = auth::read(&object, &lookup)? {
                 read.auths.by_server.insert(name.to_owned(), auth);
             }
-            read.servers.insert(name.to_owned(), server);
+            let keep = keep(&object)?;
+            read.servers.insert(name.to_owned(), Definition { server, keep });
         }
     }
     Ok(read)
@@ -182,6 +191,34 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err(format!("the name {name:?} is a path of the gateway itself; choose another"));
     }
     Ok(())
+}
+
+/// How a server is kept alive for its sessions.
+fn keep(object: &Object<'_>) -> Result<Keep, String> {
+    let restart = match object.get("restart") {
+        None => None,
+        Some(node) => Some(match node.string()? {
+            "never" => Restart::Never,
+            "on-failure" => Restart::OnFailure,
+            "always" => Restart::Always,
+            other => {
+                return Err(
+                    node.wrong(&format!("{other:?}; expected \"never\", \"on-failure\" or \"always\""))
+                );
+            }
+        }),
+    };
+    let time = |key: &str| {
+        let Some(node) = object.get(key) else { return Ok(None) };
+        let time = humantime::parse_duration(node.string()?);
+        time.map(Some).map_err(|error| node.wrong(&format!("expected a time such as \"30s\": {error}")))
+    };
+    let keep = Keep { restart, ping_interval: time("pingInterval")?, idle_stop: time("idleStop")? };
+    // The rest is checked with what is set for all servers.
+    if let (Some(node), Err(why)) = (object.get("idleStop"), keep.policy(std::time::Duration::MAX, false)) {
+        return Err(node.wrong(&why));
+    }
+    Ok(keep)
 }
 
 fn entry(object: &Object<'_>, lookup: &impl Fn(&str) -> Option<String>) -> Result<Option<Server>, String> {

@@ -1,14 +1,16 @@
 //! A configuration as it was read, to be shown: with its variables resolved, and without what may be secret.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use clap::ValueEnum as _;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{Auths, Configuration, RemoteServer, Server};
+use super::{Auths, Configuration, Definition, RemoteServer, Server};
 use crate::{
     access::Auth,
     backend::{child::Command, remote::Kind},
+    revive::Keep,
 };
 
 /// What stands for a value that may be secret.
@@ -26,7 +28,7 @@ impl Configuration {
     /// what stands in a URL for a name, a password, a query and a fragment.
     pub(super) fn shown(&self, environment: &BTreeMap<String, String>) -> Value {
         let servers: BTreeMap<&str, Value> =
-            self.servers.iter().map(|(name, server)| (&**name, shown(server, &self.auths, name))).collect();
+            self.servers.iter().map(|(name, defined)| (&**name, shown(defined, &self.auths, name))).collect();
         let mut value = json!({ "mcpServers": servers });
         let mut found: Vec<_> = environment.iter().filter(|(_, value)| value.len() >= SHORTEST).collect();
         // One value may be a part of another.
@@ -36,13 +38,25 @@ impl Configuration {
     }
 }
 
-fn shown(server: &Server, auths: &Auths, name: &str) -> Value {
-    let mut value = match server {
+fn shown(defined: &Definition, auths: &Auths, name: &str) -> Value {
+    let mut value = match &defined.server {
         Server::Command(command) => program(command),
         Server::Remote(remote) => of_remote(remote),
     };
     if let (Some(auth), Value::Object(members)) = (auths.of(name), &mut value) {
         members.insert("auth".to_owned(), of_auth(auth));
+    }
+    let Keep { restart, ping_interval, idle_stop } = defined.keep;
+    let restart = restart.and_then(|restart| restart.to_possible_value());
+    let time = |time: Option<Duration>| time.map(|time| humantime::format_duration(time).to_string());
+    for (key, set) in [
+        ("restart", restart.map(|restart| restart.get_name().to_owned())),
+        ("pingInterval", time(ping_interval)),
+        ("idleStop", time(idle_stop)),
+    ] {
+        if let Some(set) = set {
+            value[key] = set.into();
+        }
     }
     value
 }

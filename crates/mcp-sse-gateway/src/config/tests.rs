@@ -25,12 +25,12 @@ fn what_clients_write_is_read() {
     )
     .unwrap();
     assert_eq!(servers.len(), 2);
-    let Server::Command(git) = &servers["git"] else { panic!("a command") };
+    let Server::Command(git) = &servers["git"].server else { panic!("a command") };
     assert_eq!(git.program, "uvx");
     assert_eq!(git.args, ["mcp-server-git", "--token=s3"]);
     assert_eq!(git.env["A"], "s3");
     assert_eq!(git.cwd.as_deref(), Some(Path::new("/")));
-    let Server::Remote(remote) = &servers["remote"] else { panic!("a url") };
+    let Server::Remote(remote) = &servers["remote"].server else { panic!("a url") };
     assert_eq!((remote.url.as_str(), remote.kind), ("https://example.com/mcp", Kind::Http));
     assert_eq!(remote.headers["x-key"], "s3");
 }
@@ -42,10 +42,10 @@ fn our_own_keys_say_what_is_passed_on() {
             "b": {"url": "http://h/sse", "type": "sse", "headersFromClient": ["Authorization"]}}}"#,
     )
     .unwrap();
-    let Server::Command(a) = &servers["a"] else { panic!("a command") };
+    let Server::Command(a) = &servers["a"].server else { panic!("a command") };
     assert!(a.clean_env);
     assert_eq!(a.env_from_header, [(HeaderName::from_static("x-user"), "MCP_USER".to_owned())]);
-    let Server::Remote(b) = &servers["b"] else { panic!("a url") };
+    let Server::Remote(b) = &servers["b"].server else { panic!("a url") };
     assert_eq!(b.headers_from_client, [http::header::AUTHORIZATION]);
 }
 

@@ -64,6 +64,11 @@ struct Why {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfServer {
+    server: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
@@ -95,10 +100,11 @@ pub(crate) struct Metrics {
     program_memory: Gauge,
     log_lines_lost: Counter<u64, AtomicU64>,
     audit_lines_lost: Counter<u64, AtomicU64>,
+    restarts: Family<OfServer, Counter<u64, AtomicU64>>,
 }
 
 /// What is looked at when somebody asks, rather than counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) sse: usize,
     pub(crate) silent: usize,
@@ -116,6 +122,8 @@ pub(crate) struct Snapshot {
     pub(crate) audit_lines_lost: u64,
     /// What all sessions have done so far.
     pub(crate) totals: Totals,
+    /// How often servers have taken the place of others that had ended, by their names.
+    pub(crate) restarts: Vec<(Arc<str>, u64)>,
 }
 
 fn seconds() -> Histogram {
@@ -142,6 +150,7 @@ impl Metrics {
             program_memory: Gauge::default(),
             log_lines_lost: Counter::default(),
             audit_lines_lost: Counter::default(),
+            restarts: Family::default(),
         };
         let mut registry = Registry::default();
         registry.register_with_unit(
@@ -200,6 +209,11 @@ impl Metrics {
             "mcp_sse_audit_lines_lost",
             "Lines of the audit log that were lost",
             metrics.audit_lines_lost.clone(),
+        );
+        registry.register(
+            "mcp_sse_server_restarts",
+            "Servers that have taken the place of others that had ended",
+            metrics.restarts.clone(),
         );
         metrics.registry = registry;
         metrics
@@ -268,6 +282,10 @@ impl Metrics {
         }
         self.log_lines_lost.inner().store(now.log_lines_lost, Ordering::Relaxed);
         self.audit_lines_lost.inner().store(now.audit_lines_lost, Ordering::Relaxed);
+        for (server, count) in &now.restarts {
+            let of = OfServer { server: Arc::clone(server) };
+            self.restarts.get_or_create(&of).inner().store(*count, Ordering::Relaxed);
+        }
         text::render(format, &self.registry)
     }
 }

@@ -153,6 +153,7 @@ impl Admin {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "time": humantime::format_rfc3339_millis(clock::wall()).to_string(),
+            "metrics": self.metrics.is_some(),
             "draining": self.health.is_draining(),
             "sessions": { "sse": now.sse, "silent": now.silent, "streamable_http": now.streamable_http },
             "programs": {
@@ -214,6 +215,7 @@ fn server(named: &Named) -> Value {
         "sessions": named.sessions.load(Ordering::Acquire),
         "programs": is_program.then_some(keepers.len()),
         "memory_bytes": if is_program { memory::of_kept_by(&keepers) } else { None },
+        "restarts": seen.revived,
         "last_start": seen.start.map(time),
         "last_error": seen.error.map(|(at, text)| json!({ "time": time(at), "text": text })),
         "probe": probe,

@@ -23,8 +23,10 @@ pub(super) struct History {
 pub(super) struct Seen {
     /// When it was last started, or connected to.
     pub(super) start: Option<SystemTime>,
-    /// When a session last ended since the server failed, and why.
+    /// When it last failed, and why.
     pub(super) error: Option<(SystemTime, String)>,
+    /// How often another one has taken the place of one that had ended.
+    pub(super) revived: u64,
 }
 
 impl History {
@@ -55,8 +57,12 @@ impl History {
         self.lock().start = Some(clock::wall());
     }
 
+    pub(super) fn revived(&self) {
+        self.lock().revived += 1;
+    }
+
     pub(super) fn failed(&self, failure: &Failure) {
-        let Failure(text) = failure;
+        let Failure { text, .. } = failure;
         let end = (0..=LONGEST.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         self.lock().error = Some((clock::wall(), text[..end].to_owned()));
     }

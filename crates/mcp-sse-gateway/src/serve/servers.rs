@@ -33,11 +33,12 @@ use crate::{
         remote::{Found, Remote},
     },
     calls::{self, Watchers},
-    config::{Auths, RemoteServer, Server, Servers},
+    config::{Auths, Definition, RemoteServer, Server, Servers},
     encoded::encoded,
     front::http::{self, Bodies, Mcp, Sessions},
     log,
     metrics::{self, Metrics, Snapshot},
+    revive::{Keep, Policy},
 };
 
 /// How long sessions over Streamable HTTP may take to tell their clients that they end.
@@ -78,6 +79,8 @@ struct Settings {
     no_mcp: bool,
     mcp_idle_timeout: Duration,
     keep_alive: Duration,
+    /// How servers are kept alive where nothing else is set for them.
+    keep: Keep,
     pub(super) max_sessions: usize,
     http: http::Bounds,
 }
@@ -106,6 +109,7 @@ impl Table {
             no_mcp: args.http.no_mcp,
             mcp_idle_timeout: args.http.mcp_idle_timeout,
             keep_alive: args.limits.keep_alive,
+            keep: args.keep.keep(),
             max_sessions: bounds.children,
             http: http::Bounds {
                 requests_in_flight: args.limits.max_requests_in_flight,
@@ -200,6 +204,11 @@ impl Table {
             program_memory: memory::of_programs(),
             log_lines_lost: log::lost(),
             audit_lines_lost: self.watchers.audit.as_ref().map_or(0, Audit::lost),
+            restarts: self
+                .all()
+                .iter()
+                .map(|named| (Arc::clone(&named.label), named.history.seen().revived))
+                .collect(),
             totals: self.open.as_ref().map(|sessions| sessions.totals()).unwrap_or_default(),
             ..Snapshot::default()
         };
@@ -263,7 +272,8 @@ impl Table {
     pub(super) fn replace(self: &Arc<Self>, servers: Servers, auths: &Auths) -> Result<(), String> {
         // All checks come before the first change.
         let mut protections = BTreeMap::new();
-        for (name, server) in &servers {
+        for (name, Definition { server, keep }) in &servers {
+            self.policy(server, *keep).map_err(|why| format!("mcpServers.{name}: {why}"))?;
             let auth = auths.of(name);
             server.check_auth(auth).map_err(|why| format!("mcpServers.{name}: {why}"))?;
             if let Some(auth) = auth {
@@ -284,9 +294,9 @@ impl Table {
             table.values().filter(gone).cloned().collect()
         };
         let (mut added, mut changed, mut removed) = (0, 0, 0);
-        for (name, server) in servers {
+        for (name, defined) in servers {
             let protection = protections.remove(&name);
-            match self.set_with(&name, server, protection)? {
+            match self.set_with(&name, defined, protection)? {
                 Change::Added => {
                     added += 1;
                     tracing::info!(server = name, "server added");
@@ -394,15 +404,17 @@ impl Table {
     ) -> Result<Change, String> {
         server.check_auth(auth)?;
         let protection = auth.map(|auth| self.protect(name, auth)).transpose()?;
-        self.set_with(name, server, protection)
+        self.set_with(name, Definition { server, keep: Keep::default() }, protection)
     }
 
     fn set_with(
         self: &Arc<Self>,
         name: &str,
-        server: Server,
+        defined: Definition,
         protection: Option<Protection>,
     ) -> Result<Change, String> {
+        let policy = self.policy(&defined.server, defined.keep)?;
+        let server = defined.server;
         if let Server::Command(command) = &server
             && command.find().is_none()
         {
@@ -416,9 +428,9 @@ impl Table {
         if let Some(named) = servers.get(name) {
             let mut state = named.state();
             let was_retired = std::mem::replace(&mut state.retired, false);
-            let same = state.target.server == server;
+            let same = state.target.server == server && state.target.policy == policy;
             if !same {
-                state.target = Arc::new(self.target(server));
+                state.target = Arc::new(self.target(server, policy));
             }
             drop(state);
             if was_retired || !same {
@@ -440,7 +452,7 @@ impl Table {
             Some(protection) => transport.with_authentication(protection.sse.clone()),
             None => transport,
         };
-        let target = Arc::new(self.target(server));
+        let target = Arc::new(self.target(server, policy));
         let named = Arc::new_cyclic(|this: &std::sync::Weak<Named>| Named {
             name: name.to_owned(),
             mcp: (!self.settings.no_mcp).then(|| self.mcp(this.clone())),
@@ -502,7 +514,13 @@ impl Table {
         }
     }
 
-    fn target(&self, server: Server) -> Target {
+    /// How a server is kept alive for its sessions.
+    fn policy(&self, server: &Server, keep: Keep) -> Result<Policy, String> {
+        let keeps_heads = server.headers_from_client().next().is_some();
+        keep.or(self.settings.keep).policy(self.bounds.start_timeout, keeps_heads)
+    }
+
+    fn target(&self, server: Server, policy: Policy) -> Target {
         let remote = match &server {
             Server::Command(_) => None,
             Server::Remote(RemoteServer { url, kind, headers, headers_from_client }) => Some(Remote {
@@ -517,7 +535,7 @@ impl Table {
                 found: Found::default(),
             }),
         };
-        Target { server, remote }
+        Target { server, remote, policy }
     }
 
     fn mcp(self: &Arc<Self>, named: std::sync::Weak<Named>) -> Mcp {

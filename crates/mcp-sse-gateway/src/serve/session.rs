@@ -1,22 +1,21 @@
 //! One session, from the client's first message to the end of its server.
 
-use std::time::Duration;
+use http::request::Parts;
+use mcp_sse::{CloseReason, Message, Principal};
 
-use mcp_sse::{CloseReason, Incoming, Principal};
-use tokio::time::Instant;
-
-use super::{history::History, target::Target};
+use super::{
+    history::{History, Runs},
+    target::Target,
+};
 use crate::{
     backend::{
-        Failure, Sink, Source,
-        child::{Children, Command, Running},
-        greeting::Greeted,
-        remote::{self, Remote},
+        Failure,
+        child::{Children, Command, Running, Stdin, Stdout},
+        remote::{self, Remote, RemoteSink, RemoteSource},
     },
-    clock,
     config::Server,
     front::{Receive, Reply},
-    relay::{End, relay},
+    revive::{self, Backend, Event},
 };
 
 /// Runs the session of a server, of which the name in metrics is given, over a transport; returns why it ended.
@@ -37,104 +36,79 @@ pub(super) async fn run(
     let Some(first) = first else { return CloseReason::ClientGone.as_str() };
     let principal = first.parts().extensions.get::<Principal>().map(Principal::as_str);
     tracing::info!(server, transport, principal, "session began");
-    history.starts();
+    let tell = |event: Event<'_>| match event {
+        Event::Starts => history.starts(),
+        Event::Dies(failure) => history.failed(failure),
+        Event::Revived => history.revived(),
+    };
+    let policy = target.policy;
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
-            command_session(children, command, first, &mut receiver, &reply, history).await
+            let mut programs = Programs { children, command, history, runs: None };
+            revive::run(&mut programs, policy, first, &mut receiver, &reply, tell).await
         }
-        (Server::Remote(_), Some(remote)) => remote_session(remote, first, &mut receiver, &reply).await,
+        (Server::Remote(_), Some(remote)) => {
+            revive::run(&mut Upstream(remote), policy, first, &mut receiver, &reply, tell).await
+        }
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),
     };
     match ended {
         Ok(()) => CloseReason::ClientGone.as_str(),
-        Err(failure) => {
-            history.failed(&failure);
-            CloseReason::AppEnded.as_str()
+        Err(_) => CloseReason::AppEnded.as_str(),
+    }
+}
+
+/// Programs of a session, one after another.
+struct Programs<'a> {
+    children: &'a Children,
+    command: &'a Command,
+    history: &'a History,
+    /// The one that runs now.
+    runs: Option<Runs<'a>>,
+}
+
+impl Backend for Programs<'_> {
+    type Sink = Stdin;
+    type Source = Stdout;
+
+    async fn open(&mut self, head: &Parts) -> Result<(Stdin, Stdout), Failure> {
+        let Running { sink, source } = self.children.start(self.command, head).await?;
+        self.runs = Some(self.history.runs(source.keeper()));
+        Ok((sink, source))
+    }
+
+    async fn close(&mut self, sink: Stdin, source: Stdout) -> Vec<Message> {
+        if source.skipped() > 0 {
+            tracing::warn!(
+                lines = source.skipped(),
+                "the server wrote lines to stdout that were no messages"
+            );
         }
+        // Closing its stdin tells the server to exit.
+        drop(sink);
+        source.end();
+        self.runs = None;
+        // What a program has read of its input nobody knows.
+        Vec::new()
     }
 }
 
-async fn command_session(
-    children: &Children,
-    command: &Command,
-    first: Incoming,
-    receiver: &mut impl Receive,
-    reply: &impl Reply,
-    history: &History,
-) -> Result<(), Failure> {
-    let until = clock::now() + children.start_timeout();
-    let started = tokio::select! {
-        started = children.start(command, first.parts()) => started,
-        () = reply.closed() => return Ok(()),
-    };
-    let Running { mut sink, mut source } = match started {
-        Ok(running) => running,
-        Err(failure) => return fail(reply, failure).await,
-    };
-    let _runs = history.runs(source.keeper());
-    let start = Start { until, timeout: children.start_timeout() };
-    let ended = carry(first, receiver, reply, &mut sink, &mut source, start).await;
-    if source.skipped() > 0 {
-        tracing::warn!(lines = source.skipped(), "the server wrote lines to stdout that were no messages");
+/// Sessions with a remote server, one after another.
+struct Upstream<'a>(&'a Remote);
+
+impl Backend for Upstream<'_> {
+    type Sink = RemoteSink;
+    type Source = RemoteSource;
+
+    async fn open(&mut self, head: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
+        let opened = self.0.open(head).await?;
+        tracing::info!(url = self.0.name(), "upstream session opened");
+        Ok(opened)
     }
-    // Closing its stdin tells the server to exit.
-    drop(sink);
-    source.end();
-    ended
-}
 
-async fn remote_session(
-    remote: &Remote,
-    first: Incoming,
-    receiver: &mut impl Receive,
-    reply: &impl Reply,
-) -> Result<(), Failure> {
-    let until = clock::now() + remote.start_timeout;
-    let opened = tokio::select! {
-        opened = remote.open(first.parts()) => opened,
-        () = reply.closed() => return Ok(()),
-    };
-    let (mut sink, mut source) = match opened {
-        Ok(halves) => halves,
-        Err(failure) => return fail(reply, failure).await,
-    };
-    tracing::info!(url = remote.name(), "upstream session opened");
-    let start = Start { until, timeout: remote.start_timeout };
-    let ended = carry(first, receiver, reply, &mut sink, &mut source, start).await;
-    remote::end(sink, source).await;
-    tracing::info!(url = remote.name(), "upstream session closed");
-    ended
-}
-
-/// The deadline for the server's answer to `initialize`, and the time between the start and the deadline.
-struct Start {
-    until: Instant,
-    timeout: Duration,
-}
-
-/// The one place where a client and its server are connected, whatever their kinds. A layer between them wraps one or
-/// both of the server's halves here, as [`Greeted`] does to enforce the deadline.
-async fn carry(
-    first: Incoming,
-    receiver: &mut impl Receive,
-    reply: &impl Reply,
-    sink: &mut impl Sink,
-    source: &mut impl Source,
-    start: Start,
-) -> Result<(), Failure> {
-    let mut source = Greeted::new(source, Some(&first.message), start.until, start.timeout);
-    match relay(Some(first), receiver, reply, sink, &mut source).await {
-        End::Client => {
-            // If the gateway ended the session, the client may still read this.
-            reply.fail("the session ended before the answer").await;
-            Ok(())
-        }
-        End::Server(failure) => fail(reply, failure).await,
+    async fn close(&mut self, sink: RemoteSink, source: RemoteSource) -> Vec<Message> {
+        let untaken = remote::end(sink, source).await;
+        tracing::info!(url = self.0.name(), "upstream session closed");
+        untaken
     }
-}
-
-async fn fail(reply: &impl Reply, failure: Failure) -> Result<(), Failure> {
-    tracing::warn!("the session ends: {failure}");
-    reply.fail(&failure.0).await;
-    Err(failure)
 }

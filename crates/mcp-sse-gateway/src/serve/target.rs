@@ -1,12 +1,14 @@
 //! What a session needs to reach its server: the definition and, for a remote server, the state that its sessions
 //! share.
 
-use crate::{backend::remote::Remote, config::Server};
+use crate::{backend::remote::Remote, config::Server, revive::Policy};
 
 pub(super) struct Target {
     pub(super) server: Server,
     /// `Some` if the server is remote.
     pub(super) remote: Option<Remote>,
+    /// How it is kept alive for its sessions.
+    pub(super) policy: Policy,
 }
 
 impl Target {

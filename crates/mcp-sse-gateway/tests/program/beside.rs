@@ -45,7 +45,7 @@ fn the_same_server_is_there_over_streamable_http_a_child_for_each_session() {
 fn a_child_that_dies_fails_what_is_pending_there_too() {
     let script = r#"read -r first; printf '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"mcp-sse demo","version":"0"}}}\n'
         read -r initialized; read -r call; echo bye >&2; exit 4"#;
-    let gateway = Program::script(&[], script);
+    let gateway = Program::script(&["--restart", "never"], script);
     let session = open(&gateway);
     let answer = gateway.request(&format!("{MCP}\r\n{session}"), PING);
     assert!(answer.contains("the server ended (exit status: 4); its stderr ends: bye"), "{answer}");

@@ -95,7 +95,7 @@ fn a_broken_session_is_made_again_and_the_client_goes_on() {
         let remote = Program::prepare("serve", &port, &["--", PROGRAM, "demo", "--stdio"]).piped();
         if path == "/sse" {
             // Without being asked, for what the server has to say.
-            bridge.log.until_says("session opened again");
+            bridge.log.until_says("is back");
         }
         bridge.say(&echo(2, "after"));
         assert!(bridge.hear(r#""id":2"#).contains("after"));

@@ -127,7 +127,10 @@ fn keeper_of(pid: u32) -> u32 {
 fn a_keeper_that_is_killed_is_noticed_at_once_and_nobody_is_left() {
     let folder = Folder::new();
     let (script, witness) = leaves(&folder);
-    let gateway = Program::script(&[], &format!("{script}; trap '' TERM; while :; do read -r x; done"));
+    let gateway = Program::script(
+        &["--restart", "never"],
+        &format!("{script}; trap '' TERM; while :; do read -r x; done"),
+    );
     let mut client = gateway.connect();
     client.accepted(INITIALIZE);
     witness.until("two are up", up);

@@ -31,7 +31,7 @@ fn an_idle_connect_costs_no_process() {
 
 #[test]
 fn a_child_that_is_killed_in_mid_call_fails_what_is_pending_and_nothing_else() {
-    let gateway = Program::gateway(&[]);
+    let gateway = Program::gateway(&["--restart", "never"]);
     let (mut doomed, mut bystander) = (gateway.connect(), gateway.connect());
     doomed.initialize();
     let pid = pids(&gateway.log.until_says("server started"))[0];

@@ -11,6 +11,7 @@ mod check;
 mod cli;
 mod config;
 mod connect;
+mod continuity;
 mod demo;
 mod deploy;
 mod descendants;

@@ -27,7 +27,7 @@ fn ask(address: &str, head: &str) -> (String, String) {
     (head[9..12].to_owned(), body.to_owned())
 }
 
-fn get(address: &str, path: &str, more: &str) -> (String, String) {
+pub(crate) fn get(address: &str, path: &str, more: &str) -> (String, String) {
     ask(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost{more}"))
 }
 

@@ -40,7 +40,7 @@ use self::{
     strays::Strays,
     turns::{NoTurn, Turns},
 };
-use super::{Failure, Sink, Source};
+use super::{Failure, How, Sink, Source};
 use crate::{
     clock,
     message::{
@@ -136,7 +136,7 @@ impl Children {
                     limit = children,
                     "no server was started: all places are taken; raise --max-sessions if this load is expected"
                 );
-                return Err(Failure::new(format!(
+                return Err(busy(format!(
                     "{children} servers are running, which is the limit; try again later"
                 )));
             }
@@ -144,10 +144,10 @@ impl Children {
                 tracing::warn!(
                     "no server was started: too many start at once; raise --start-rate if this load is expected"
                 );
-                return Err(Failure::new("too many servers are being started; try again later"));
+                return Err(busy("too many servers are being started; try again later"));
             }
         };
-        let cannot = |error: &dyn std::fmt::Display| Failure::new(format!("cannot start {name:?}: {error}"));
+        let cannot = |error: &dyn std::fmt::Display| not_started(format!("cannot start {name:?}: {error}"));
         let lease = self.0.apart.lease(command, deadline).await.map_err(|error| {
             tracing::warn!("no server was started: {error}");
             cannot(&error)
@@ -204,6 +204,14 @@ impl Children {
             },
         })
     }
+}
+
+fn busy(text: impl Into<String>) -> Failure {
+    Failure::of(How::Busy, text)
+}
+
+fn not_started(text: impl Into<String>) -> Failure {
+    Failure::of(How::NotStarted, text)
 }
 
 /// The client's messages, one a line.
@@ -292,7 +300,7 @@ impl Source for Stdout {
         let said = self.said(&self.stderr.tail.lines());
         let text = format!("the server gave no answer within {time:?} after its start{said}");
         tracing::warn!("{text}");
-        Failure(text)
+        not_started(text)
     }
 }
 
@@ -334,10 +342,13 @@ impl Stdout {
     async fn ended(&mut self, end: &End) -> Failure {
         if *end == End::Endless {
             let bytes = oversized::endless(self.process.bounds().message_bytes);
-            return Failure(format!("the server wrote more than {bytes} bytes without the end of a line"));
+            return Failure::new(format!(
+                "the server wrote more than {bytes} bytes without the end of a line"
+            ));
         }
         if *end == End::Flood {
-            return Failure::new(
+            return Failure::of(
+                How::Impossible,
                 "the server writes a great many lines that are not messages to stdout, and nothing else; what is not for the client belongs on stderr",
             );
         }
@@ -346,18 +357,19 @@ impl Stdout {
         let until = *self.last_words.get_or_insert_with(|| clock::now() + LAST_WORDS);
         let lines = self.stderr.end(until).await;
         let Some(status) = self.process.status().filter(|_| exited) else {
-            return Failure(format!("the server closed its output{}", self.said(&lines)));
+            return Failure::new(format!("the server closed its output{}", self.said(&lines)));
         };
         if status.code() == Some(launch::CANNOT_START)
             && let Some(why) = lines.last().and_then(|line| line.strip_prefix(launch::CANNOT_START_TEXT))
         {
             if !self.process.bounds().stderr_to_client {
                 tracing::warn!("cannot start {why}");
-                return Failure::new("the server could not be started; see this gateway's log");
+                return not_started("the server could not be started; see this gateway's log");
             }
-            return Failure(format!("cannot start {why}"));
+            return not_started(format!("cannot start {why}"));
         }
-        Failure(format!("the server ended ({status}){}", self.said(&lines)))
+        let how = if status.success() { How::Ended } else { How::Failed };
+        Failure::of(how, format!("the server ended ({status}){}", self.said(&lines)))
     }
 
     /// The end of a child's stderr as a part of a sentence; or where that is, if it is not for clients.

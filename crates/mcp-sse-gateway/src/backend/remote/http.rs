@@ -11,14 +11,16 @@ use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use rmcp::{
     model::ServerJsonRpcMessage,
     transport::common::client_side_sse::ExponentialBackoff,
-    transport::streamable_http_client::{StreamableHttpClientTransport, StreamableHttpClientTransportConfig},
+    transport::streamable_http_client::{
+        StreamableHttpClientTransport, StreamableHttpClientTransportConfig, StreamableHttpError,
+    },
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     original,
@@ -28,6 +30,11 @@ use super::{
 };
 use crate::backend::Failure;
 
+/// What a client gets for a session that the server does not know.
+type Expired = StreamableHttpError<reqwest::Error>;
+
+/// How long sends in progress may take when the server does not know the session any more.
+const LAST_SENDS: Duration = Duration::from_secs(2);
 /// Messages that may wait for `notifications/initialized`.
 const HELD_MESSAGES: usize = 16;
 
@@ -43,6 +50,8 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     };
     let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str());
     config.allow_stateless = true;
+    // A session that is gone is made anew elsewhere, with all that belongs to it.
+    config.reinit_on_expired_session = false;
     config.max_concurrent_requests = remote.requests_in_flight;
     config.retry_config = Arc::new(resumes());
     // Beyond the requests, leaves room for cancellations and answers.
@@ -50,6 +59,7 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     let (sender, receiver, transport) = split(transport, remote.requests_in_flight.saturating_add(64));
     let (answers, own) = mpsc::channel(16);
     let sends = TaskTracker::new();
+    let lost = Arc::<Lost>::default();
     let sink = HttpSink {
         remote: remote.clone(),
         headers,
@@ -57,9 +67,10 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
         answers,
         trouble: Arc::clone(&trouble),
         sends: sends.clone(),
+        lost: Arc::clone(&lost),
         handshake: Handshake::None,
     };
-    (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, transport })
+    (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, lost, transport })
 }
 
 /// A broken stream is resumed, but not for ever: callers wait for the answers.
@@ -80,7 +91,15 @@ pub(crate) struct HttpSink {
     trouble: Trouble,
     /// The sends in progress.
     sends: TaskTracker,
+    lost: Arc<Lost>,
     handshake: Handshake,
+}
+
+/// Whether the server does not know the session any more, and what it has refused for that reason.
+#[derive(Default)]
+struct Lost {
+    found: CancellationToken,
+    untaken: Mutex<Vec<Message>>,
 }
 
 /// rmcp takes the message after `initialize` for `notifications/initialized`.
@@ -169,10 +188,16 @@ impl HttpSink {
         let name = self.remote.name();
         let closed = || Failure::new(format!("the session with {name} is over"));
         self.sender.send(Outgoing { message: typed, sent }).await.map_err(|_| closed())?;
-        let (answers, trouble) = (self.answers.clone(), Arc::clone(&self.trouble));
+        let (answers, trouble, lost) =
+            (self.answers.clone(), Arc::clone(&self.trouble), Arc::clone(&self.lost));
         // Takes as long as the server takes to answer, and must not delay other messages. Ends with the transport.
         self.sends.spawn(async move {
             let Ok(Err(error)) = result.await else { return };
+            if error.contains(&Expired::SessionExpired.to_string()) {
+                lost.untaken.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+                lost.found.cancel();
+                return;
+            }
             // rmcp drops the causes of this one; they were noted when it occurred.
             let noted = trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let error = noted.filter(|_| error.starts_with("Client error")).unwrap_or(error);
@@ -192,14 +217,22 @@ pub(crate) struct HttpSource {
     own: mpsc::Receiver<Message>,
     trouble: Trouble,
     sends: TaskTracker,
+    lost: Arc<Lost>,
     transport: JoinHandle<()>,
 }
 
 impl HttpSource {
-    /// Waits until the transport has deleted the session, for which it has its own timeout.
-    pub(super) async fn end(mut self) {
+    /// Waits until the transport has deleted the session, for which it has its own timeout. Returns the messages that
+    /// the server has refused since it did not know the session any more.
+    pub(super) async fn end(mut self) -> Vec<Message> {
+        if self.lost.found.is_cancelled() {
+            // The others will be refused too.
+            self.sends.close();
+            let _ = tokio::time::timeout(LAST_SENDS, self.sends.wait()).await;
+        }
         self.receiver.close();
         let _ = self.transport.await;
+        std::mem::take(&mut *self.lost.untaken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) async fn recv(&mut self) -> Result<Message, Failure> {
@@ -207,6 +240,9 @@ impl HttpSource {
             let message: Option<ServerJsonRpcMessage> = tokio::select! {
                 biased;
                 Some(answer) = self.own.recv() => return Ok(answer),
+                () = self.lost.found.cancelled() => {
+                    return Err(Failure::new(format!("{} does not know the session any more", self.name)));
+                }
                 message = self.receiver.recv() => message,
             };
             let Some(message) = message else {

@@ -20,7 +20,7 @@ pub(crate) use self::{
     client::{Tls, client, clients_without_redirects},
     server::{Found, Kind, Remote, may_pass},
 };
-use super::{Failure, Sink, Source};
+use super::{Failure, How, Sink, Source};
 
 /// How long to wait, when detecting the transport, for the response and for its first event.
 const PROBE: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ impl Remote {
         if opened.is_err() {
             self.found.set(None);
         }
-        opened
+        opened.map_err(|failure| Failure { how: How::NotStarted, ..failure })
     }
 
     /// Detects the transport. A server that speaks HTTP+SSE answers any GET with a stream that begins with its
@@ -89,14 +89,20 @@ enum Half {
     Sse(Box<sse::SseSource>),
 }
 
-/// Tells the server that the session is over, if the transport can say so.
-pub(crate) async fn end(sink: RemoteSink, source: RemoteSource) {
-    if let RemoteSink::Http(sink) = sink {
-        sink.end().await;
-    }
+/// Tells the server that the session is over, if the transport can say so. Returns the client's messages that the server
+/// has refused since it did not know the session any more.
+pub(crate) async fn end(sink: RemoteSink, source: RemoteSource) -> Vec<Message> {
+    let mut untaken = match sink {
+        RemoteSink::Http(sink) => {
+            sink.end().await;
+            Vec::new()
+        }
+        RemoteSink::Sse(sink) => sink.untaken,
+    };
     if let Half::Http(source) = source.half {
-        source.end().await;
+        untaken.extend(source.end().await);
     }
+    untaken
 }
 
 impl Sink for RemoteSink {

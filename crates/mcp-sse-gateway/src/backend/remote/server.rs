@@ -8,7 +8,10 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 use url::Url;
 
-use crate::{backend::Failure, traces::Carried};
+use crate::{
+    backend::{Failure, How},
+    traces::Carried,
+};
 
 /// Which transport a remote server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -105,7 +108,7 @@ impl Remote {
     }
 
     pub(super) fn silent(&self, time: Duration) -> Failure {
-        Failure::new(format!("{} did not answer within {time:?}", self.name()))
+        Failure::of(How::NotStarted, format!("{} did not answer within {time:?}", self.name()))
     }
 
     /// Its URL, without the parts that may be secret.

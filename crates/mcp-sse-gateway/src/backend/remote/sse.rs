@@ -162,7 +162,7 @@ pub(super) async fn open(remote: &Remote, headers: HeaderMap) -> Result<(SseSink
     let endpoint = stream.endpoint().await.map_err(broken)?;
     let (answers, own) = mpsc::channel(16);
     let post = Post { remote: remote.clone(), endpoint: endpoint.clone() };
-    let sink = SseSink { post: post.clone(), answers };
+    let sink = SseSink { post: post.clone(), answers, untaken: Vec::new() };
     let source = SseSource {
         post,
         headers,
@@ -181,6 +181,8 @@ pub(crate) struct SseSink {
     post: Post,
     /// Error answers to requests that the server did not accept.
     answers: mpsc::Sender<Message>,
+    /// What was refused since the server does not know the session any more.
+    pub(super) untaken: Vec<Message>,
 }
 
 impl SseSink {
@@ -190,6 +192,7 @@ impl SseSink {
         match self.post.send(headers, &message).await {
             Ok(()) => Ok(()),
             Err(Refusal::SessionGone) => {
+                self.untaken.push(message);
                 Err(Failure::new(format!("{} has closed the session", self.post.remote.name())))
             }
             Err(Refusal::Message(text)) => {
@@ -347,7 +350,7 @@ impl SseSource {
         tokio::time::sleep(BUSY_WAIT).await;
         let open = Stream::open(&self.post.remote, &self.headers, Some(&id));
         let stream = match timeout(self.post.remote.start_timeout, open).await {
-            Ok(stream) => stream.map_err(|refused| refused.into_failure(&self.post.remote).0),
+            Ok(stream) => stream.map_err(|refused| refused.into_failure(&self.post.remote).text),
             Err(_) => Err("it did not answer in time".to_owned()),
         };
         self.stream = stream.map_err(|error| lost(&format!("; it could not be resumed: {error}")))?;

@@ -1,0 +1,433 @@
+//! The state of a session whose server may die and be started again, without IO: messages and times in, messages and
+//! decisions out.
+//!
+//! Invariants:
+//! - Each request of the client is answered once: by the server that got it, or, when that has died, by an error. What
+//!   comes for it later is dropped.
+//! - No answer of the client reaches another server than the one that has asked.
+//! - The client sees none of our own requests and their answers.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    time::Duration,
+};
+
+use http::request::Parts;
+use mcp_sse::{Incoming, Message, MessageKind, RequestId};
+use tokio::time::Instant;
+
+use super::{
+    kept::{Compared, Greeting, Kept, notification},
+    policy::{FIRST_ATTEMPTS, Policy, STABLE},
+};
+use crate::backend::{Failure, How};
+
+/// How many requests of servers to the client are remembered. Others are passed on like those of a server that never
+/// dies.
+const ASKED: usize = 4096;
+/// The error code that SDKs use for a closed connection.
+const CONNECTION_CLOSED: i32 = -32000;
+
+pub(crate) struct Core {
+    policy: Policy,
+    kept: Kept,
+    /// The client's requests that the server has.
+    pending: HashMap<RequestId, Pending>,
+    /// Our own requests that the server has.
+    own: HashMap<RequestId, Own>,
+    /// The requests of servers that the client has, by the ids that it sees.
+    asked: HashMap<RequestId, Asked>,
+    /// How many servers there have been before this one.
+    generation: u32,
+    /// Attempts in a row that have failed.
+    failed: u32,
+    /// The same, of servers that were asked nothing.
+    unasked: u32,
+    /// When the server was started, and whether the client has asked it for something.
+    started: Instant,
+    was_asked: bool,
+    /// When the server has last said something, and the client.
+    heard: Instant,
+    spoken: Instant,
+    /// When the ping was sent that has no answer yet.
+    pinged: Option<Instant>,
+    /// Messages that belonged to a server that is gone.
+    dropped: u64,
+    head: Option<Parts>,
+    mark: u64,
+    next: u64,
+}
+
+enum Pending {
+    Initialize(Box<Incoming>),
+    Level(Option<Box<str>>),
+    Subscribe(Option<Box<str>>),
+    Unsubscribe(Option<Box<str>>),
+    Other,
+}
+
+enum Own {
+    Initialize,
+    Ping,
+    /// Of what was told to a new server.
+    Told,
+}
+
+/// A request of a server to the client.
+struct Asked {
+    generation: u32,
+    /// Its id as the server knows it, if the client sees another one.
+    id: Option<RequestId>,
+}
+
+/// What becomes of a message of the server.
+#[derive(Debug)]
+pub(crate) enum Said {
+    ToClient(Message),
+    /// It was not for the client.
+    Nothing,
+    /// The answer to our `initialize`.
+    Greeting(Message),
+}
+
+/// What follows from the end of a server.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Another attempt after this pause, with the client's own `initialize` first if it has no answer yet.
+    Again { pause: Duration, first: Option<Box<Incoming>> },
+    /// Another one when the client says something.
+    Asleep,
+    /// The session ends.
+    End,
+}
+
+impl Core {
+    pub(crate) fn new(policy: Policy, now: Instant) -> Self {
+        Self {
+            policy,
+            kept: Kept::default(),
+            pending: HashMap::new(),
+            own: HashMap::new(),
+            asked: HashMap::new(),
+            generation: 0,
+            failed: 0,
+            unasked: 0,
+            started: now,
+            was_asked: false,
+            heard: now,
+            spoken: now,
+            pinged: None,
+            dropped: 0,
+            head: None,
+            mark: RandomState::new().build_hasher().finish(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Messages that belonged to a server that was gone, since this was last asked.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// The head of a request for which a server is started.
+    pub(crate) fn head(&self) -> Option<Parts> {
+        self.head.clone().or_else(|| self.kept.head().cloned())
+    }
+
+    fn own_id(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId::from(&*format!("mcp-sse-{:016x}-{}", self.mark, self.next))
+    }
+
+    /// A message of the client; returns it, maybe changed, if it is for the server.
+    pub(crate) fn asks(&mut self, incoming: Incoming, now: Instant) -> Option<Incoming> {
+        self.spoken = now;
+        if self.policy.keeps_heads {
+            self.head = Some(incoming.parts().clone());
+        }
+        let message = &incoming.message;
+        match message.kind() {
+            MessageKind::Request { id, method } => {
+                let param = |name: &str| message.param(&[name]).map(Box::from);
+                let pending = match &**method {
+                    "initialize" => Pending::Initialize(Box::new(incoming.clone())),
+                    "logging/setLevel" => Pending::Level(param("level")),
+                    "resources/subscribe" => Pending::Subscribe(param("uri")),
+                    "resources/unsubscribe" => Pending::Unsubscribe(param("uri")),
+                    _ => Pending::Other,
+                };
+                self.was_asked |= &**method != "initialize";
+                self.pending.insert(id.clone(), pending);
+                Some(incoming)
+            }
+            MessageKind::Notification { method } => {
+                if &**method == "notifications/initialized" {
+                    self.kept.initialized = true;
+                }
+                match message.cancelled_id() {
+                    // The server that had it is gone, and the client has its error.
+                    Some(id) if self.pending.remove(&id).is_none() && self.generation > 0 => {
+                        self.dropped += 1;
+                        None
+                    }
+                    _ => Some(incoming),
+                }
+            }
+            MessageKind::Response { id: Some(id), .. } => match self.asked.remove(id) {
+                Some(Asked { generation, .. }) if generation != self.generation => {
+                    self.dropped += 1;
+                    None
+                }
+                Some(Asked { id: Some(renamed), .. }) => {
+                    let message = with_id(message, &renamed)?;
+                    Some(Incoming::new(message, incoming.parts().clone()))
+                }
+                Some(Asked { id: None, .. }) | None => Some(incoming),
+            },
+            MessageKind::Response { id: None, .. } => Some(incoming),
+        }
+    }
+
+    /// A message of the server.
+    pub(crate) fn says(&mut self, message: Message, now: Instant) -> Said {
+        self.heard = now;
+        match message.kind() {
+            MessageKind::Response { id: Some(id), is_error } => {
+                if let Some(pending) = self.pending.remove(id) {
+                    if !is_error {
+                        self.took(pending, &message);
+                        self.failed = 0;
+                        self.unasked = 0;
+                    }
+                    return Said::ToClient(message);
+                }
+                match self.own.remove(id) {
+                    Some(Own::Initialize) => Said::Greeting(message),
+                    Some(Own::Ping) => {
+                        self.pinged = None;
+                        Said::Nothing
+                    }
+                    Some(Own::Told) => Said::Nothing,
+                    // Its client may have cancelled it.
+                    None if self.generation == 0 => Said::ToClient(message),
+                    None => {
+                        self.dropped += 1;
+                        Said::Nothing
+                    }
+                }
+            }
+            MessageKind::Request { id, .. } if self.asked.len() < ASKED => {
+                let id = id.clone();
+                if !self.asked.contains_key(&id) {
+                    self.asked.insert(id, Asked { generation: self.generation, id: None });
+                    return Said::ToClient(message);
+                }
+                // The client still works on one of a server before, by the same id.
+                let renamed = self.own_id();
+                let Some(message) = with_id(&message, &renamed) else { return Said::ToClient(message) };
+                self.asked.insert(renamed, Asked { generation: self.generation, id: Some(id) });
+                Said::ToClient(message)
+            }
+            _ => Said::ToClient(message),
+        }
+    }
+
+    /// The server has done what the client has asked for.
+    fn took(&mut self, pending: Pending, answer: &Message) {
+        match pending {
+            Pending::Initialize(initialize) => self.kept.greeted(*initialize, answer),
+            Pending::Level(level) => self.kept.level(level),
+            Pending::Subscribe(Some(uri)) => {
+                if !self.kept.subscribed(uri) {
+                    tracing::warn!(
+                        "a subscription would not survive the server: the session has too many of them"
+                    );
+                }
+            }
+            Pending::Unsubscribe(Some(uri)) => self.kept.unsubscribed(&uri),
+            Pending::Subscribe(None) | Pending::Unsubscribe(None) | Pending::Other => {}
+        }
+    }
+
+    /// The server has not taken this message of the client after all.
+    pub(crate) fn untaken(&mut self, message: &Message) {
+        if let Some(id) = message.id() {
+            self.pending.remove(id);
+        }
+    }
+
+    /// When the server was started.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Whether a client has begun, so that a new server has to be told.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.kept.head().is_some()
+    }
+
+    /// A server was started.
+    pub(crate) fn starts(&mut self, now: Instant) {
+        (self.started, self.heard, self.spoken) = (now, now, now);
+        (self.was_asked, self.pinged) = (false, None);
+    }
+
+    /// What a new server is told first: `initialize` with an id of ours. Its answer is a [`Said::Greeting`].
+    pub(crate) fn greet(&mut self) -> Option<Message> {
+        let id = self.own_id();
+        let message = self.kept.initialize(&id)?;
+        self.own.insert(id, Own::Initialize);
+        Some(message)
+    }
+
+    /// A new server has answered: what it is told now, and what the client is. An error says why it cannot stand in for
+    /// the one before.
+    pub(crate) fn greeted(&mut self, answer: &Message) -> Result<(Vec<Message>, Vec<Message>), Failure> {
+        if let MessageKind::Response { is_error: true, .. } = answer.kind() {
+            let said: String = answer.as_str().chars().take(1_000).collect();
+            return Err(Failure::new(format!("the server refused initialize: {said}")));
+        }
+        let greeting = Greeting::of(answer);
+        match greeting.against(&self.kept.server) {
+            Compared::Same => {}
+            Compared::Other(what) => tracing::warn!("the server that is back is another one: {what}"),
+            Compared::Lost(what) => {
+                return Err(Failure::of(
+                    How::Impossible,
+                    format!("the server that is back is another one, {what}"),
+                ));
+            }
+        }
+        let changed = greeting.changed_lists().filter_map(notification).collect();
+        self.kept.server = greeting;
+        let mut ids = Vec::new();
+        for _ in 0..self.kept.told() {
+            ids.push(self.own_id());
+        }
+        self.own.extend(ids.iter().cloned().map(|id| (id, Own::Told)));
+        let mut ids = ids.into_iter();
+        let rest = self.kept.rest(|| ids.next());
+        Ok((rest, changed))
+    }
+
+    /// The server has ended, or could not be started. Returns what the client is told at once, and what follows.
+    pub(crate) fn dies(&mut self, failure: &Failure, now: Instant) -> (Vec<Message>, Verdict) {
+        self.own.clear();
+        if failure.how == How::Idle {
+            self.generation += 1;
+            return (self.withdrawn(), Verdict::Asleep);
+        }
+        if now.saturating_duration_since(self.started) >= STABLE {
+            (self.failed, self.unasked) = (0, 0);
+        }
+        let pause = self.policy.pause(self.failed);
+        self.failed = self.failed.saturating_add(1);
+        // That there is no room says nothing about the server.
+        if !self.was_asked && failure.how != How::Busy {
+            self.unasked = self.unasked.saturating_add(1);
+        }
+        // The next one is not asked anything before it is there.
+        self.was_asked = false;
+        let begun = self.has_begun();
+        let bound = if begun { self.policy.attempts } else { self.policy.attempts.min(Some(FIRST_ATTEMPTS)) };
+        let is_loop = bound.is_some_and(|attempts| self.unasked >= attempts);
+        let restarts = self.policy.restarts(failure.how, begun) && !is_loop;
+        if !restarts {
+            return (Vec::new(), Verdict::End);
+        }
+        self.generation += 1;
+        let mut messages = Vec::new();
+        let mut first = None;
+        for (id, pending) in std::mem::take(&mut self.pending) {
+            match pending {
+                // The client waits for it as for a server that is slow to start.
+                Pending::Initialize(initialize) => first = Some(initialize),
+                _ => messages.push(Message::error(&id, CONNECTION_CLOSED, &failure.text)),
+            }
+        }
+        messages.extend(self.withdrawn());
+        (messages, Verdict::Again { pause, first })
+    }
+
+    /// Tells the client that nobody waits any more for what a server has asked of it.
+    fn withdrawn(&mut self) -> Vec<Message> {
+        let generation = self.generation;
+        // Those of servers before were withdrawn when these died.
+        let open = self.asked.iter().filter(|(_, asked)| asked.generation + 1 == generation);
+        let withdraw = |(id, _): (&RequestId, &Asked)| {
+            let json = format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the server has ended"}}}}"#
+            );
+            Message::parse(json).ok()
+        };
+        open.filter_map(withdraw).collect()
+    }
+
+    /// When something is due if nobody says anything until then.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let ping = self.policy.ping_interval.map(|interval| self.pinged.unwrap_or(self.heard) + interval);
+        // It may become idle without a word of the server.
+        let idle = self.policy.idle_stop.map(|idle| self.idle_since().unwrap_or(now) + idle);
+        ping.into_iter().chain(idle).min()
+    }
+
+    /// Since when nobody needs the server, if that is so.
+    fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.pending.is_empty()
+            && !self.kept.has_subscriptions()
+            && self.kept.initialized
+            && !self.asked.values().any(|asked| asked.generation == self.generation);
+        is_idle.then_some(self.spoken)
+    }
+
+    /// What is due now: a ping to send, or why the server does not count as alive any more.
+    pub(crate) fn due(&mut self, now: Instant) -> Result<Option<Message>, Failure> {
+        if let Some((since, idle)) = self.idle_since().zip(self.policy.idle_stop)
+            && now >= since + idle
+        {
+            return Err(Failure::of(How::Idle, format!("nobody has used the server for {idle:?}")));
+        }
+        let Some(interval) = self.policy.ping_interval else { return Ok(None) };
+        match self.pinged {
+            Some(pinged) if now >= pinged + interval => {
+                Err(Failure::new(format!("the server did not answer a ping within {interval:?}")))
+            }
+            None if now >= self.heard + interval => {
+                let id = self.own_id();
+                let ping = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
+                self.own.insert(id, Own::Ping);
+                self.pinged = Some(now);
+                Ok(ping.ok())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The text for a request that has waited in vain for a server, of which this was last heard.
+    pub(crate) fn in_vain(id: &RequestId, waited: Duration, failure: &Failure) -> Message {
+        let text = format!("the server is not back after {waited:?}: {failure}");
+        Message::error(id, CONNECTION_CLOSED, &text)
+    }
+}
+
+/// The message with another id, and all else as it was.
+fn with_id(message: &Message, id: &RequestId) -> Option<Message> {
+    #[derive(serde::Deserialize)]
+    struct Id<'a> {
+        #[serde(borrow)]
+        id: &'a serde_json::value::RawValue,
+    }
+    let json = message.as_str();
+    let Id { id: old } = serde_json::from_str(json).ok()?;
+    let start = (old.get().as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
+    let (before, rest) = (json.get(..start)?, json.get(start + old.get().len()..)?);
+    Message::parse(format!("{before}{id}{rest}")).ok()
+}
+
+#[cfg(test)]
+mod tests;

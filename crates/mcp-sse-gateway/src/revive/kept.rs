@@ -1,0 +1,251 @@
+//! What of a session a new server has to know: how it began, its log level and its subscriptions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mcp_sse::{Incoming, Message, RequestId};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+/// The most subscriptions that are kept, and their bytes; the rest would not survive.
+const SUBSCRIPTIONS: usize = 1_000;
+const SUBSCRIBED_BYTES: usize = 256 * 1024;
+/// The most of a log level that is kept, in bytes.
+const LEVEL: usize = 256;
+
+/// What is kept of a session.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The client's, which was answered with a result.
+    initialize: Option<Incoming>,
+    pub(super) initialized: bool,
+    /// What the answer said.
+    pub(super) server: Greeting,
+    level: Option<Box<str>>,
+    /// By their URIs, as JSON.
+    subscriptions: BTreeSet<Box<str>>,
+    subscribed_bytes: usize,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Greeting {
+    version: Value,
+    info: Value,
+    capabilities: Value,
+}
+
+impl Greeting {
+    /// As the answer to `initialize` has it.
+    pub(super) fn of(message: &Message) -> Self {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            result: Result,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Result {
+            protocol_version: Value,
+            server_info: Value,
+            capabilities: Value,
+        }
+        let answer: Option<Answer> = serde_json::from_slice(message.as_bytes()).ok();
+        let Result { protocol_version, server_info, capabilities } =
+            answer.map(|answer| answer.result).unwrap_or_default();
+        let info = |name: &str| server_info.get(name).cloned().unwrap_or_default();
+        Self {
+            version: protocol_version,
+            info: serde_json::json!([info("name"), info("version")]),
+            capabilities,
+        }
+    }
+
+    /// What this server cannot do that another could, which its client may count on; else what is new about it.
+    pub(super) fn against(&self, before: &Self) -> Compared {
+        if self.version != before.version {
+            return Compared::Lost(format!(
+                "protocol version {} instead of {}",
+                self.version, before.version
+            ));
+        }
+        if let Some(lost) = lost(&before.capabilities, &self.capabilities, "capabilities") {
+            return Compared::Lost(format!("without {lost}"));
+        }
+        if self == before {
+            return Compared::Same;
+        }
+        let mut news = Vec::new();
+        if self.info != before.info {
+            news.push(format!("{} instead of {}", self.info, before.info));
+        }
+        if self.capabilities != before.capabilities {
+            news.push("with other capabilities".to_owned());
+        }
+        Compared::Other(news.join(", "))
+    }
+
+    /// The notifications by which its client learns that lists may be others now.
+    pub(super) fn changed_lists(&self) -> impl Iterator<Item = &'static str> + '_ {
+        [
+            ("tools", "notifications/tools/list_changed"),
+            ("prompts", "notifications/prompts/list_changed"),
+            ("resources", "notifications/resources/list_changed"),
+        ]
+        .into_iter()
+        .filter(|(of, _)| self.capabilities[*of]["listChanged"] == Value::Bool(true))
+        .map(|(_, notification)| notification)
+    }
+}
+
+/// A server beside the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    Same,
+    Other(String),
+    Lost(String),
+}
+
+/// The first thing that is declared in `before` and not in `now`.
+fn lost(before: &Value, now: &Value, path: &str) -> Option<String> {
+    match before {
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            let path = format!("{path}.{name}");
+            if *value == Value::Bool(false) {
+                return None;
+            }
+            match now.get(name) {
+                Some(now) => lost(value, now, &path),
+                None => Some(path),
+            }
+        }),
+        Value::Bool(true) => (now != before).then(|| path.to_owned()),
+        _ => None,
+    }
+}
+
+impl Kept {
+    /// The client has begun, and the server has taken it.
+    pub(super) fn greeted(&mut self, initialize: Incoming, answer: &Message) {
+        *self = Self { initialize: Some(initialize), server: Greeting::of(answer), ..Self::default() };
+    }
+
+    pub(super) fn level(&mut self, level: Option<Box<str>>) {
+        self.level = level.filter(|level| level.len() <= LEVEL);
+    }
+
+    /// Whether it is kept.
+    pub(super) fn subscribed(&mut self, uri: Box<str>) -> bool {
+        let bytes = self.subscribed_bytes + uri.len();
+        if self.subscriptions.contains(&uri) {
+            return true;
+        }
+        if self.subscriptions.len() >= SUBSCRIPTIONS || bytes > SUBSCRIBED_BYTES {
+            return false;
+        }
+        self.subscribed_bytes = bytes;
+        self.subscriptions.insert(uri);
+        true
+    }
+
+    pub(super) fn unsubscribed(&mut self, uri: &str) {
+        if self.subscriptions.remove(uri) {
+            self.subscribed_bytes -= uri.len();
+        }
+    }
+
+    pub(super) fn has_subscriptions(&self) -> bool {
+        !self.subscriptions.is_empty()
+    }
+
+    /// The client's `initialize`, with an id of ours; `None` if there was none.
+    pub(super) fn initialize(&self, id: &RequestId) -> Option<Message> {
+        let params = self.initialize.as_ref()?.message.params()?;
+        request(id, "initialize", &raw(params)?)
+    }
+
+    /// The head of the request that it came with.
+    pub(super) fn head(&self) -> Option<&http::request::Parts> {
+        self.initialize.as_ref().map(Incoming::parts)
+    }
+
+    /// How many requests are needed to tell a new server the rest.
+    pub(super) fn told(&self) -> usize {
+        usize::from(self.level.is_some()) + self.subscriptions.len()
+    }
+
+    /// What else a new server has to be told, with ids of ours.
+    pub(super) fn rest(&self, mut id: impl FnMut() -> Option<RequestId>) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if self.initialized {
+            messages.extend(notification("notifications/initialized"));
+        }
+        let level = self.level.as_deref().map(|level| ("logging/setLevel", "level", level));
+        let subscriptions = self.subscriptions.iter().map(|uri| ("resources/subscribe", "uri", &**uri));
+        for (method, name, value) in level.into_iter().chain(subscriptions) {
+            let params = raw(value).map(|value| BTreeMap::from([(name, value)]));
+            messages.extend(id().zip(params).and_then(|(id, params)| request(&id, method, &params)));
+        }
+        messages
+    }
+}
+
+fn raw(json: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(json.to_owned()).ok()
+}
+
+fn request(id: &RequestId, method: &str, params: &impl serde::Serialize) -> Option<Message> {
+    Message::request(id.clone(), method, params).ok()
+}
+
+/// A notification without parameters.
+pub(super) fn notification(method: &str) -> Option<Message> {
+    Message::parse(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn greeting(version: &str, name: &str, capabilities: &Value) -> Greeting {
+        let result = json!({ "protocolVersion": version, "serverInfo": { "name": name, "version": "1" }, "capabilities": capabilities });
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "result": result });
+        Greeting::of(&Message::parse(message.to_string()).unwrap())
+    }
+
+    #[test]
+    fn a_server_that_can_do_less_is_another_one() {
+        let all =
+            json!({ "tools": { "listChanged": true }, "resources": { "subscribe": true }, "logging": {} });
+        let before = greeting("2024-11-05", "a", &all);
+        assert_eq!(before.against(&before), Compared::Same);
+        let more = json!({ "tools": { "listChanged": true }, "resources": { "subscribe": true }, "logging": {}, "prompts": {} });
+        assert_eq!(
+            greeting("2024-11-05", "a", &more).against(&before),
+            Compared::Other("with other capabilities".to_owned())
+        );
+        assert_eq!(
+            greeting("2024-11-05", "b", &all).against(&before),
+            Compared::Other(r#"["b","1"] instead of ["a","1"]"#.to_owned())
+        );
+        for (less, what) in [
+            (
+                json!({ "tools": { "listChanged": true }, "resources": { "subscribe": true } }),
+                "without capabilities.logging",
+            ),
+            (
+                json!({ "tools": {}, "resources": { "subscribe": true }, "logging": {} }),
+                "without capabilities.tools.listChanged",
+            ),
+            (
+                json!({ "tools": { "listChanged": false }, "resources": { "subscribe": true }, "logging": {} }),
+                "without capabilities.tools.listChanged",
+            ),
+        ] {
+            assert_eq!(greeting("2024-11-05", "a", &less).against(&before), Compared::Lost(what.to_owned()));
+        }
+        assert!(matches!(greeting("2025-06-18", "a", &all).against(&before), Compared::Lost(_)));
+        assert_eq!(before.changed_lists().collect::<Vec<_>>(), ["notifications/tools/list_changed"]);
+    }
+}

@@ -1,0 +1,390 @@
+//! A session that outlives its server: when the program or the remote server behind it ends, another one is started, told
+//! what the client has said, and takes its place.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | here | starting servers, one after another, for a client that stays |
+//! | `policy` | when, and how often |
+//! | `core` | what becomes of each message, without IO |
+//! | `kept` | what a new server has to know |
+
+mod core;
+mod kept;
+mod policy;
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::request::Parts;
+use mcp_sse::{Incoming, Message, MessageKind};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+
+use self::core::{Core, Said, Verdict};
+pub(crate) use self::policy::{Keep, Policy, Restart};
+use crate::{
+    backend::{Failure, Sink, Source, greeting::Greeted},
+    clock,
+    front::{Receive, Reply},
+    relay::{End, relay},
+};
+
+/// What stands behind a session, and can be started again.
+pub(crate) trait Backend: Send {
+    type Sink: Sink;
+    type Source: Source;
+
+    /// Starts it, for a request with this head.
+    fn open(
+        &mut self,
+        head: &Parts,
+    ) -> impl Future<Output = Result<(Self::Sink, Self::Source), Failure>> + Send;
+
+    /// Ends it. Returns the client's messages of which it is known that the server has not taken them.
+    fn close(&mut self, sink: Self::Sink, source: Self::Source) -> impl Future<Output = Vec<Message>> + Send;
+}
+
+/// What happens to the server of a session, for those who want to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event<'a> {
+    /// It is started.
+    Starts,
+    /// It has ended, or could not be started.
+    Dies(&'a Failure),
+    /// Another one has taken its place.
+    Revived,
+}
+
+/// Runs a session until its client is gone, or until its server has ended for good; why it has.
+pub(crate) async fn run<B: Backend>(
+    backend: &mut B,
+    policy: Policy,
+    first: Incoming,
+    receiver: &mut impl Receive,
+    reply: &impl Reply,
+    tell: impl Fn(Event<'_>) + Send + Sync,
+) -> Result<(), Failure> {
+    let core = Shared(Mutex::new(Core::new(policy, clock::now())));
+    let (own, pings) = mpsc::channel(1);
+    let first_head = first.parts().clone();
+    let woken = Notify::new();
+    let held = VecDeque::from([Held::new(first, &policy)]);
+    let mut client = Client { receiver, core: &core, pings, held, woken: &woken };
+    let mut pause = Duration::ZERO;
+    let mut away: Option<Away> = None;
+    loop {
+        let head = core.lock().head().unwrap_or_else(|| first_head.clone());
+        let attempt = async {
+            tokio::select! {
+                () = sleep(pause) => {}
+                // The client wants something now.
+                () = woken.notified() => {}
+            }
+            tell(Event::Starts);
+            core.lock().starts(clock::now());
+            start(backend, &core, &head, reply).await
+        };
+        let begun = core.lock().has_begun();
+        let opened = tokio::select! {
+            opened = attempt => opened,
+            // Until a client has begun, its first message waits for as long as the start takes.
+            () = client.holds(reply, away.as_ref()), if begun => return gone(reply).await,
+            () = reply.closed() => return gone(reply).await,
+        };
+        let failure = match opened {
+            Ok((mut sink, mut source)) => {
+                if let Some(away) = away.take() {
+                    away.back(core.lock().take_dropped());
+                    tell(Event::Revived);
+                }
+                let until = core.lock().started() + policy.start_timeout;
+                let said = client.held.front().filter(|_| !begun).map(|held| held.incoming.message.clone());
+                let mut server = Server { source: &mut source, core: &core, own: &own };
+                let mut greeted = Greeted::new(&mut server, said.as_ref(), until, policy.start_timeout);
+                let end = relay(None, &mut client, reply, &mut sink, &mut greeted).await;
+                let untaken = backend.close(sink, source).await;
+                match end {
+                    End::Client => return gone(reply).await,
+                    End::Server(failure) => {
+                        client.takes_back(untaken, &head, &policy);
+                        failure
+                    }
+                }
+            }
+            Err(failure) => failure,
+        };
+        let (messages, verdict) = core.lock().dies(&failure, clock::now());
+        let errors = messages.len();
+        for message in messages {
+            // Its client is gone if it takes none, which is seen soon.
+            let _ = reply.send(message).await;
+        }
+        match verdict {
+            Verdict::End => {
+                tell(Event::Dies(&failure));
+                tracing::warn!("the session ends: {failure}");
+                reply.fail(&failure.text).await;
+                return Err(failure);
+            }
+            Verdict::Again { pause: next, first } => {
+                tell(Event::Dies(&failure));
+                tracing::warn!("{failure}; trying again in {next:?}");
+                pause = next;
+                if let Some(first) = first {
+                    client.held.push_front(Held::new(*first, &policy));
+                }
+                away.get_or_insert_with(|| Away::new(failure.clone())).again(failure, errors);
+            }
+            Verdict::Asleep => {
+                tracing::info!("the server is ended until it is needed: {failure}");
+                pause = Duration::ZERO;
+                if !client.held.is_empty() {
+                    continue;
+                }
+                let said = tokio::select! {
+                    said = client.receiver.recv() => said,
+                    () = reply.closed() => None,
+                };
+                let Some(said) = said else { return gone(reply).await };
+                client.held.push_back(Held::new(said, &policy));
+            }
+        }
+    }
+}
+
+/// The client is gone. If the gateway has ended the session, it may still read this.
+async fn gone(reply: &impl Reply) -> Result<(), Failure> {
+    reply.fail("the session ended before the answer").await;
+    Ok(())
+}
+
+/// Starts a server, and tells it what it has to know.
+async fn start<B: Backend>(
+    backend: &mut B,
+    core: &Shared,
+    head: &Parts,
+    reply: &impl Reply,
+) -> Result<(B::Sink, B::Source), Failure> {
+    let (mut sink, mut source) = backend.open(head).await?;
+    if !core.lock().has_begun() {
+        return Ok((sink, source));
+    }
+    match told(core, head, &mut sink, &mut source, reply).await {
+        Ok(()) => Ok((sink, source)),
+        Err(failure) => {
+            // They were only ours.
+            let _ = backend.close(sink, source).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Tells a new server what the client has said before, and the client what may be new.
+async fn told(
+    core: &Shared,
+    head: &Parts,
+    sink: &mut impl Sink,
+    source: &mut impl Source,
+    reply: &impl Reply,
+) -> Result<(), Failure> {
+    let time = core.lock().policy().start_timeout;
+    let until = clock::now() + time;
+    let greet = core.lock().greet();
+    let Some(greet) = greet else { return Ok(()) };
+    let with_head = |message| Incoming::new(message, head.clone());
+    sink.send(with_head(greet)).await?;
+    let answer = loop {
+        let Ok(heard) = timeout_at(until, source.recv()).await else {
+            source.greeted(false);
+            return Err(source.silent(time));
+        };
+        let said = core.lock().says(heard?, clock::now());
+        match said {
+            Said::Greeting(answer) => break answer,
+            Said::ToClient(message) => drop(reply.send(message).await),
+            Said::Nothing => {}
+        }
+    };
+    let greeted = core.lock().greeted(&answer);
+    source.greeted(greeted.is_ok());
+    let (rest, changed) = greeted?;
+    for message in rest {
+        sink.send(with_head(message)).await?;
+    }
+    for message in changed {
+        let _ = reply.send(message).await;
+    }
+    Ok(())
+}
+
+/// The core, shared by both directions. Its lock is never held across an await.
+struct Shared(Mutex<Core>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A server that is away.
+struct Away {
+    since: Instant,
+    /// Why it went, and why it has not come back yet.
+    why: Failure,
+    last: Failure,
+    attempts: u32,
+    errors: usize,
+}
+
+impl Away {
+    fn new(why: Failure) -> Self {
+        Self { since: clock::now(), last: why.clone(), why, attempts: 0, errors: 0 }
+    }
+
+    fn again(&mut self, failure: Failure, errors: usize) {
+        self.last = failure;
+        self.attempts += 1;
+        self.errors += errors;
+    }
+
+    /// It is back. `dropped` messages belonged to the one before.
+    fn back(&self, dropped: u64) {
+        let seconds = clock::now().saturating_duration_since(self.since).as_secs_f64();
+        let Self { why, attempts, errors, .. } = self;
+        tracing::warn!(seconds, attempts, errors, dropped, "the server has died and is back: {why}");
+    }
+}
+
+/// A message that waits for a server, and until when.
+struct Held {
+    incoming: Incoming,
+    since: Instant,
+    until: Instant,
+}
+
+impl Held {
+    fn new(incoming: Incoming, policy: &Policy) -> Self {
+        let since = clock::now();
+        Self { incoming, since, until: since + policy.start_timeout }
+    }
+}
+
+/// The client's messages, as they are for the server.
+struct Client<'a, R> {
+    receiver: &'a mut R,
+    core: &'a Shared,
+    /// Our own, for the server.
+    pings: mpsc::Receiver<Message>,
+    /// Those that come before all others.
+    held: VecDeque<Held>,
+    /// Is told when one is held that was not held before.
+    woken: &'a Notify,
+}
+
+impl<R: Receive> Client<'_, R> {
+    /// Takes the client's next message and holds it while there is no server, but answers a request that waits too long
+    /// with an error. Resolves when the client is gone.
+    async fn holds(&mut self, reply: &impl Reply, away: Option<&Away>) {
+        let policy = *self.core.lock().policy();
+        loop {
+            let Some(held) = self.held.front() else {
+                match self.receiver.recv().await {
+                    Some(incoming) => {
+                        self.held.push_back(Held::new(incoming, &policy));
+                        self.woken.notify_one();
+                    }
+                    None => return,
+                }
+                continue;
+            };
+            sleep_until(held.until).await;
+            let Some(Held { incoming, since, .. }) = self.held.pop_front() else { continue };
+            let waited = clock::now().saturating_duration_since(since);
+            match (incoming.message.kind(), away) {
+                (MessageKind::Request { id, .. }, Some(away)) => {
+                    let _ = reply.send(Core::in_vain(id, waited, &away.last)).await;
+                }
+                _ => tracing::debug!("a message for a server that is not back was dropped"),
+            }
+        }
+    }
+
+    /// Messages that the server has not taken are for the next one.
+    fn takes_back(&mut self, untaken: Vec<Message>, head: &Parts, policy: &Policy) {
+        for message in untaken {
+            self.core.lock().untaken(&message);
+            self.held.push_back(Held::new(Incoming::new(message, head.clone()), policy));
+        }
+    }
+}
+
+impl<R: Receive> Receive for Client<'_, R> {
+    async fn recv(&mut self) -> Option<Incoming> {
+        loop {
+            let incoming = match self.held.pop_front() {
+                Some(held) => held.incoming,
+                None if self.core.lock().policy().ping_interval.is_none() => self.receiver.recv().await?,
+                None => tokio::select! {
+                    biased;
+                    Some(ping) = self.pings.recv() => {
+                        let head = self.core.lock().head();
+                        return Some(Incoming::new(ping, head.unwrap_or_else(no_head)));
+                    }
+                    incoming = self.receiver.recv() => incoming?,
+                },
+            };
+            let asks = self.core.lock().asks(incoming, clock::now());
+            if asks.is_some() {
+                return asks;
+            }
+        }
+    }
+}
+
+fn no_head() -> Parts {
+    http::Request::new(()).into_parts().0
+}
+
+/// The server's messages, as they are for the client.
+struct Server<'a, S> {
+    source: &'a mut S,
+    core: &'a Shared,
+    own: &'a mpsc::Sender<Message>,
+}
+
+impl<S: Source> Source for Server<'_, S> {
+    async fn recv(&mut self) -> Result<Message, Failure> {
+        loop {
+            let deadline = self.core.lock().deadline(clock::now());
+            let heard = match deadline {
+                None => self.source.recv().await,
+                Some(deadline) => match timeout_at(deadline, self.source.recv()).await {
+                    Ok(heard) => heard,
+                    Err(_) => {
+                        if let Some(ping) = self.core.lock().due(clock::now())? {
+                            // If the one before still waits, the server does not read.
+                            let _ = self.own.try_send(ping);
+                        }
+                        continue;
+                    }
+                },
+            };
+            if let Said::ToClient(message) = self.core.lock().says(heard?, clock::now()) {
+                return Ok(message);
+            }
+        }
+    }
+
+    fn silent(&self, time: Duration) -> Failure {
+        self.source.silent(time)
+    }
+
+    fn greeted(&mut self, successfully: bool) {
+        self.source.greeted(successfully);
+    }
+}
