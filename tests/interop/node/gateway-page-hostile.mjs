@@ -171,8 +171,18 @@ export async function hostileChecks(check) {
     assert.match(await call(page), /new/);
     await page.fine();
   });
-  await check('a server that dies', async () => {
-    const page = await openConsole(gateway.page, { allowed: [STATUS(404)] });
+  await check('a server that dies, and another one in its place', async () => {
+    const page = await openConsole(gateway.page);
+    await tool(page, 'die').click();
+    await callButton(page).click();
+    await outcome(page).getByText(/exit|status|3/).first().waitFor();
+    await pill(page, 'connected').waitFor();
+    await page.fine();
+  });
+  await gateway.stop();
+  await check('a server that dies for good', async () => {
+    const mortal = await Gateway.start(['--restart', 'never', '--', ...HOSTILE]);
+    const page = await openConsole(mortal.page, { allowed: [STATUS(404)] });
     await tool(page, 'die').click();
     await callButton(page).click();
     await pill(page, 'not connected').waitFor();
@@ -181,8 +191,8 @@ export async function hostileChecks(check) {
     await page.getByRole('button', { name: 'Connect with a new session' }).click();
     await pill(page, 'connected').waitFor();
     await page.fine();
+    await mortal.stop();
   });
-  await gateway.stop();
   await check('hostile: 10,000 tools', async () => {
     const many = await Gateway.start(['--', ...HOSTILE, '--many']);
     const page = await openConsole(many.page);

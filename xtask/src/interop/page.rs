@@ -37,7 +37,7 @@ fn checks() -> Result<(String, Vec<(String, String)>), String> {
     command.arg(node.join("gateway-page.mjs")).current_dir(&node);
     command.env("MCP_SSE", root().join("target/release/mcp-sse"));
     command.env("SERVERS", servers).env("PYTHON", python);
-    command.env("CLAUDE", clients.join("node_modules/.bin/claude"));
+    command.env("CLAUDE", clients.join("node_modules/@anthropic-ai/claude-code/cli-wrapper.cjs"));
     command.env("MCP_REMOTE", clients.join("node_modules/mcp-remote/dist/proxy.js"));
     let (ok, text) = output(&mut command)?;
     let failed: Vec<_> = text.lines().filter(|line| line.starts_with("FAIL ")).collect();
