@@ -483,7 +483,7 @@ class Crashing:
         try:
             await connection.call(tool, arguments)
         except Exception as error:
-            expect_match("error", str(error), r"the server ended \(signal: 9")
+            expect_match("error", str(error), r"the server ended \(exit status: 3")
         else:
             raise AssertionError("no error")
 

@@ -88,12 +88,10 @@ fn one(servers: &Path, node: &Path, server: &str, client: &str, transport: &str)
     let mut arguments: Vec<OsString> = vec!["serve".into(), "--".into()];
     match server {
         "crashing" => {
-            let program = root().join("target/release/mcp-sse");
-            let script = format!(
-                "(awk '/crash-now/ {{exit}} {{print; fflush()}}'; kill -9 $$) | {} demo --stdio",
-                program.display()
-            );
-            arguments.extend(["sh", "-c", &script].map(OsString::from));
+            arguments.push("python3".into());
+            arguments.push(interop("servers/crashing.py").into());
+            arguments.push(root().join("target/release/mcp-sse").into());
+            arguments.extend(["demo", "--stdio"].map(OsString::from));
         }
         "everything" | "filesystem" => {
             arguments.push(servers.join(format!("node_modules/.bin/mcp-server-{server}")).into());
