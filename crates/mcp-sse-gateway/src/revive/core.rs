@@ -334,7 +334,11 @@ impl Core {
         // The next one is not asked anything before it is there.
         self.was_asked = false;
         let begun = self.has_begun();
-        let bound = if begun { self.policy.attempts } else { self.policy.attempts.min(Some(FIRST_ATTEMPTS)) };
+        let bound = if begun {
+            self.policy.attempts
+        } else {
+            Some(self.policy.attempts.map_or(FIRST_ATTEMPTS, |attempts| attempts.min(FIRST_ATTEMPTS)))
+        };
         let is_loop = bound.is_some_and(|attempts| self.unasked >= attempts);
         let restarts = self.policy.restarts(failure.how, begun) && !is_loop;
         if !restarts {

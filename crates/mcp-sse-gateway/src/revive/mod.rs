@@ -22,7 +22,7 @@ use http::request::Parts;
 use mcp_sse::{Incoming, Message, MessageKind};
 use tokio::{
     sync::{Notify, mpsc},
-    time::{Instant, sleep, sleep_until, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use self::core::{Core, Said, Verdict};
@@ -74,7 +74,8 @@ pub(crate) async fn run<B: Backend>(
     let first_head = first.parts().clone();
     let woken = Notify::new();
     let held = VecDeque::from([Held::new(first, &policy)]);
-    let mut client = Client { receiver, core: &core, pings, held, woken: &woken };
+    let told = VecDeque::new();
+    let mut client = Client { receiver, core: &core, pings, told, held, woken: &woken };
     let mut pause = Duration::ZERO;
     let mut away: Option<Away> = None;
     loop {
@@ -97,7 +98,8 @@ pub(crate) async fn run<B: Backend>(
             () = reply.closed() => return gone(reply).await,
         };
         let failure = match opened {
-            Ok((mut sink, mut source)) => {
+            Ok(Started { mut sink, mut source, rest }) => {
+                client.told = rest.into_iter().map(|message| Incoming::new(message, head.clone())).collect();
                 if let Some(away) = away.take() {
                     away.back(core.lock().take_dropped());
                     tell(Event::Revived);
@@ -163,63 +165,67 @@ async fn gone(reply: &impl Reply) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts a server, and tells it what it has to know.
+/// A server that was started.
+struct Started<B: Backend> {
+    sink: B::Sink,
+    source: B::Source,
+    /// What it has to be told before anything else.
+    rest: Vec<Message>,
+}
+
+/// Starts a server; for a client that has begun, with its `initialize`.
 async fn start<B: Backend>(
     backend: &mut B,
     core: &Shared,
     head: &Parts,
     reply: &impl Reply,
-) -> Result<(B::Sink, B::Source), Failure> {
+) -> Result<Started<B>, Failure> {
     let (mut sink, mut source) = backend.open(head).await?;
     if !core.lock().has_begun() {
-        return Ok((sink, source));
+        return Ok(Started { sink, source, rest: Vec::new() });
     }
-    match told(core, head, &mut sink, &mut source, reply).await {
-        Ok(()) => Ok((sink, source)),
+    let time = core.lock().policy().start_timeout;
+    // It may read nothing, or say nothing.
+    let greeted = timeout(time, greet(core, head, &mut sink, &mut source, reply)).await;
+    match greeted.unwrap_or_else(|_| Err(source.silent(time))) {
+        Ok(rest) => {
+            source.greeted(true);
+            Ok(Started { sink, source, rest })
+        }
         Err(failure) => {
-            // They were only ours.
+            source.greeted(false);
+            // What it was told was only ours.
             let _ = backend.close(sink, source).await;
             Err(failure)
         }
     }
 }
 
-/// Tells a new server what the client has said before, and the client what may be new.
-async fn told(
+/// Repeats the client's `initialize`, and tells the client what may be new. Returns what else the server has to be told.
+async fn greet(
     core: &Shared,
     head: &Parts,
     sink: &mut impl Sink,
     source: &mut impl Source,
     reply: &impl Reply,
-) -> Result<(), Failure> {
-    let time = core.lock().policy().start_timeout;
-    let until = clock::now() + time;
+) -> Result<Vec<Message>, Failure> {
     let greet = core.lock().greet();
-    let Some(greet) = greet else { return Ok(()) };
-    let with_head = |message| Incoming::new(message, head.clone());
-    sink.send(with_head(greet)).await?;
+    let Some(greet) = greet else { return Ok(Vec::new()) };
+    sink.send(Incoming::new(greet, head.clone())).await?;
     let answer = loop {
-        let Ok(heard) = timeout_at(until, source.recv()).await else {
-            source.greeted(false);
-            return Err(source.silent(time));
-        };
-        let said = core.lock().says(heard?, clock::now());
+        let heard = source.recv().await?;
+        let said = core.lock().says(heard, clock::now());
         match said {
             Said::Greeting(answer) => break answer,
             Said::ToClient(message) => drop(reply.send(message).await),
             Said::Nothing => {}
         }
     };
-    let greeted = core.lock().greeted(&answer);
-    source.greeted(greeted.is_ok());
-    let (rest, changed) = greeted?;
-    for message in rest {
-        sink.send(with_head(message)).await?;
-    }
+    let (rest, changed) = core.lock().greeted(&answer)?;
     for message in changed {
         let _ = reply.send(message).await;
     }
-    Ok(())
+    Ok(rest)
 }
 
 /// The core, shared by both directions. Its lock is never held across an await.
@@ -280,6 +286,8 @@ struct Client<'a, R> {
     core: &'a Shared,
     /// Our own, for the server.
     pings: mpsc::Receiver<Message>,
+    /// What a new server has to be told before anything else. It is sent while the server's answers are read.
+    told: VecDeque<Incoming>,
     /// Those that come before all others.
     held: VecDeque<Held>,
     /// Is told when one is held that was not held before.
@@ -325,6 +333,9 @@ impl<R: Receive> Client<'_, R> {
 
 impl<R: Receive> Receive for Client<'_, R> {
     async fn recv(&mut self) -> Option<Incoming> {
+        if let Some(told) = self.told.pop_front() {
+            return Some(told);
+        }
         loop {
             let incoming = match self.held.pop_front() {
                 Some(held) => held.incoming,
