@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::{
     args::{self, Exit},
     backend::{
-        Failure,
+        Failure, How,
         remote::{self, Found, Remote, RemoteSink, RemoteSource, client},
     },
     front::{Receive, Reply, stdio::stdio},
@@ -44,6 +44,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         first_pause: FIRST_PAUSE,
         longest_pause: LONGEST_PAUSE,
         attempts: None,
+        longest_away: None,
         ping_interval: None,
         idle_stop: None,
         keeps_heads: false,
@@ -93,7 +94,11 @@ impl Backend for Sessions {
         Ok(opened)
     }
 
-    async fn close(&mut self, sink: RemoteSink, source: RemoteSource) -> Vec<Message> {
-        remote::end(sink, source).await
+    async fn untaken(&mut self, sink: &mut RemoteSink, source: &mut RemoteSource) -> Vec<Message> {
+        remote::untaken(sink, source).await
+    }
+
+    async fn close(&mut self, sink: RemoteSink, source: RemoteSource, _: How) {
+        remote::end(sink, source).await;
     }
 }

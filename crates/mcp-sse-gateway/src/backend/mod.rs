@@ -28,6 +28,8 @@ pub(crate) enum How {
     NotStarted,
     /// It was not started, as there is no room for it now.
     Busy,
+    /// It does not do anything any more.
+    Stuck,
     /// Nobody needs it now.
     Idle,
     /// Another one could not take its place.

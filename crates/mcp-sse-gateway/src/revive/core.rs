@@ -8,7 +8,7 @@
 //! - The client sees none of our own requests and their answers.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher as _, Hasher as _, RandomState},
     time::Duration,
 };
@@ -19,13 +19,15 @@ use tokio::time::Instant;
 
 use super::{
     kept::{Compared, Greeting, Kept, notification},
-    policy::{FIRST_ATTEMPTS, Policy, STABLE},
+    policy::{FIRST_ATTEMPTS, Policy, Restart, SETTLED, STABLE},
 };
 use crate::backend::{Failure, How};
 
 /// How many requests of servers to the client are remembered. Others are passed on like those of a server that never
 /// dies.
 const ASKED: usize = 4096;
+/// How many of them are remembered after their server has died.
+const WITHDRAWN: usize = 512;
 /// The error code that SDKs use for a closed connection.
 const CONNECTION_CLOSED: i32 = -32000;
 
@@ -40,13 +42,22 @@ pub(crate) struct Core {
     asked: HashMap<RequestId, Asked>,
     /// How many servers there have been before this one.
     generation: u32,
+    /// Those that no server has taken so far, and that are tried once more.
+    retried: HashSet<RequestId>,
+    /// Whether a session of this client cannot be told to another server.
+    unkept: bool,
     /// Attempts in a row that have failed.
     failed: u32,
-    /// The same, of servers that were asked nothing.
+    /// Servers in a row that have died before they were asked anything.
     unasked: u32,
-    /// When the server was started, and whether the client has asked it for something.
+    /// Since when there is no server.
+    away: Option<Instant>,
+    /// When the server was started, and when it has answered our `initialize`.
     started: Instant,
+    greeted: Option<Instant>,
+    /// Whether the client has asked it for something, and has got an answer.
     was_asked: bool,
+    has_answered: bool,
     /// When the server has last said something, and the client.
     heard: Instant,
     spoken: Instant,
@@ -94,8 +105,9 @@ pub(crate) enum Said {
 /// What follows from the end of a server.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    /// Another attempt after this pause, with the client's own `initialize` first if it has no answer yet.
-    Again { pause: Duration, first: Option<Box<Incoming>> },
+    /// Another attempt after this pause, or, if it may, when the client says something; with the client's own `initialize`
+    /// first if it has no answer yet.
+    Again { pause: Duration, wakes: bool, first: Option<Box<Incoming>> },
     /// Another one when the client says something.
     Asleep,
     /// The session ends.
@@ -110,11 +122,16 @@ impl Core {
             pending: HashMap::new(),
             own: HashMap::new(),
             asked: HashMap::new(),
+            retried: HashSet::new(),
+            unkept: false,
             generation: 0,
             failed: 0,
             unasked: 0,
+            away: None,
             started: now,
+            greeted: None,
             was_asked: false,
+            has_answered: false,
             heard: now,
             spoken: now,
             pinged: None,
@@ -139,6 +156,13 @@ impl Core {
         self.head.clone().or_else(|| self.kept.head().cloned())
     }
 
+    /// The client has sent a request with this head, whose message may wait.
+    pub(crate) fn has_head(&mut self, head: &Parts) {
+        if self.policy.keeps_heads {
+            self.head = Some(head.clone());
+        }
+    }
+
     fn own_id(&mut self) -> RequestId {
         self.next += 1;
         RequestId::from(&*format!("mcp-sse-{:016x}-{}", self.mark, self.next))
@@ -148,7 +172,7 @@ impl Core {
     pub(crate) fn asks(&mut self, incoming: Incoming, now: Instant) -> Option<Incoming> {
         self.spoken = now;
         if self.policy.keeps_heads {
-            self.head = Some(incoming.parts().clone());
+            self.has_head(incoming.parts());
         }
         let message = &incoming.message;
         match message.kind() {
@@ -161,7 +185,11 @@ impl Core {
                     "resources/unsubscribe" => Pending::Unsubscribe(param("uri")),
                     _ => Pending::Other,
                 };
-                self.was_asked |= &**method != "initialize";
+                if matches!(pending, Pending::Initialize(_)) {
+                    self.kept.initialized = false;
+                } else {
+                    self.was_asked = true;
+                }
                 self.pending.insert(id.clone(), pending);
                 Some(incoming)
             }
@@ -195,24 +223,28 @@ impl Core {
 
     /// A message of the server.
     pub(crate) fn says(&mut self, message: Message, now: Instant) -> Said {
-        self.heard = now;
+        // One that says something is not stuck.
+        (self.heard, self.pinged) = (now, None);
         match message.kind() {
             MessageKind::Response { id: Some(id), is_error } => {
                 if let Some(pending) = self.pending.remove(id) {
+                    self.retried.remove(id);
+                    self.has_answered = true;
                     if !is_error {
                         self.took(pending, &message);
-                        self.failed = 0;
-                        self.unasked = 0;
+                        (self.failed, self.unasked, self.away) = (0, 0, None);
                     }
                     return Said::ToClient(message);
                 }
                 match self.own.remove(id) {
                     Some(Own::Initialize) => Said::Greeting(message),
-                    Some(Own::Ping) => {
-                        self.pinged = None;
+                    Some(Own::Told) if *is_error => {
+                        tracing::warn!(
+                            "a log level or a subscription has not survived: the new server refuses it"
+                        );
                         Said::Nothing
                     }
-                    Some(Own::Told) => Said::Nothing,
+                    Some(Own::Ping | Own::Told) => Said::Nothing,
                     // Its client may have cancelled it.
                     None if self.generation == 0 => Said::ToClient(message),
                     None => {
@@ -233,14 +265,36 @@ impl Core {
                 self.asked.insert(renamed, Asked { generation: self.generation, id: Some(id) });
                 Said::ToClient(message)
             }
+            MessageKind::Notification { .. } => Said::ToClient(self.withdraws(&message).unwrap_or(message)),
             _ => Said::ToClient(message),
         }
+    }
+
+    /// A server that does not want an answer any more: the notification as the client has to see it, if that differs.
+    fn withdraws(&mut self, message: &Message) -> Option<Message> {
+        let id = message.cancelled_id()?;
+        let is_it = |(seen, asked): (&RequestId, &Asked)| {
+            let own = asked.id.as_ref().unwrap_or(seen);
+            (asked.generation == self.generation && *own == id).then(|| seen.clone())
+        };
+        let seen = self.asked.iter().find_map(is_it)?;
+        let asked = self.asked.remove(&seen)?;
+        asked.id.is_some().then(|| with_text(message, message.param(&["requestId"])?, &seen.to_string()))?
     }
 
     /// The server has done what the client has asked for.
     fn took(&mut self, pending: Pending, answer: &Message) {
         match pending {
-            Pending::Initialize(initialize) => self.kept.greeted(*initialize, answer),
+            // Nobody will be told.
+            Pending::Initialize(_) if self.policy.restart == Restart::Never => {}
+            Pending::Initialize(initialize) => {
+                self.unkept = !self.kept.greeted(*initialize, answer);
+                if self.unkept {
+                    tracing::warn!(
+                        "this session ends with its server: its initialize is too large to be kept"
+                    );
+                }
+            }
             Pending::Level(level) => self.kept.level(level),
             Pending::Subscribe(Some(uri)) => {
                 if !self.kept.subscribed(uri) {
@@ -254,10 +308,28 @@ impl Core {
         }
     }
 
-    /// The server has not taken this message of the client after all.
-    pub(crate) fn untaken(&mut self, message: &Message) {
-        if let Some(id) = message.id() {
-            self.pending.remove(id);
+    /// The server has not taken this message after all; whether the next one is to have it. To be asked before
+    /// [`dies`](Self::dies).
+    pub(crate) fn untaken(&mut self, message: &Message) -> bool {
+        // A server that refuses what it is asked was not asked.
+        self.was_asked &= self.has_answered;
+        match message.kind() {
+            // Once: the next server may refuse it too.
+            MessageKind::Request { id, .. } => {
+                self.pending.contains_key(id)
+                    && self.retried.insert(id.clone())
+                    && self.pending.remove(id).is_some()
+            }
+            // These are about what is over, or told to each server.
+            MessageKind::Notification { method } => !matches!(
+                &**method,
+                "notifications/initialized" | "notifications/cancelled" | "notifications/progress"
+            ),
+            // It is for the one that has asked.
+            MessageKind::Response { .. } => {
+                self.dropped += 1;
+                false
+            }
         }
     }
 
@@ -274,7 +346,22 @@ impl Core {
     /// A server was started.
     pub(crate) fn starts(&mut self, now: Instant) {
         (self.started, self.heard, self.spoken) = (now, now, now);
-        (self.was_asked, self.pinged) = (false, None);
+        (self.was_asked, self.has_answered, self.pinged, self.greeted) = (false, false, None, None);
+    }
+
+    /// It is ready for the client's messages.
+    pub(crate) fn is_ready(&mut self, now: Instant) {
+        (self.heard, self.spoken) = (now, now);
+    }
+
+    /// A question of the server, for which the client need not be asked: the answer.
+    pub(crate) fn answers_itself(message: &Message) -> Option<Message> {
+        match message.kind() {
+            MessageKind::Request { id, method } if &**method == "ping" => {
+                Message::result(id, &serde_json::Map::new()).ok()
+            }
+            _ => None,
+        }
     }
 
     /// What a new server is told first: `initialize` with an id of ours. Its answer is a [`Said::Greeting`].
@@ -287,7 +374,11 @@ impl Core {
 
     /// A new server has answered: what it is told now, and what the client is. An error says why it cannot stand in for
     /// the one before.
-    pub(crate) fn greeted(&mut self, answer: &Message) -> Result<(Vec<Message>, Vec<Message>), Failure> {
+    pub(crate) fn greeted(
+        &mut self,
+        answer: &Message,
+        now: Instant,
+    ) -> Result<(Vec<Message>, Vec<Message>), Failure> {
         if let MessageKind::Response { is_error: true, .. } = answer.kind() {
             let said: String = answer.as_str().chars().take(1_000).collect();
             return Err(Failure::new(format!("the server refused initialize: {said}")));
@@ -305,6 +396,7 @@ impl Core {
         }
         let changed = greeting.changed_lists().filter_map(notification).collect();
         self.kept.server = greeting;
+        self.greeted = Some(now);
         let mut ids = Vec::new();
         for _ in 0..self.kept.told() {
             ids.push(self.own_id());
@@ -322,17 +414,32 @@ impl Core {
             self.generation += 1;
             return (self.withdrawn(), Verdict::Asleep);
         }
-        if now.saturating_duration_since(self.started) >= STABLE {
+        let began = *self.away.get_or_insert(now);
+        let lasted = |since: Option<Instant>, time| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= time)
+        };
+        if lasted(Some(self.started), STABLE) {
             (self.failed, self.unasked) = (0, 0);
         }
+        if lasted(self.greeted, SETTLED) {
+            self.unasked = 0;
+        }
+        // One that leaves its client without an answer has not ended well.
+        let how = match failure.how {
+            How::Ended if !self.pending.is_empty() => How::Failed,
+            how => how,
+        };
+        let is_absent = matches!(how, How::NotStarted | How::Busy);
         let pause = self.policy.pause(self.failed);
+        // A client that asks for what kills its server is not served at once again and again.
+        let wakes = is_absent || self.failed == 0;
         self.failed = self.failed.saturating_add(1);
-        // That there is no room says nothing about the server.
-        if !self.was_asked && failure.how != How::Busy {
+        // That there is none, or no room for it, says nothing about the next one.
+        if !self.was_asked && !is_absent {
             self.unasked = self.unasked.saturating_add(1);
         }
         // The next one is not asked anything before it is there.
-        self.was_asked = false;
+        (self.was_asked, self.greeted) = (false, None);
         let begun = self.has_begun();
         let bound = if begun {
             self.policy.attempts
@@ -340,22 +447,29 @@ impl Core {
             Some(self.policy.attempts.map_or(FIRST_ATTEMPTS, |attempts| attempts.min(FIRST_ATTEMPTS)))
         };
         let is_loop = bound.is_some_and(|attempts| self.unasked >= attempts);
-        let restarts = self.policy.restarts(failure.how, begun) && !is_loop;
+        let is_late =
+            self.policy.longest_away.is_some_and(|longest| now.saturating_duration_since(began) >= longest);
+        let restarts = self.policy.restarts(how, begun) && !is_loop && !is_late && !self.unkept;
         if !restarts {
             return (Vec::new(), Verdict::End);
         }
         self.generation += 1;
         let mut messages = Vec::new();
-        let mut first = None;
+        let mut first: Option<Box<Incoming>> = None;
         for (id, pending) in std::mem::take(&mut self.pending) {
             match pending {
                 // The client waits for it as for a server that is slow to start.
-                Pending::Initialize(initialize) => first = Some(initialize),
+                Pending::Initialize(initialize) if first.is_none() && !begun => first = Some(initialize),
                 _ => messages.push(Message::error(&id, CONNECTION_CLOSED, &failure.text)),
             }
+            self.retried.remove(&id);
         }
         messages.extend(self.withdrawn());
-        (messages, Verdict::Again { pause, first })
+        if self.asked.len() > WITHDRAWN {
+            let generation = self.generation;
+            self.asked.retain(|_, asked| asked.generation + 1 == generation);
+        }
+        (messages, Verdict::Again { pause, wakes, first })
     }
 
     /// Tells the client that nobody waits any more for what a server has asked of it.
@@ -374,10 +488,16 @@ impl Core {
 
     /// When something is due if nobody says anything until then.
     pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let ping = self.policy.ping_interval.map(|interval| self.pinged.unwrap_or(self.heard) + interval);
+        let ping = self.pings().map(|interval| self.pinged.unwrap_or(self.heard) + interval);
         // It may become idle without a word of the server.
         let idle = self.policy.idle_stop.map(|idle| self.idle_since().unwrap_or(now) + idle);
         ping.into_iter().chain(idle).min()
+    }
+
+    /// After how long it is pinged. One that has not begun has a deadline of its own.
+    fn pings(&self) -> Option<Duration> {
+        let begins = || self.pending.values().any(|pending| matches!(pending, Pending::Initialize(_)));
+        self.policy.ping_interval.filter(|_| self.has_begun() && !begins())
     }
 
     /// Since when nobody needs the server, if that is so.
@@ -385,6 +505,7 @@ impl Core {
         let is_idle = self.pending.is_empty()
             && !self.kept.has_subscriptions()
             && self.kept.initialized
+            && self.has_begun()
             && !self.asked.values().any(|asked| asked.generation == self.generation);
         is_idle.then_some(self.spoken)
     }
@@ -396,10 +517,10 @@ impl Core {
         {
             return Err(Failure::of(How::Idle, format!("nobody has used the server for {idle:?}")));
         }
-        let Some(interval) = self.policy.ping_interval else { return Ok(None) };
+        let Some(interval) = self.pings() else { return Ok(None) };
         match self.pinged {
             Some(pinged) if now >= pinged + interval => {
-                Err(Failure::new(format!("the server did not answer a ping within {interval:?}")))
+                Err(Failure::of(How::Stuck, format!("the server did not answer a ping within {interval:?}")))
             }
             None if now >= self.heard + interval => {
                 let id = self.own_id();
@@ -412,10 +533,16 @@ impl Core {
         }
     }
 
-    /// The text for a request that has waited in vain for a server, of which this was last heard.
-    pub(crate) fn in_vain(id: &RequestId, waited: Duration, failure: &Failure) -> Message {
-        let text = format!("the server is not back after {waited:?}: {failure}");
-        Message::error(id, CONNECTION_CLOSED, &text)
+    /// The client's `notifications/initialized`, if it has sent one for an `initialize` that has no answer yet.
+    pub(crate) fn initialized(&self, head: &Parts) -> Option<Incoming> {
+        let message = notification("notifications/initialized").filter(|_| self.kept.initialized)?;
+        Some(Incoming::new(message, head.clone()))
+    }
+
+    /// The error for a request that has waited in vain for a server, and why there is none.
+    pub(crate) fn in_vain(id: &RequestId, waited: Duration, why: Option<&Failure>) -> Message {
+        let why = why.map_or("it takes too long to start", |failure| &failure.text);
+        Message::error(id, CONNECTION_CLOSED, &format!("the server is not back after {waited:.1?}: {why}"))
     }
 }
 
@@ -426,11 +553,16 @@ fn with_id(message: &Message, id: &RequestId) -> Option<Message> {
         #[serde(borrow)]
         id: &'a serde_json::value::RawValue,
     }
+    let Id { id: old } = serde_json::from_str(message.as_str()).ok()?;
+    with_text(message, old.get(), &id.to_string())
+}
+
+/// The message with another text in place of a part of it.
+fn with_text(message: &Message, old: &str, new: &str) -> Option<Message> {
     let json = message.as_str();
-    let Id { id: old } = serde_json::from_str(json).ok()?;
-    let start = (old.get().as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
-    let (before, rest) = (json.get(..start)?, json.get(start + old.get().len()..)?);
-    Message::parse(format!("{before}{id}{rest}")).ok()
+    let start = (old.as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
+    let (before, rest) = (json.get(..start)?, json.get(start + old.len()..)?);
+    Message::parse(format!("{before}{new}{rest}")).ok()
 }
 
 #[cfg(test)]

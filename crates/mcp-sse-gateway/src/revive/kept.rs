@@ -12,6 +12,11 @@ const SUBSCRIBED_BYTES: usize = 256 * 1024;
 /// The most of a log level that is kept, in bytes.
 const LEVEL: usize = 256;
 
+/// The largest parameters of an `initialize` that are kept, in bytes. They stay as long as the session.
+const INITIALIZE: usize = 64 * 1024;
+/// How many characters of what a server says of itself are repeated.
+const SHOWN: usize = 200;
+
 /// What is kept of a session.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -63,13 +68,11 @@ impl Greeting {
     /// What this server cannot do that another could, which its client may count on; else what is new about it.
     pub(super) fn against(&self, before: &Self) -> Compared {
         if self.version != before.version {
-            return Compared::Lost(format!(
-                "protocol version {} instead of {}",
-                self.version, before.version
-            ));
+            let what = format!("protocol version {} instead of {}", self.version, before.version);
+            return Compared::Lost(shown(&what));
         }
         if let Some(lost) = lost(&before.capabilities, &self.capabilities, "capabilities") {
-            return Compared::Lost(format!("without {lost}"));
+            return Compared::Lost(shown(&format!("without {lost}")));
         }
         if self == before {
             return Compared::Same;
@@ -81,7 +84,7 @@ impl Greeting {
         if self.capabilities != before.capabilities {
             news.push("with other capabilities".to_owned());
         }
-        Compared::Other(news.join(", "))
+        Compared::Other(shown(&news.join(", ")))
     }
 
     /// The notifications by which its client learns that lists may be others now.
@@ -105,6 +108,10 @@ pub(super) enum Compared {
     Lost(String),
 }
 
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect()
+}
+
 /// The first thing that is declared in `before` and not in `now`.
 fn lost(before: &Value, now: &Value, path: &str) -> Option<String> {
     match before {
@@ -125,8 +132,18 @@ fn lost(before: &Value, now: &Value, path: &str) -> Option<String> {
 
 impl Kept {
     /// The client has begun, and the server has taken it.
-    pub(super) fn greeted(&mut self, initialize: Incoming, answer: &Message) {
-        *self = Self { initialize: Some(initialize), server: Greeting::of(answer), ..Self::default() };
+    /// Returns whether it is kept.
+    pub(super) fn greeted(&mut self, initialize: Incoming, answer: &Message) -> bool {
+        let is_short = initialize.message.params().is_none_or(|params| params.len() <= INITIALIZE)
+            && answer.as_bytes().len() <= INITIALIZE;
+        // The client may have said that it has initialized before it had the answer.
+        let initialized = self.initialized;
+        *self = Self { initialized, ..Self::default() };
+        if is_short {
+            self.initialize = Some(initialize);
+            self.server = Greeting::of(answer);
+        }
+        is_short
     }
 
     pub(super) fn level(&mut self, level: Option<Box<str>>) {

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::request::Parts;
 use mcp_sse::{Incoming, Message, MessageKind};
 use tokio::{
@@ -28,11 +29,16 @@ use tokio::{
 use self::core::{Core, Said, Verdict};
 pub(crate) use self::policy::{Keep, Policy, Restart};
 use crate::{
-    backend::{Failure, Sink, Source, greeting::Greeted},
+    backend::{Failure, How, Sink, Source, greeting::Greeted},
     clock,
     front::{Receive, Reply},
     relay::{End, relay},
 };
+
+/// How many messages are held while there is no server, and, but for the last of them, how many bytes. Others wait in
+/// the client's queue.
+const HELD: usize = 256;
+const HELD_BYTES: usize = 1024 * 1024;
 
 /// What stands behind a session, and can be started again.
 pub(crate) trait Backend: Send {
@@ -45,8 +51,15 @@ pub(crate) trait Backend: Send {
         head: &Parts,
     ) -> impl Future<Output = Result<(Self::Sink, Self::Source), Failure>> + Send;
 
-    /// Ends it. Returns the client's messages of which it is known that the server has not taken them.
-    fn close(&mut self, sink: Self::Sink, source: Self::Source) -> impl Future<Output = Vec<Message>> + Send;
+    /// The client's messages of which it is known that the server, which has ended, has not taken them.
+    fn untaken(
+        &mut self,
+        sink: &mut Self::Sink,
+        source: &mut Self::Source,
+    ) -> impl Future<Output = Vec<Message>> + Send;
+
+    /// Ends it; how it has ended already, if it has.
+    fn close(&mut self, sink: Self::Sink, source: Self::Source, how: How) -> impl Future<Output = ()> + Send;
 }
 
 /// What happens to the server of a session, for those who want to know.
@@ -77,18 +90,21 @@ pub(crate) async fn run<B: Backend>(
     let told = VecDeque::new();
     let mut client = Client { receiver, core: &core, pings, told, held, woken: &woken };
     let mut pause = Duration::ZERO;
+    let mut wakes = true;
     let mut away: Option<Away> = None;
     loop {
-        let head = core.lock().head().unwrap_or_else(|| first_head.clone());
+        // What came while the last attempt was made wakes nobody any more.
+        let _ = woken.notified().now_or_never();
         let attempt = async {
             tokio::select! {
                 () = sleep(pause) => {}
                 // The client wants something now.
-                () = woken.notified() => {}
+                () = woken.notified(), if wakes => {}
             }
+            let head = core.lock().head().unwrap_or_else(|| first_head.clone());
             tell(Event::Starts);
             core.lock().starts(clock::now());
-            start(backend, &core, &head, reply).await
+            start(backend, &core, head, reply).await
         };
         let begun = core.lock().has_begun();
         let opened = tokio::select! {
@@ -97,10 +113,12 @@ pub(crate) async fn run<B: Backend>(
             () = client.holds(reply, away.as_ref()), if begun => return gone(reply).await,
             () = reply.closed() => return gone(reply).await,
         };
-        let failure = match opened {
+        let ended = match opened {
             Ok(Started { mut sink, mut source, rest }) => {
-                client.told = rest.into_iter().map(|message| Incoming::new(message, head.clone())).collect();
-                if let Some(away) = away.take() {
+                client.told = rest.into();
+                core.lock().is_ready(clock::now());
+                // Of one that has not answered yet nobody knows whether it is back.
+                if begun && let Some(away) = away.take() {
                     away.back(core.lock().take_dropped());
                     tell(Event::Revived);
                 }
@@ -109,22 +127,31 @@ pub(crate) async fn run<B: Backend>(
                 let mut server = Server { source: &mut source, core: &core, own: &own };
                 let mut greeted = Greeted::new(&mut server, said.as_ref(), until, policy.start_timeout);
                 let end = relay(None, &mut client, reply, &mut sink, &mut greeted).await;
-                let untaken = backend.close(sink, source).await;
                 match end {
-                    End::Client => return gone(reply).await,
+                    End::Client => {
+                        backend.close(sink, source, How::Idle).await;
+                        return gone(reply).await;
+                    }
                     End::Server(failure) => {
+                        let untaken = backend.untaken(&mut sink, &mut source).await;
+                        let head = core.lock().head().unwrap_or_else(|| first_head.clone());
                         client.takes_back(untaken, &head, &policy);
-                        failure
+                        Ended { failure, halves: Some((sink, source)) }
                     }
                 }
             }
-            Err(failure) => failure,
+            Err(failure) => Ended::<B> { failure, halves: None },
         };
+        let Ended { failure, halves } = ended;
         let (messages, verdict) = core.lock().dies(&failure, clock::now());
         let errors = messages.len();
         for message in messages {
             // Its client is gone if it takes none, which is seen soon.
             let _ = reply.send(message).await;
+        }
+        // What was asked has its error by now: the end may take a while.
+        if let Some((sink, source)) = halves {
+            backend.close(sink, source, failure.how).await;
         }
         match verdict {
             Verdict::End => {
@@ -133,11 +160,13 @@ pub(crate) async fn run<B: Backend>(
                 reply.fail(&failure.text).await;
                 return Err(failure);
             }
-            Verdict::Again { pause: next, first } => {
+            Verdict::Again { pause: next, wakes: may_wake, first } => {
                 tell(Event::Dies(&failure));
                 tracing::warn!("{failure}; trying again in {next:?}");
-                pause = next;
+                (pause, wakes) = (next, may_wake);
                 if let Some(first) = first {
+                    let initialized = core.lock().initialized(first.parts());
+                    client.held.extend(initialized.map(|initialized| Held::new(initialized, &policy)));
                     client.held.push_front(Held::new(*first, &policy));
                 }
                 away.get_or_insert_with(|| Away::new(failure.clone())).again(failure, errors);
@@ -153,6 +182,7 @@ pub(crate) async fn run<B: Backend>(
                     () = reply.closed() => None,
                 };
                 let Some(said) = said else { return gone(reply).await };
+                core.lock().has_head(said.parts());
                 client.held.push_back(Held::new(said, &policy));
             }
         }
@@ -165,37 +195,43 @@ async fn gone(reply: &impl Reply) -> Result<(), Failure> {
     Ok(())
 }
 
+/// How an attempt has ended, and the server that has still to be closed.
+struct Ended<B: Backend> {
+    failure: Failure,
+    halves: Option<(B::Sink, B::Source)>,
+}
+
 /// A server that was started.
 struct Started<B: Backend> {
     sink: B::Sink,
     source: B::Source,
     /// What it has to be told before anything else.
-    rest: Vec<Message>,
+    rest: Vec<Incoming>,
 }
 
 /// Starts a server; for a client that has begun, with its `initialize`.
 async fn start<B: Backend>(
     backend: &mut B,
     core: &Shared,
-    head: &Parts,
+    head: Parts,
     reply: &impl Reply,
 ) -> Result<Started<B>, Failure> {
-    let (mut sink, mut source) = backend.open(head).await?;
+    let (mut sink, mut source) = backend.open(&head).await?;
     if !core.lock().has_begun() {
         return Ok(Started { sink, source, rest: Vec::new() });
     }
     let time = core.lock().policy().start_timeout;
     // It may read nothing, or say nothing.
-    let greeted = timeout(time, greet(core, head, &mut sink, &mut source, reply)).await;
+    let greeted = timeout(time, greet(core, &head, &mut sink, &mut source, reply)).await;
     match greeted.unwrap_or_else(|_| Err(source.silent(time))) {
         Ok(rest) => {
             source.greeted(true);
+            let rest = rest.into_iter().map(|message| Incoming::new(message, head.clone())).collect();
             Ok(Started { sink, source, rest })
         }
         Err(failure) => {
             source.greeted(false);
-            // What it was told was only ours.
-            let _ = backend.close(sink, source).await;
+            backend.close(sink, source, failure.how).await;
             Err(failure)
         }
     }
@@ -214,6 +250,11 @@ async fn greet(
     sink.send(Incoming::new(greet, head.clone())).await?;
     let answer = loop {
         let heard = source.recv().await?;
+        // It may ask this before it answers; the client's answer would wait for it.
+        if let Some(answer) = Core::answers_itself(&heard) {
+            sink.send(Incoming::new(answer, head.clone())).await?;
+            continue;
+        }
         let said = core.lock().says(heard, clock::now());
         match said {
             Said::Greeting(answer) => break answer,
@@ -221,7 +262,7 @@ async fn greet(
             Said::Nothing => {}
         }
     };
-    let (rest, changed) = core.lock().greeted(&answer)?;
+    let (rest, changed) = core.lock().greeted(&answer, clock::now())?;
     for message in changed {
         let _ = reply.send(message).await;
     }
@@ -295,38 +336,54 @@ struct Client<'a, R> {
 }
 
 impl<R: Receive> Client<'_, R> {
-    /// Takes the client's next message and holds it while there is no server, but answers a request that waits too long
+    /// Takes the client's messages and holds them while there is no server, but answers a request that waits too long
     /// with an error. Resolves when the client is gone.
     async fn holds(&mut self, reply: &impl Reply, away: Option<&Away>) {
         let policy = *self.core.lock().policy();
         loop {
-            let Some(held) = self.held.front() else {
-                match self.receiver.recv().await {
-                    Some(incoming) => {
-                        self.held.push_back(Held::new(incoming, &policy));
-                        self.woken.notify_one();
-                    }
+            let until = self.held.front().map(|held| held.until);
+            let bytes: usize = self.held.iter().map(|held| held.incoming.message.as_bytes().len()).sum();
+            let has_room = self.held.len() < HELD && bytes < HELD_BYTES;
+            tokio::select! {
+                incoming = self.receiver.recv(), if has_room => match incoming {
+                    Some(incoming) => self.hold(incoming, &policy),
                     None => return,
+                },
+                () = sleep_until(until.unwrap_or_else(clock::now)), if until.is_some() => {
+                    let Some(Held { incoming, since, .. }) = self.held.pop_front() else { continue };
+                    let waited = clock::now().saturating_duration_since(since);
+                    match incoming.message.kind() {
+                        MessageKind::Request { id, .. } => {
+                            let why = away.map(|away| &away.last);
+                            let _ = reply.send(Core::in_vain(id, waited, why)).await;
+                        }
+                        _ => tracing::debug!("a message for a server that is not back was dropped"),
+                    }
                 }
-                continue;
-            };
-            sleep_until(held.until).await;
-            let Some(Held { incoming, since, .. }) = self.held.pop_front() else { continue };
-            let waited = clock::now().saturating_duration_since(since);
-            match (incoming.message.kind(), away) {
-                (MessageKind::Request { id, .. }, Some(away)) => {
-                    let _ = reply.send(Core::in_vain(id, waited, &away.last)).await;
-                }
-                _ => tracing::debug!("a message for a server that is not back was dropped"),
             }
         }
+    }
+
+    fn hold(&mut self, incoming: Incoming, policy: &Policy) {
+        self.core.lock().has_head(incoming.parts());
+        if let Some(id) = incoming.message.cancelled_id() {
+            let before = self.held.len();
+            self.held.retain(|held| held.incoming.message.id() != Some(&id));
+            if self.held.len() < before {
+                // No server has seen the request.
+                return;
+            }
+        }
+        self.held.push_back(Held::new(incoming, policy));
+        self.woken.notify_one();
     }
 
     /// Messages that the server has not taken are for the next one.
     fn takes_back(&mut self, untaken: Vec<Message>, head: &Parts, policy: &Policy) {
         for message in untaken {
-            self.core.lock().untaken(&message);
-            self.held.push_back(Held::new(Incoming::new(message, head.clone()), policy));
+            if self.core.lock().untaken(&message) {
+                self.held.push_back(Held::new(Incoming::new(message, head.clone()), policy));
+            }
         }
     }
 }

@@ -53,6 +53,7 @@ impl Keep {
             first_pause: Policy::FIRST_PAUSE,
             longest_pause: Policy::LONGEST_PAUSE,
             attempts: Some(Policy::ATTEMPTS),
+            longest_away: Some(Policy::LONGEST_AWAY),
             ping_interval,
             idle_stop,
             keeps_heads,
@@ -69,8 +70,10 @@ pub(crate) struct Policy {
     /// The pause before the first attempt; doubled each time.
     pub(crate) first_pause: Duration,
     pub(crate) longest_pause: Duration,
-    /// How many attempts in a row may fail, or servers die before they were asked anything; `None`: any number.
+    /// How many servers in a row may die before they were asked anything; `None`: any number.
     pub(crate) attempts: Option<u32>,
+    /// How long a server may be away; `None`: for ever.
+    pub(crate) longest_away: Option<Duration>,
     /// How long the server may say nothing before it is pinged; and how long it may take to answer.
     pub(crate) ping_interval: Option<Duration>,
     /// After how long without a message of its client a server is ended until there is one.
@@ -81,6 +84,8 @@ pub(crate) struct Policy {
 
 /// A server that lives for so long is not one that dies again and again.
 pub(super) const STABLE: Duration = Duration::from_secs(60);
+/// Nor is one that nobody has asked anything, if it has lived for so long after it has begun.
+pub(super) const SETTLED: Duration = Duration::from_secs(5);
 
 /// How many attempts may fail before a client has begun, which does not wait for long.
 pub(super) const FIRST_ATTEMPTS: u32 = 3;
@@ -89,12 +94,13 @@ impl Policy {
     const FIRST_PAUSE: Duration = Duration::from_millis(100);
     const LONGEST_PAUSE: Duration = Duration::from_secs(10);
     const ATTEMPTS: u32 = 5;
+    const LONGEST_AWAY: Duration = Duration::from_secs(5 * 60);
 
     /// Whether a server that has ended like this is started again, for a client that has begun or not.
     pub(super) fn restarts(&self, how: How, begun: bool) -> bool {
         match (self.restart, how) {
             (_, How::Idle)
-            | (Restart::OnFailure | Restart::Always, How::Failed)
+            | (Restart::OnFailure | Restart::Always, How::Failed | How::Stuck)
             | (Restart::Always, How::Ended) => true,
             (Restart::OnFailure | Restart::Always, How::NotStarted | How::Busy) => begun,
             (Restart::Never | Restart::OnFailure, _) | (_, How::Impossible) => false,

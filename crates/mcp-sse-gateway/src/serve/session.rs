@@ -2,6 +2,7 @@
 
 use http::request::Parts;
 use mcp_sse::{CloseReason, Message, Principal};
+use tokio::task::JoinHandle;
 
 use super::{
     history::{History, Runs},
@@ -9,7 +10,7 @@ use super::{
 };
 use crate::{
     backend::{
-        Failure,
+        Failure, How,
         child::{Children, Command, Running, Stdin, Stdout},
         remote::{self, Remote, RemoteSink, RemoteSource},
     },
@@ -44,7 +45,7 @@ pub(super) async fn run(
     let policy = target.policy;
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
-            let mut programs = Programs { children, command, history, runs: None };
+            let mut programs = Programs { children, command, history, runs: None, ending: None };
             revive::run(&mut programs, policy, first, &mut receiver, &reply, tell).await
         }
         (Server::Remote(_), Some(remote)) => {
@@ -65,6 +66,8 @@ struct Programs<'a> {
     history: &'a History,
     /// The one that runs now.
     runs: Option<Runs<'a>>,
+    /// Over when the one before is gone.
+    ending: Option<JoinHandle<()>>,
 }
 
 impl Backend for Programs<'_> {
@@ -72,12 +75,21 @@ impl Backend for Programs<'_> {
     type Source = Stdout;
 
     async fn open(&mut self, head: &Parts) -> Result<(Stdin, Stdout), Failure> {
+        // It may hold what the next one needs: a port, a lock, a profile.
+        if let Some(ending) = self.ending.take() {
+            let _ = ending.await;
+        }
         let Running { sink, source } = self.children.start(self.command, head).await?;
         self.runs = Some(self.history.runs(source.keeper()));
         Ok((sink, source))
     }
 
-    async fn close(&mut self, sink: Stdin, source: Stdout) -> Vec<Message> {
+    async fn untaken(&mut self, _: &mut Stdin, _: &mut Stdout) -> Vec<Message> {
+        // What a program has read of its input nobody knows.
+        Vec::new()
+    }
+
+    async fn close(&mut self, sink: Stdin, source: Stdout, how: How) {
         if source.skipped() > 0 {
             tracing::warn!(
                 lines = source.skipped(),
@@ -86,10 +98,8 @@ impl Backend for Programs<'_> {
         }
         // Closing its stdin tells the server to exit.
         drop(sink);
-        source.end();
+        self.ending = source.end(how == How::Stuck);
         self.runs = None;
-        // What a program has read of its input nobody knows.
-        Vec::new()
     }
 }
 
@@ -106,9 +116,12 @@ impl Backend for Upstream<'_> {
         Ok(opened)
     }
 
-    async fn close(&mut self, sink: RemoteSink, source: RemoteSource) -> Vec<Message> {
-        let untaken = remote::end(sink, source).await;
+    async fn untaken(&mut self, sink: &mut RemoteSink, source: &mut RemoteSource) -> Vec<Message> {
+        remote::untaken(sink, source).await
+    }
+
+    async fn close(&mut self, sink: RemoteSink, source: RemoteSource, _: How) {
+        remote::end(sink, source).await;
         tracing::info!(url = self.0.name(), "upstream session closed");
-        untaken
     }
 }

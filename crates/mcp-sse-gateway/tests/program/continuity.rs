@@ -35,7 +35,6 @@ fn kill(gateway: &Program, signal: &str) {
 fn begun<'a>(gateway: &'a Program) -> Client<'a> {
     let mut client = gateway.connect();
     client.initialize();
-    client.accepted(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
     client.echo(1, "before");
     client
 }

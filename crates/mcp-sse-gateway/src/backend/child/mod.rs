@@ -26,7 +26,7 @@ use tokio::{
     io::AsyncWriteExt as _,
     process::{ChildStdin, ChildStdout},
     sync::{Mutex, Semaphore, mpsc, oneshot},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -384,8 +384,9 @@ impl Stdout {
     }
 
     /// Ends the child. What it still writes is read and dropped, so that it does not wait for that.
-    pub(crate) fn end(self) {
+    /// Returns a task that is over when the child is gone; `at_once` does not wait for it to end by itself.
+    pub(crate) fn end(self, at_once: bool) -> Option<JoinHandle<()>> {
         let Self { stdout, process, stderr, .. } = self;
-        process.end(stdout.into_reader(), stderr);
+        process.end(stdout.into_reader(), stderr, at_once)
     }
 }

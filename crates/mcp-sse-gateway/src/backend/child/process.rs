@@ -16,6 +16,7 @@ use tokio::{
     net::UnixStream,
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
     sync::OwnedSemaphorePermit,
+    task::JoinHandle,
     time::{Instant, timeout, timeout_at},
 };
 use tracing::Instrument as _;
@@ -138,29 +139,36 @@ impl Process {
         self.status
     }
 
-    pub(super) fn end(mut self, stdout: ChildStdout, stderr: Stderr) {
-        self.reap(Some((stdout, stderr)));
+    /// Ends it; `at_once` does not wait for it to end by itself. Returns a task that is over when it is gone.
+    pub(super) fn end(
+        mut self,
+        stdout: ChildStdout,
+        stderr: Stderr,
+        at_once: bool,
+    ) -> Option<JoinHandle<()>> {
+        self.reap(Some((stdout, stderr)), at_once)
     }
 
-    fn reap(&mut self, pipes: Option<(ChildStdout, Stderr)>) {
-        let Some(state) = self.state.take() else { return };
+    fn reap(&mut self, pipes: Option<(ChildStdout, Stderr)>, at_once: bool) -> Option<JoinHandle<()>> {
+        let state = self.state.take()?;
         let (all, span, runtime) = (Arc::clone(&state.all), state.span.clone(), state.runtime.clone());
         // If the runtime is gone, the task is dropped, and with it our end of the socket: the keeper then ends the
         // processes.
-        all.ending.spawn_on(state.end(pipes).instrument(span), &runtime);
+        Some(all.ending.spawn_on(state.end(pipes, at_once).instrument(span), &runtime))
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.reap(None);
+        let _ = self.reap(None, false);
     }
 }
 
 impl State {
-    async fn end(mut self, pipes: Option<(ChildStdout, Stderr)>) {
+    async fn end(mut self, pipes: Option<(ChildStdout, Stderr)>, at_once: bool) {
         let Self { keeper, all, .. } = &mut self;
         let patience = all.bounds.stop_timeout;
+        let by_itself = if at_once { Duration::ZERO } else { patience };
         let hurry = all.hurry.clone();
         let drain = async {
             if let Some((mut stdout, stderr)) = pipes {
@@ -175,7 +183,7 @@ impl State {
         let ended = async {
             let mut forced = None;
             // Its stdin is closed already.
-            if timeout(patience, keeper.exited()).await.is_err() {
+            if timeout(by_itself, keeper.exited()).await.is_err() {
                 forced = Some("SIGTERM");
                 keeper.order(Order::Terminate);
                 if timeout(patience, keeper.exited()).await.is_err() {

@@ -222,17 +222,20 @@ pub(crate) struct HttpSource {
 }
 
 impl HttpSource {
-    /// Waits until the transport has deleted the session, for which it has its own timeout. Returns the messages that
-    /// the server has refused since it did not know the session any more.
-    pub(super) async fn end(mut self) -> Vec<Message> {
+    /// The messages that the server has refused since it did not know the session any more.
+    pub(super) async fn untaken(&mut self) -> Vec<Message> {
         if self.lost.found.is_cancelled() {
             // The others will be refused too.
             self.sends.close();
             let _ = tokio::time::timeout(LAST_SENDS, self.sends.wait()).await;
         }
+        std::mem::take(&mut *self.lost.untaken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until the transport has deleted the session, for which it has its own timeout.
+    pub(super) async fn end(mut self) {
         self.receiver.close();
         let _ = self.transport.await;
-        std::mem::take(&mut *self.lost.untaken.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) async fn recv(&mut self) -> Result<Message, Failure> {

@@ -89,20 +89,26 @@ enum Half {
     Sse(Box<sse::SseSource>),
 }
 
-/// Tells the server that the session is over, if the transport can say so. Returns the client's messages that the server
-/// has refused since it did not know the session any more.
-pub(crate) async fn end(sink: RemoteSink, source: RemoteSource) -> Vec<Message> {
+/// The client's messages that the server has refused since it does not know the session any more.
+pub(crate) async fn untaken(sink: &mut RemoteSink, source: &mut RemoteSource) -> Vec<Message> {
     let mut untaken = match sink {
-        RemoteSink::Http(sink) => {
-            sink.end().await;
-            Vec::new()
-        }
-        RemoteSink::Sse(sink) => sink.untaken,
+        RemoteSink::Http(_) => Vec::new(),
+        RemoteSink::Sse(sink) => std::mem::take(&mut sink.untaken),
     };
-    if let Half::Http(source) = source.half {
-        untaken.extend(source.end().await);
+    if let Half::Http(source) = &mut source.half {
+        untaken.extend(source.untaken().await);
     }
     untaken
+}
+
+/// Tells the server that the session is over, if the transport can say so.
+pub(crate) async fn end(sink: RemoteSink, source: RemoteSource) {
+    if let RemoteSink::Http(sink) = sink {
+        sink.end().await;
+    }
+    if let Half::Http(source) = source.half {
+        source.end().await;
+    }
 }
 
 impl Sink for RemoteSink {

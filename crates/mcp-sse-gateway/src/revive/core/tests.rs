@@ -243,7 +243,7 @@ impl World {
         let Said::Greeting(answer) = self.core.says(result(greet.id().unwrap(), GREETING), self.now) else {
             panic!("it is for us")
         };
-        let (rest, changes) = self.core.greeted(&answer).unwrap();
+        let (rest, changes) = self.core.greeted(&answer, self.now).unwrap();
         for message in rest {
             self.sent(&message);
         }
@@ -284,4 +284,68 @@ fn what_a_server_says_for_a_request_of_another_is_dropped_and_counted() {
     world.dies();
     assert!(matches!(world.core.says(result(70, "{}"), world.now), Said::Nothing));
     assert_eq!(world.core.take_dropped(), 1);
+}
+
+#[test]
+fn what_a_server_has_not_taken_is_tried_once_more_if_it_is_the_clients_and_not_an_answer() {
+    let mut world = World::new(1);
+    let message = |json: &str| Message::parse(json.to_owned()).unwrap();
+    let call = request(70, "tools/call", "{}");
+    world.core.asks(incoming(call.clone()), world.now);
+    assert!(world.core.untaken(&message(&call)));
+    // What comes of it at the next server is its answer, also if that is the error for a second refusal.
+    world.core.asks(incoming(call.clone()), world.now);
+    assert!(!world.core.untaken(&message(&call)));
+    let (errors, _) = world.core.dies(&Failure::new("it is gone"), world.now);
+    assert!(matches!(&errors[..], [error] if error.id() == Some(&RequestId::from(70))), "{errors:?}");
+    for other in [
+        &*request("\"mcp-sse-1\"", "ping", "{}"),
+        r#"{"jsonrpc":"2.0","id":0,"result":{"action":"accept"}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":70}}"#,
+    ] {
+        assert!(!world.core.untaken(&message(other)), "{other}");
+    }
+    assert!(world.core.untaken(&message(r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#)));
+}
+
+#[test]
+fn a_server_that_withdraws_its_question_is_understood_by_either_id() {
+    let mut world = World::new(1);
+    let ask = || Message::parse(request(0, "elicitation/create", "{}")).unwrap();
+    let withdraw = || {
+        let json = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId": 0 ,"reason":"slow"}}"#;
+        Message::parse(json.to_owned()).unwrap()
+    };
+    let to_client = |said| match said {
+        Said::ToClient(message) => message,
+        other => panic!("{other:?}"),
+    };
+    let seen = to_client(world.core.says(ask(), world.now));
+    assert_eq!(seen.as_str(), ask().as_str());
+    world.core.dies(&Failure::new("it died"), world.now);
+    world.core.starts(world.now);
+    // The client still has the other one.
+    let seen = to_client(world.core.says(ask(), world.now)).id().unwrap().clone();
+    assert_ne!(seen, RequestId::from(0));
+    let told = to_client(world.core.says(withdraw(), world.now));
+    assert_eq!(
+        told.as_str(),
+        withdraw().as_str().replace("\"requestId\": 0 ", &format!("\"requestId\": {seen} "))
+    );
+    assert!(!world.core.asked.contains_key(&seen) && world.core.asked.contains_key(&RequestId::from(0)));
+}
+
+#[test]
+fn whoever_says_something_is_not_stuck_and_nobody_is_pinged_before_it_has_begun() {
+    let mut world = World::new(1);
+    let ping = world.core.due(world.now + TIME).unwrap().unwrap();
+    assert_eq!(ping.method(), Some("ping"));
+    let progress = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#.to_owned();
+    world.core.says(Message::parse(progress).unwrap(), world.now + TIME);
+    assert!(world.core.due(world.now + 2 * TIME - Duration::from_secs(1)).unwrap().is_none());
+    assert!(world.core.due(world.now + 2 * TIME).unwrap().is_some());
+    assert_eq!(world.core.due(world.now + 3 * TIME).unwrap_err().how, How::Stuck);
+    world.core.asks(incoming(request(1, "initialize", "{}")), world.now);
+    assert!(world.core.due(world.now + 9 * TIME).unwrap().is_none());
 }
