@@ -107,6 +107,7 @@ impl Audit {
             lost: Arc::clone(&lost),
             looked: crate::clock::now(),
             torn: false,
+            said: None,
         };
         let thread = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run());
         let thread = thread.map_err(|error| format!("--audit-log: cannot start: {error}"))?;

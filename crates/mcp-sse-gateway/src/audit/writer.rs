@@ -20,6 +20,8 @@ use super::lines::Lines;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked at whether the file was moved away, for its rotation.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often it is said that lines are lost.
+const SAY: Duration = Duration::from_secs(60);
 /// How long lines are gathered before they are written, so that not each of them costs a turn of this thread.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -42,6 +44,8 @@ pub(super) struct Writer {
     pub(super) looked: tokio::time::Instant,
     /// The last line that was written is not whole.
     pub(super) torn: bool,
+    /// When it was last said that lines are lost.
+    pub(super) said: Option<tokio::time::Instant>,
 }
 
 impl Writer {
@@ -110,7 +114,13 @@ impl Writer {
                     let left = lines[at..].iter().filter(|&&byte| byte == b'\n').count() as u64;
                     self.torn = at > 0 && lines[at - 1] != b'\n';
                     self.lost.fetch_add(left.min(count), Ordering::Relaxed);
-                    tracing::error!(%error, lines = left, "lines of the audit log were lost");
+                    let now = crate::clock::now();
+                    // The log may be on the same disk.
+                    if self.said.is_none_or(|said| now.saturating_duration_since(said) >= SAY) {
+                        self.said = Some(now);
+                        let lost = self.lost.load(Ordering::Relaxed);
+                        tracing::error!(%error, lost, "lines of the audit log were lost");
+                    }
                     return;
                 }
                 Err(error) => {

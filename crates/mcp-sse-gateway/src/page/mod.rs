@@ -99,7 +99,9 @@ pub(crate) fn answer<B>(request: &Request<B>, page: Page) -> Option<Answer> {
 fn serve(asked: &HeaderMap, (name, text): File) -> Answer {
     let tag = tag(text);
     // Browsers send back what they were given.
-    let is_known = asked.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let known = asked.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok()).unwrap_or_default();
+    // A proxy that compresses makes it a weak one.
+    let is_known = known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag);
     let body = if is_known { Full::default() } else { Full::from(text) };
     let mut answer = Response::new(body.boxed());
     if is_known {

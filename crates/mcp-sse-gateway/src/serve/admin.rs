@@ -39,6 +39,9 @@ pub(super) async fn serve(listener: Listening, inside: Admin) {
         .max_connections(CONNECTIONS)
         .idle_timeout(IDLE)
         .header_timeout(IDLE)
+        // One that does not read its answer holds one of the few connections, and over HTTP/2 none is ever given back.
+        .tcp_user_timeout(IDLE)
+        .http2(false)
         .fallback(inside)
         .serve(listener, std::future::pending(), Duration::ZERO)
         .await;
@@ -243,7 +246,7 @@ fn is_for_this_machine(request: &Request<()>) -> bool {
     let named = host.and_then(|host| host.parse().ok()).or_else(|| request.uri().authority().cloned());
     named.is_some_and(|named: Authority| {
         let name = named.host();
-        let address = name.trim_start_matches('[').trim_end_matches(']');
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
         name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
     })
 }

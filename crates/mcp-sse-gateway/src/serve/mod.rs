@@ -182,11 +182,22 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         .fallback(beside.clone())
         .serve(listener, end, LAST_PATIENCE)
         .await;
-    if let Some(audit) = audit {
-        audit.close().await;
-    }
-    if let Some(traces) = traces {
-        traces.close().await;
+    let last = async {
+        let audit = async {
+            if let Some(audit) = audit {
+                audit.close().await;
+            }
+        };
+        let traces = async {
+            if let Some(traces) = traces {
+                traces.close().await;
+            }
+        };
+        tokio::join!(audit, traces);
+    };
+    tokio::select! {
+        () = last => {}
+        () = signals.next() => tracing::warn!("a second signal: the last spans or lines of the audit log may be lost"),
     }
     // Dropping the task removes its socket.
     if let Some(admin) = admin {

@@ -38,7 +38,9 @@ impl Carried {
     pub(crate) fn in_message(message: &Message) -> Option<Self> {
         let text = |name| {
             let json = message.param(&["_meta", name])?;
-            if json.len() > LONGEST { None } else { serde_json::from_str::<String>(json).ok() }
+            let text = if json.len() > LONGEST { None } else { serde_json::from_str::<String>(json).ok() };
+            // Others read it from a header.
+            text.filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
         };
         Some(Self { parent: text(PARENT)?, state: text(STATE).unwrap_or_default() })
     }
@@ -106,6 +108,10 @@ impl Carried {
                 }
             }
             (Some(params), None) => {
+                // It may be there twice, or be written in another way; another one would make it worse.
+                if memchr::memmem::find(params.as_bytes(), b"\"_meta\"").is_some() && named_twice(params) {
+                    return None;
+                }
                 let params_at = place(json, params)?;
                 if json.get(params_at.start) != Some(&b'{') {
                     return None;
@@ -132,6 +138,17 @@ impl Carried {
         bytes.extend_from_slice(json.get(from..)?);
         Message::parse(bytes).ok()
     }
+}
+
+/// Whether the object has several members `_meta`.
+fn named_twice(object: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Once {
+        #[serde(rename = "_meta")]
+        _meta: Option<serde::de::IgnoredAny>,
+    }
+    // Of a member that is there twice, serde says so.
+    serde_json::from_str::<Once>(object).is_err()
 }
 
 /// Where in the bytes a part of them is.
@@ -198,6 +215,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"method":"m","params":[1]}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m","params":null}"#,
             r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":null}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":{"a":1},"_meta":{"b":2}}}"#,
         ] {
             assert_eq!(with(json, ""), None, "{json}");
         }

@@ -3,7 +3,11 @@
 //! Invariant: a call never waits for a span. Spans wait in a bounded queue (`OTEL_BSP_MAX_QUEUE_SIZE`); what does not
 //! fit is dropped.
 
-use std::{env, fmt, sync::Arc, time::Duration};
+use std::{
+    env, fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -21,14 +25,21 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{SdkTracer, SdkTracerProvider, Span as SdkSpan},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
 use super::carried::{Asked, Carried};
+use crate::clock;
 
 /// The name of what makes the spans, and of the service if `OTEL_SERVICE_NAME` does not say another.
 const NAME: &str = "mcp-sse";
 /// How long the last spans may take to be sent.
 const LAST_SPANS: Duration = Duration::from_secs(5);
+/// How long an export may take where the environment does not say.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is said that spans cannot be sent.
+const AGAIN: Duration = Duration::from_secs(60);
+/// The most spans that may wait. Their queue is made at the start.
+const MOST_WAITING: u64 = 1_000_000;
 /// How much of a collector's answer is read.
 const ANSWER: usize = 64 * 1024;
 
@@ -51,13 +62,20 @@ impl Traces {
         if !is_asked_for(|name| env::var(name).ok())? {
             return Ok(None);
         }
+        let waiting =
+            env::var("OTEL_BSP_MAX_QUEUE_SIZE").ok().and_then(|size| size.trim().parse::<u64>().ok());
+        if waiting.is_some_and(|waiting| waiting > MOST_WAITING) {
+            return Err(format!("OTEL_BSP_MAX_QUEUE_SIZE is more than {MOST_WAITING}"));
+        }
         let is_json = is_json(|name| env::var(name).ok());
         let exporter = SpanExporter::builder()
             .with_http()
             .with_protocol(if is_json { Protocol::HttpJson } else { Protocol::HttpBinary })
             .with_http_client(Client::new(client))
             .build();
-        let exporter = exporter.map_err(|error| format!("traces cannot be sent: {error}"))?;
+        // The error repeats the value, which may have a secret in it.
+        let exporter = exporter
+            .map_err(|_| "OTEL_EXPORTER_OTLP_ENDPOINT or another variable OTEL_EXPORTER_OTLP_… cannot be read; expected a URL such as http://localhost:4318".to_owned())?;
         let mut resource = Resource::builder();
         if !is_named(|name| env::var(name).ok()) {
             resource = resource.with_service_name(NAME);
@@ -186,6 +204,44 @@ fn is_named(get: impl Fn(&str) -> Option<String>) -> bool {
             .is_some_and(|all| all.split(',').any(|one| one.trim().starts_with("service.name=")))
 }
 
+/// How long an export may take, from the variables, in milliseconds.
+fn timeout(get: impl Fn(&str) -> Option<String>) -> Duration {
+    let time = |name| get(name).and_then(|value| value.trim().parse().ok()).filter(|&time| time > 0);
+    let set = time("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").or_else(|| time("OTEL_EXPORTER_OTLP_TIMEOUT"));
+    set.map_or(TIMEOUT, Duration::from_millis)
+}
+
+/// What is wrong with the collector: said when it begins, once a minute, and when it is over.
+#[derive(Debug, Default)]
+struct Troubles(Mutex<Option<(Instant, u64)>>);
+
+impl Troubles {
+    fn are(&self, what: impl FnOnce() -> String) {
+        let now = clock::now();
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *troubles {
+            Some((said, times)) => {
+                *times += 1;
+                if now.saturating_duration_since(*said) < AGAIN {
+                    return;
+                }
+                tracing::warn!(times, "{}; still", what());
+                *said = now;
+            }
+            None => {
+                tracing::warn!("{}", what());
+                *troubles = Some((now, 1));
+            }
+        }
+    }
+
+    fn are_over(&self) {
+        if let Some((_, times)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tracing::info!(times, "the collector takes spans again");
+        }
+    }
+}
+
 /// A place in a trace, for the propagator.
 struct Read<'a>(&'a Carried);
 
@@ -208,11 +264,15 @@ impl Extractor for Read<'_> {
 struct Client {
     client: reqwest::Client,
     runtime: Handle,
+    /// For a whole request, with its answer.
+    timeout: Duration,
+    troubles: Troubles,
 }
 
 impl Client {
     fn new(client: reqwest::Client) -> Self {
-        Self { client, runtime: Handle::current() }
+        let timeout = timeout(|name| env::var(name).ok());
+        Self { client, runtime: Handle::current(), timeout, troubles: Troubles::default() }
     }
 }
 
@@ -223,7 +283,7 @@ impl opentelemetry_http::HttpClient for Client {
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, opentelemetry_http::HttpError> {
         let client = self.client.clone();
-        let sent = self.runtime.spawn(async move {
+        let exchange = async move {
             let mut answer = client.execute(request.try_into()?).await?;
             let mut response = Response::builder().status(answer.status());
             if let Some(headers) = response.headers_mut() {
@@ -233,25 +293,35 @@ impl opentelemetry_http::HttpClient for Client {
             while let Some(piece) = answer.chunk().await? {
                 let room = ANSWER - body.len();
                 body.extend_from_slice(&piece[..piece.len().min(room)]);
+                if body.len() == ANSWER {
+                    break;
+                }
             }
             Ok::<_, opentelemetry_http::HttpError>(response.body(Bytes::from(body))?)
-        });
-        let answer = sent.await?;
+        };
+        // The exporter bounds only how often it tries.
+        let timeout = self.timeout;
+        let sent = self.runtime.spawn(async move { tokio::time::timeout(timeout, exchange).await });
+        let answer = match sent.await? {
+            Ok(answer) => answer,
+            Err(late) => {
+                self.troubles.are(|| "the collector of spans gives no answer in time".to_owned());
+                return Err(late.into());
+            }
+        };
         match &answer {
-            Ok(answer) if answer.status().is_success() => {}
+            Ok(answer) if answer.status().is_success() => self.troubles.are_over(),
+            Ok(answer) if answer.status().is_redirection() => {
+                self.troubles.are(|| "the collector of spans is elsewhere, as it says".to_owned());
+            }
             Ok(answer) => {
-                tracing::warn!(status = answer.status().as_u16(), "the collector did not take spans");
+                self.troubles.are(|| format!("the collector does not take spans ({})", answer.status()));
             }
             // Without the URL, which may have a secret in it.
-            Err(error) => match error.downcast_ref::<reqwest::Error>() {
-                Some(error) if error.is_connect() => {
-                    tracing::warn!("the collector of spans cannot be reached");
-                }
-                Some(error) if error.is_timeout() => {
-                    tracing::warn!("the collector of spans gave no answer in time");
-                }
-                _ => tracing::warn!("spans could not be sent"),
-            },
+            Err(error) => self.troubles.are(|| match error.downcast_ref::<reqwest::Error>() {
+                Some(error) if error.is_connect() => "the collector of spans cannot be reached".to_owned(),
+                _ => "spans cannot be sent".to_owned(),
+            }),
         }
         answer
     }

@@ -208,3 +208,22 @@ fn with_a_key_of_its_own_the_admin_place_shows_the_page_and_nothing_in_it() {
     // Clients' paths show nothing of it.
     assert_eq!(get(&gateway.address, "/status", "").0, "404");
 }
+
+#[test]
+fn nobody_keeps_a_connection_to_the_admin_place() {
+    let gateway = Program::gateway(&["--admin", "127.0.0.1:0"]);
+    let admin = admin(&gateway);
+    // Over HTTP/2 an answer cannot end its connection.
+    let mut socket = TcpStream::connect(&admin).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{answer:?}");
+    let mut socket = TcpStream::connect(&admin).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

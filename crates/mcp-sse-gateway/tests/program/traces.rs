@@ -227,7 +227,7 @@ fn a_collector_that_is_away_or_full_costs_nobody_a_call() {
     for id in 1..=50 {
         client.echo(id, "hello");
     }
-    gateway.log.until_says("the collector did not take spans");
+    gateway.log.until_says("the collector does not take spans (503");
     let gateway = Program::prepare("serve", "0", &["--", PROGRAM, "demo", "--stdio"])
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
         .env("OTEL_BSP_SCHEDULE_DELAY", "10")
@@ -237,6 +237,23 @@ fn a_collector_that_is_away_or_full_costs_nobody_a_call() {
     client.echo(1, "hello");
     gateway.log.until_says("the collector of spans cannot be reached");
     client.echo(2, "hello");
+}
+
+#[test]
+fn a_collector_that_never_answers_is_left_and_asked_again() {
+    let folder = Folder::new();
+    let silent = Fake::start(|_, _| {
+        std::thread::park();
+        false
+    });
+    let gateway = traced(&silent, &folder, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "300")]);
+    let mut client = gateway.connect();
+    client.initialize();
+    gateway.log.until_says("the collector of spans gives no answer in time");
+    client.echo(1, "hello");
+    silent.until("asked again", |asked| asked.len() >= 2);
+    let log = gateway.log.so_far();
+    assert_eq!(crate::help::count(&log, "the collector of spans"), 1, "said once: {log}");
 }
 
 #[test]

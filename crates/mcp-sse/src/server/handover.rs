@@ -82,6 +82,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Begun { socket, pending, since, http2 } = begun;
+    if http2 && !inner.http2 {
+        return;
+    }
     let (header_timeout, stall) = (inner.header_timeout, inner.tcp_user_timeout);
     let peer = inner.peers.peer(&socket);
     socket.bound_unsent();

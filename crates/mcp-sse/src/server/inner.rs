@@ -39,6 +39,8 @@ pub(super) struct Inner<S> {
     /// The head and the body of the response to an accepted POST, which is always the same.
     pub(super) accepted: (Vec<u8>, &'static str),
     pub(super) idle_timeout: Duration,
+    /// Whether it is spoken to clients that begin with it.
+    pub(super) http2: bool,
     pub(super) peers: Peers,
     pub(super) handshake: Option<Handshake>,
     /// Open connections take no more requests; set before `drained` is notified.

@@ -163,6 +163,7 @@ struct Settings {
     header_timeout: Duration,
     tcp_user_timeout: Duration,
     idle_timeout: Duration,
+    http2: bool,
     trust: Trust,
 }
 
@@ -173,6 +174,7 @@ impl Default for Settings {
             header_timeout: HEADER_TIMEOUT,
             tcp_user_timeout: UNACKNOWLEDGED,
             idle_timeout: IDLE,
+            http2: true,
             trust: Trust {
                 forwarded_for: 0,
                 proxy_protocol: false,
@@ -442,6 +444,19 @@ impl<F, L> Server<F, L> {
         self
     }
 
+    /// Whether HTTP/2 is spoken to clients that begin with it. Default: yes. If not, their connections are closed. A client
+    /// over HTTP/2 keeps its connection, whatever an answer says; so few connections for many clients are better without.
+    ///
+    /// ```
+    /// let server = mcp_sse::Server::new().max_connections(64).http2(false);
+    /// # drop(server);
+    /// ```
+    #[must_use]
+    pub fn http2(mut self, on: bool) -> Self {
+        self.settings.http2 = on;
+        self
+    }
+
     /// How long a client may read nothing of what was sent to it before it is cut off. Default: 35 s; clamped
     /// to 1 s to 24 days. It should be longer than [`Builder::stall_timeout`](crate::Builder::stall_timeout).
     ///
@@ -487,7 +502,8 @@ impl<F, L> Server<F, L> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Self { routes, fallback, layers, layered, handshake, settings } = self;
-        let Settings { max_connections, header_timeout, tcp_user_timeout, idle_timeout, trust } = settings;
+        let Settings { max_connections, header_timeout, tcp_user_timeout, idle_timeout, http2, trust } =
+            settings;
         let inner = Arc::new(Inner {
             service: layers.layer(Endpoints::new(routes.clone(), fallback)),
             layered,
@@ -496,6 +512,7 @@ impl<F, L> Server<F, L> {
             tcp_user_timeout,
             accepted: accepted(),
             idle_timeout,
+            http2,
             peers: Peers::new(trust),
             handshake,
             draining: AtomicBool::new(false),
