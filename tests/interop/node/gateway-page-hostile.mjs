@@ -65,12 +65,45 @@ export async function hostileChecks(check) {
     await page.getByText(/4,\d+ more properties are not shown/).waitFor();
     await tool(page, 'pattern').click();
     // A pattern that takes for ever is not tried.
-    await page.getByRole('textbox', { name: 'slow' }).fill(`${'a'.repeat(60)}!`);
+    for (const name of ['slow', 'maybes', 'choices']) {
+      await page.getByRole('textbox', { name }).fill(`${'a'.repeat(60)}!`);
+    }
     await page.getByRole('textbox', { name: 'simple' }).fill('A');
     await callButton(page).click();
     await page.getByText('This does not match').waitFor();
     await page.getByRole('textbox', { name: 'simple' }).fill('a');
     assert.match(await call(page), /aaa!/);
+    await page.fine();
+  });
+  await check('hostile: small schemas that become large', async () => {
+    // The first tool is there at once.
+    const first = await Gateway.start(['--', ...HOSTILE, '--only', 'fan-out']);
+    const page = await openConsole(first.page);
+    await page.getByText('This is too much for a form. It is written as JSON.').waitFor();
+    assert.match(await call(page), /fanned/);
+    await page.fine();
+    await first.stop();
+    const filled = await Gateway.start(['--', ...HOSTILE, '--only', 'deep-default']);
+    const other = await openConsole(filled.page);
+    assert.ok(await other.locator('form.arguments').locator('input, textarea, select').count() < 600);
+    await other.getByRole('textbox', { name: 'types' }).fill('a');
+    assert.match(await call(other), /{"types":"a"}/);
+    await other.fine();
+    await filled.stop();
+  });
+  await check('hostile: what has no text, and logs of megabytes', async () => {
+    const page = await openConsole(gateway.page);
+    await tool(page, 'log-odd').click();
+    assert.match(await call(page), /"toString":1/);
+    const [download] = await Promise.all([page.waitForEvent('download'),
+      outcome(page).getByRole('button', { name: 'Save' }).click()]);
+    assert.equal(download.suggestedFilename(), 'result.bin');
+    await tool(page, 'log-large').click();
+    assert.match(await call(page), /logged/);
+    await page.getByRole('tab', { name: 'Log' }).click();
+    await page.getByText('{"toString":1}').first().waitFor();
+    await page.getByText('500 of 20,001 characters are shown').first().waitFor();
+    await pill(page, 'connected').waitFor();
     await page.fine();
   });
   await check('a form of every kind', async () => {

@@ -26,6 +26,12 @@ function nested(depth) {
   return schema;
 }
 
+/** Each refers to the next one 20 times. */
+function fanOut(levels) {
+  const parts = Array.from({ length: levels }, (_, i) => [`d${i}`, { allOf: Array(20).fill({ $ref: `#/$defs/d${i + 1}` }) }]);
+  return { ...Object.fromEntries(parts), [`d${levels}`]: { type: 'string' } };
+}
+
 const object = (properties = {}, required = []) => ({ type: 'object', properties, required });
 
 const TOOLS = {
@@ -44,6 +50,30 @@ const TOOLS = {
   deep: { inputSchema: nested(1000), call: args => text(JSON.stringify(args)) },
   wide: { inputSchema: object(Object.fromEntries(Array.from({ length: 5000 }, (_, i) => [`p${i}`, { type: 'string' }]))),
     call: args => text(String(Object.keys(args).length)) },
+  'fan-out': { inputSchema: { ...object({ fan: { $ref: '#/$defs/d0' } }), $defs: fanOut(8) }, call: () => text('fanned') },
+  'deep-default': { inputSchema: object({
+    // 200,000 fields.
+    nested: { type: 'array', items: { type: 'array', items: { type: 'array', items: { type: 'string' } } },
+      default: Array(20).fill(Array(100).fill(Array(100).fill('a'))) },
+    many: { type: 'array', items: { enum: Array.from({ length: 50 }, (_, i) => ({ of: 'x'.repeat(20_000), i })) },
+      default: Array(20_000).fill({ none: 1 }) },
+    types: { type: Array(300_000).fill('string'), ...Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`k${i}`, 1])) },
+  }), call: args => text(JSON.stringify(args)) },
+  'log-odd': { call: () => {
+    send({ method: 'notifications/message', params: { level: { toString: 1, valueOf: 1 }, logger: {}, data: { toString: 1 } } });
+    send({ method: 'notifications/progress', params: { progress: { toString: 1 }, total: { valueOf: 1 }, message: {} } });
+    send({ method: { toString: 1 }, params: 1 });
+    return { content: [{ type: 'resource_link', name: { toString: 1 }, uri: { toString: 1 } },
+      { type: 'audio', mimeType: 'constructor', data: 'YQ==' }] };
+  } },
+  'log-large': { call: async () => {
+    const data = Object.fromEntries(Array.from({ length: 30_000 }, (_, i) => [`k${i}`, 'v'.repeat(20)]));
+    for (let i = 0; i < 60; i++) {
+      send({ method: 'notifications/message', params: { level: 'info', data } });
+      await new Promise(resolve => setTimeout(resolve));
+    }
+    return text('logged');
+  } },
   odd: { inputSchema: { type: 'string', properties: 7, required: 'no' }, description: { not: 'text' }, annotations: 3,
     call: () => ({ content: 'not a list', isError: 'yes', structuredContent: null }) },
   html: {
@@ -94,7 +124,9 @@ const TOOLS = {
     text(JSON.stringify((await ask('elicitation/create',
     { mode: 'url', elicitationId: '2', message: 'Please log in.', url: 'https://example.com/login?a=1' })).result)) },
   pattern: {
-    inputSchema: object({ slow: { type: 'string', pattern: '^(a+)+$' }, simple: { type: 'string', pattern: '^[a-z]+$' } }),
+    inputSchema: object({ slow: { type: 'string', pattern: '^(a+)+$' },
+      maybes: { type: 'string', pattern: `^${'a?'.repeat(34)}b$` },
+      choices: { type: 'string', pattern: `${'(a|a)'.repeat(23)}b` }, simple: { type: 'string', pattern: '^[a-z]+$' } }),
     call: args => text(JSON.stringify(args)),
   },
   form: {
@@ -120,9 +152,11 @@ const PAGE = 2500;
 const many = process.argv.includes('--many')
   ? Array.from({ length: 10_000 }, (_, i) => ({ name: `tool-${String(i).padStart(5, '0')}`, inputSchema: object() })) : [];
 
+const only = process.argv.includes('--only') && process.argv.at(-1);
+
 function list(cursor = '0') {
   const tools = [...Object.entries(TOOLS).map(([name, { call, inputSchema = object(), ...tool }]) => ({ name, inputSchema,
-    ...tool })), { noName: true }, ...many];
+    ...tool })), { noName: true }, ...many].filter(tool => !only || tool.name === only);
   const from = Number(cursor);
   return { tools: tools.slice(from, from + PAGE), ...(from + PAGE < tools.length && { nextCursor: String(from + PAGE) }) };
 }

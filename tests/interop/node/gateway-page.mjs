@@ -139,6 +139,47 @@ async function keyChecks(check) {
   });
 }
 
+/** What is behind a gateway is a stranger, who gets no key that is for the gateway. */
+async function strangerChecks(check) {
+  await check('key: not sent to a server that needs none', async () => {
+    const seen = [];
+    const stranger = http.createServer((request, response) => {
+      seen.push(request.headers);
+      request.resume();
+      // It asks for one.
+      response.writeHead(401, { 'www-authenticate': 'Bearer' }).end('give me your key');
+    });
+    await new Promise(resolve => stranger.listen(0, '127.0.0.1', resolve));
+    const [command] = everything();
+    const auth = { bearerTokenFile: secretFile(`alice ${KEY}\n`) };
+    const config = join(folder(), 'mcp.json');
+    writeFileSync(config, JSON.stringify({ mcpServers: {
+      alpha: { command, auth },
+      beta: { type: 'http', url: `http://127.0.0.1:${stranger.address().port}/mcp`, headersFromClient: ['Authorization'] },
+    } }));
+    const gateway = await Gateway.start(['--config', config]);
+    const page = await open(gateway.page, { allowed: [STATUS('\\d+')] });
+    await keyField(page).fill(KEY);
+    await page.getByRole('button', { name: 'Show them' }).click();
+    const card = name => page.getByRole('region', { name, exact: true });
+    await card('alpha').waitFor();
+    await card('beta').getByRole('button', { name: 'Try it in the console' }).click();
+    await pill(page, 'not connected').waitFor();
+    await page.getByRole('alert').getByText('Connecting did not work').waitFor();
+    assert.equal(await page.getByRole('tabpanel', { name: 'Console' }).getByLabel('Key or token').count(), 0);
+    assert.ok(seen.length > 0, 'the stranger was not asked');
+    assert.ok(!JSON.stringify(seen).includes(KEY), 'the stranger has the key');
+    assert.deepEqual(seen.filter(headers => 'authorization' in headers), []);
+    // Where it is needed, it is sent.
+    await page.getByLabel('Server', { exact: true }).selectOption('alpha');
+    await page.getByRole('button', { name: 'Connect', exact: true }).click();
+    await pill(page, 'connected').waitFor();
+    await page.fine();
+    await gateway.stop();
+    stranger.close();
+  });
+}
+
 const { values } = parseArgs({ options: { screenshots: { type: 'string' }, only: { type: 'string' } } });
 const only = values.only && new RegExp(values.only);
 
@@ -153,6 +194,7 @@ runPage(() => `gateway page, chromium ${browser?.version() ?? '(did not start)'}
   await consoleChecks(check, gateway);
   await gateway.stop();
   await keyChecks(check);
+  await strangerChecks(check);
   await hostileChecks(check);
   await adminChecks(check);
   await snippetChecks(check, leftOut);

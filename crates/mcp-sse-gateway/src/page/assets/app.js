@@ -6,22 +6,29 @@ import { plain } from './text.js';
 import { failureOf, unreachable } from './stream.js';
 import { Fence, Notice, TabPanel, Tabs, announce, html, render, useEffect, useState } from './ui.js';
 
-/** In memory only: for a server, the one that was given for it, else the one for all. */
+/**
+ * In memory only: for a server, the one that was given for it, else the one for all. Where a server needs one the gateway takes
+ * it; from elsewhere it might go on to whoever is behind the gateway, so it is not sent there.
+ */
 class Keys {
   #all;
   #some = new Map();
 
-  of(name) {
-    return this.#some.get(name) ?? this.#all;
+  of({ name, needs }) {
+    return needs ? this.#some.get(name) ?? this.#all : undefined;
   }
 
   get all() {
     return this.#all;
   }
 
-  set(name, key) {
+  set({ name }, key) {
     this.#some.set(name, key);
-    this.#all ??= key;
+  }
+
+  /** The key opens what the one before did, and more. */
+  setCommon(key) {
+    this.#all = key;
   }
 
   setAll(key) {
@@ -32,9 +39,9 @@ class Keys {
 
 const keys = new Keys();
 
-async function fetchListing() {
-  const headers = keys.all ? { authorization: `Bearer ${keys.all}` } : {};
-  const response = await fetch(new URL('./servers.json', import.meta.url), { headers, cache: 'no-store' })
+async function fetchListing(key = keys.all) {
+  const headers = key ? { authorization: `Bearer ${key}` } : {};
+  const response = await fetch(new URL('./servers.json', import.meta.url), { headers, cache: 'no-store', redirect: 'manual' })
     .catch(error => { throw unreachable('Asking what is served', error); });
   // A refused key shows the same as none.
   if (response.status === 401) return { version: '', public_url: null, locked: true, servers: [] };
@@ -100,6 +107,17 @@ function App() {
     // Otherwise what is wrong stands at the field, and is told there.
     if (more > 0) announce(`${more} more ${more === 1 ? 'server' : 'servers'}`);
   };
+  /** A key that was asked for by one server is that one's, until the gateway itself shows more with it. */
+  const giveKeyFor = async (server, key) => {
+    keys.set(server, key);
+    const [before, found] = await Promise.all([fetchListing(), fetchListing(key)]).catch(() => []);
+    if (!found || keys.of(server) !== key) return;
+    const has = (list, { name }) => list.servers.some(one => one.name === name);
+    const isMore = found.servers.some(one => one.needs && !has(before, one));
+    if (!isMore || ![server, ...before.servers].every(one => has(found, one))) return;
+    keys.setCommon(key);
+    setListing(found);
+  };
   const forget = () => {
     keys.setAll(undefined);
     load();
@@ -135,7 +153,7 @@ function App() {
         ${listing && html`<${Fence}>
           <${Console} servers=${listing.servers} locked=${listing.locked}
           onGiveKey=${() => { go('connect'); document.querySelector('main').focus(); }} keys=${keys}
-          wanted=${{ name: place.name, connect }} onChoose=${name => go('console', name)} /></${Fence}>`}
+          onKey=${giveKeyFor} wanted=${{ name: place.name, connect }} onChoose=${name => go('console', name)} /></${Fence}>`}
       </${TabPanel}>
     </main>`;
 }

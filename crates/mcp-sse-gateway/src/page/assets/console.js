@@ -4,7 +4,7 @@ import { LEVELS, Session, isUnauthorized } from './session.js';
 import { Asked, RootsForm } from './dialogs.js';
 import { Prompts, Resources, Tools } from './primitives.js';
 import { useStore } from './store.js';
-import { clock, compact, milliseconds, plain, plural } from './text.js';
+import { clock, milliseconds, plain, plural } from './text.js';
 import { BASE, Failure, Fence, Json, KeyForm, LongText, TabPanel, Tabs, Text, announce, html, useEffect, useId, useRef,
   useState } from './ui.js';
 import { WireView } from './wire-log.js';
@@ -13,10 +13,10 @@ import { WireLog } from './wire.js';
 export const titleOf = server => (server.name === '' ? 'the server' : server.name);
 
 /**
- * `keys` gives and takes the key for a server. `wanted` is `{ name, connect }`: which server is chosen, and whether somebody
- * asked to connect to it at once.
+ * `keys` has the key of a server, and `onKey(server, key)` takes one that the visitor gives for it. `wanted` is
+ * `{ name, connect }`: which server is chosen, and whether somebody asked to connect to it at once.
  */
-export function Console({ servers, locked, keys, wanted, onChoose, onGiveKey }) {
+export function Console({ servers, locked, keys, wanted, onChoose, onGiveKey, onKey }) {
   const [session, setSession] = useState(undefined);
   const server = servers.find(({ name }) => name === wanted.name) ?? servers[0];
   const latest = useRef();
@@ -26,7 +26,7 @@ export function Console({ servers, locked, keys, wanted, onChoose, onGiveKey }) 
     latest.current?.disconnect();
     // Another server's messages are of no use with these.
     const wire = latest.current?.server.name === server.name ? latest.current.wire : new WireLog();
-    const next = new Session({ server, url: BASE + server.sse.replace(/^\//, ''), token: keys.of(server.name) }, wire);
+    const next = new Session({ server, url: BASE + server.sse.replace(/^\//, ''), token: keys.of(server) }, wire);
     if (latest.current?.server.name === server.name) next.inherit(latest.current);
     latest.current = next;
     setSession(next);
@@ -51,7 +51,7 @@ export function Console({ servers, locked, keys, wanted, onChoose, onGiveKey }) 
     <${Bar} key=${server.name} servers=${servers} server=${server} session=${mine} onChoose=${onChoose}
       onConnect=${() => connect(server)} />
     ${mine ? html`<${Fence} key=${mine.url}><${Connected} session=${mine} onConnect=${() => connect(server)}
-        onKey=${key => { keys.set(server.name, key); connect(server); }} /></${Fence}>` : html`
+        onKey=${key => { onKey(server, key); connect(server); }} /></${Fence}>` : html`
       <div class="empty-state">
         <h2>Try ${titleOf(server) === 'the server' ? 'it' : html`<${Text} value=${titleOf(server)} max=${80} />`} here</h2>
         <p>This page becomes a client: it opens a session, shows what the server offers, and calls it.
@@ -110,7 +110,7 @@ function Connected({ session, onConnect, onKey }) {
   const hasBegun = session.protocol !== '';
   const panel = name => ({ id: 'console', name, selected: tab });
   return html`
-    ${state === 'broken' && (isUnauthorized(failure) ? html`
+    ${state === 'broken' && (isUnauthorized(failure) && session.server.needs ? html`
       <div class="card narrow">
         <h2>This server needs a key</h2>
         <p>Its operator gives you one. With an authorization server, an access token works too.</p>
@@ -118,6 +118,8 @@ function Connected({ session, onConnect, onKey }) {
           wrong=${session.token ? `That one was refused${failure.text ? `: ${plain(failure.text, 200)}` : '.'}` : ''} />
       </div>` : html`<${Failure} error=${failure} title=${hasBegun ? undefined : 'Connecting did not work'}>
         ${!hasBegun && failure.what && html`<p class="hint">${failure.what} failed.</p>`}
+        ${isUnauthorized(failure) && html`<p class="hint">It is not the gateway that wants a key, but what is behind it.
+          This page sends keys only to the gateway.</p>`}
         <p><button type="button" onClick=${onConnect}>
           ${hasBegun ? 'Connect with a new session' : 'Try again'}</button></p></${Failure}>`)}
     ${state === 'connecting'
@@ -162,8 +164,7 @@ function Log({ session }) {
       <span class="wire-time">${clock(log.time)}</span> <span class=${`tag level-${log.level}`}>
         <${Text} value=${log.level} max=${20} /></span>
       ${log.logger && html` <span class="hint"><${Text} value=${log.logger} /></span>`}
-      <${LongText} value=${typeof log.data === 'string' ? log.data : compact(log.data, 5000)} first=${500}
-        class="log-text" /></li>`)}</ol>
+      <${LongText} value=${log.data} first=${500} class="log-text" /></li>`)}</ol>
     ${(logs.length > 200 || logsDropped > 0)
       && html`<p class="cut">The last 200 of ${plural(logs.length + logsDropped, 'message')} are shown.</p>`}`;
 }

@@ -37,7 +37,7 @@ function Sampling({ session, asked, foot }) {
     <section class="block"><h3>Messages</h3><${Messages} messages=${Array.isArray(messages) ? messages : []} /></section>
     ${(maxTokens !== undefined || tools !== undefined)
       && html`<p class="hint">${maxTokens !== undefined
-      && html`At most <${Text} value=${String(maxTokens)} max=${20} /> tokens. `}
+      && html`At most <${Text} value=${maxTokens} max=${20} /> tokens. `}
       ${Array.isArray(tools) && `It offers ${tools.length} tools, which this page cannot use.`}</p>`}
     <form onSubmit=${send} novalidate>
       <div class="field"><label for=${textId}>Your answer</label>

@@ -72,6 +72,7 @@ export function ArgumentsForm({ schema, onSubmit, submitLabel, busy = false, mem
       ${isEmpty && html`<p class="hint">${nothing}</p>`}
       <${Fields} field=${field} draft=${draft} path="" errors=${errors} suggest=${suggest}
         onChange=${edit} />` : html`
+      ${field.unplanned && html`<p class="hint">${field.unplanned} It is written as JSON.</p>`}
       <div class="field">
         <label for=${jsonId}>Arguments as JSON</label>
         <textarea id=${jsonId} class="mono" rows="8" spellcheck=${false} value=${json}
@@ -157,7 +158,7 @@ function Control({ id, field, draft, path, errors, onChange, required, described
   const onInput = event => onChange(event.currentTarget.value);
   switch (field.kind) {
     case 'const':
-      return html`<output ...${common} class="mono"><${Text} value=${compact(field.value)} /></output>`;
+      return html`<output ...${common} class="mono"><${Text} value=${field.label} /></output>`;
     case 'string':
       return html`<${TextControl} common=${common} field=${field} draft=${draft} onInput=${onInput} onChange=${onChange}
         suggest=${suggest} />`;

@@ -2,12 +2,18 @@
 
 const MAX_PIXELS = 40_000_000;
 const MAX_BYTES = 20 * 1024 * 1024;
+/** Of all the images of a result together. */
+const MAX_PIXELS_OF_RESULT = 100_000_000;
+const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /** The bytes of base64, or undefined. */
 export function fromBase64(text) {
   if (typeof text !== 'string' || text.length > MAX_BYTES * 4 / 3) return undefined;
   try {
-    return Uint8Array.from(atob(text), char => char.charCodeAt(0));
+    const binary = atob(text);
+    const bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
+    return bytes;
   } catch {
     return undefined;
   }
@@ -18,7 +24,9 @@ export function measure(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const ascii = (from, length) => String.fromCharCode(...bytes.subarray(from, from + length));
   try {
-    if (ascii(1, 3) === 'PNG') return { type: 'image/png', width: view.getUint32(16), height: view.getUint32(20) };
+    if (PNG.every((byte, i) => bytes[i] === byte)) {
+      return { type: 'image/png', width: view.getUint32(16), height: view.getUint32(20) };
+    }
     if (ascii(0, 4) === 'GIF8') return { type: 'image/gif', width: view.getUint16(6, true), height: view.getUint16(8, true) };
     if (ascii(0, 4) === 'RIFF' && ascii(8, 4) === 'WEBP') return measureWebp(view, ascii(12, 4));
     if (view.getUint16(0) === 0xffd8) return measureJpeg(view);
@@ -47,11 +55,50 @@ function measureJpeg(view) {
   return undefined;
 }
 
-/** A bitmap to draw, or an error that says why there is none. */
-export async function decode(bytes) {
+/** How many pixels the images of one result may still have. */
+export class PixelBudget {
+  #left = MAX_PIXELS_OF_RESULT;
+
+  take(pixels) {
+    if (pixels > this.#left) return false;
+    this.#left -= pixels;
+    return true;
+  }
+
+  giveBack(pixels) {
+    this.#left += pixels;
+  }
+}
+
+let queue = Promise.resolve();
+
+/**
+ * Calls `draw(bitmap)` in its turn, since only one image is decoded at a time, or fails with why there is none. Gives a function
+ * that has to be called when the image is not shown any more: it is not decoded then, if it was not yet.
+ */
+export function show(bytes, budget, draw, fail) {
   const size = measure(bytes);
-  if (!size) throw new Error('It is no PNG, JPEG, GIF or WebP image');
-  if (!size.width || !size.height
-    || size.width * size.height > MAX_PIXELS) throw new Error(`It is ${size.width} × ${size.height} pixels, too large to show`);
-  return createImageBitmap(new Blob([bytes], { type: size.type }));
+  const pixels = size ? size.width * size.height : 0;
+  let isGone = false;
+  if (!size) fail('It is no PNG, JPEG, GIF or WebP image');
+  else if (!pixels || pixels > MAX_PIXELS) fail(`It is ${size.width} × ${size.height} pixels, too large to show`);
+  else if (!budget.take(pixels)) fail(`It is ${size.width} × ${size.height} pixels, too large to show with those before it`);
+  else {
+    queue = queue.then(() => !isGone && decode(bytes, size.type, bitmap => { if (!isGone) draw(bitmap); }))
+      .catch(error => { if (!isGone) fail(error.message); });
+    return () => {
+      isGone = true;
+      budget.giveBack(pixels);
+    };
+  }
+  return undefined;
+}
+
+async function decode(bytes, type, use) {
+  const bitmap = await createImageBitmap(new Blob([bytes], { type }));
+  try {
+    use(bitmap);
+  } finally {
+    bitmap.close();
+  }
 }

@@ -3,7 +3,7 @@
 import { isObject } from './client.js';
 import { ArgumentsForm } from './form.js';
 import { CallFailure, PromptResult, ResourceResult, ToolResult, nameOf } from './results.js';
-import { bytes, clock, milliseconds, plural } from './text.js';
+import { asText, bytes, clock, milliseconds, plural } from './text.js';
 import { Copy, Failure, Json, LongText, Text, announce, html, useEffect, useId, useMemo, useRef, useState,
   useFiltered } from './ui.js';
 
@@ -11,7 +11,7 @@ import { Copy, Failure, Json, LongText, Text, announce, html, useEffect, useId, 
 function Browser({ noun, sections, lists, chosen, onChoose, empty, children }) {
   const all = useMemo(() => sections.flatMap(section => section.items), sections.map(section => section.items));
   const { filter, setFilter, shown, left, found, more } = useFiltered(all, item =>
-    `${nameOf(item)} ${item.name ?? ''} ${item.uri ?? item.uriTemplate ?? ''}`);
+    `${nameOf(item)} ${asText(item.name, 120)} ${item.uri ?? item.uriTemplate ?? ''}`);
   const filterId = useId();
   const visible = useMemo(() => new Set(shown), [shown]);
   const isLoading = lists.some(list => list.state === 'loading');
@@ -106,7 +106,7 @@ function Head({ item, id = item.name }) {
   const title = item.title ?? item.annotations?.title;
   return html`
     <div class="detail-head"><h3 class="detail-title"><${Text} value=${id} max=${300} /></h3>
-      <${Copy} text=${id} label="Copy" what="name" quiet=${true} /></div>
+      <${Copy} text=${() => asText(id, 10_000)} label="Copy" what="name" quiet=${true} /></div>
     ${typeof title === 'string' && title !== id && html`<p class="detail-subtitle"><${Text} value=${title} max=${300} /></p>`}
     ${typeof item.description === 'string' && html`<${LongText} value=${item.description} first=${1200} class="description" />`}`;
 }

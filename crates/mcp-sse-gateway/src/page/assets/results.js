@@ -1,17 +1,26 @@
 // What came back from a call, shown by its kind. Nothing of it is ever markup, a script or a link to follow.
 
 import { isObject } from './client.js';
-import { decode, fromBase64 } from './image.js';
+import { PixelBudget, fromBase64, show } from './image.js';
 import { bytes as size, plain } from './text.js';
-import { Copy, Failure, Json, LongText, Notice, Text, html, useEffect, useMemo, useRef, useState } from './ui.js';
+import { Copy, Failure, Json, LongText, Notice, Text, createContext, html, useContext, useEffect, useMemo, useRef,
+  useState } from './ui.js';
 
 const MAX_BLOCKS = 100;
+
+/** The `PixelBudget` of the result that is shown. */
+const Pixels = createContext();
+
+function OneResult({ of, children }) {
+  const budget = useMemo(() => new PixelBudget(), [of]);
+  return html`<${Pixels.Provider} value=${budget}>${children}</${Pixels.Provider}>`;
+}
 
 /** The result of a tool. `onRead(uri)` reads a resource that it links to. */
 export function ToolResult({ result, onRead }) {
   const content = Array.isArray(result.content) ? result.content : [];
   const structured = result.structuredContent;
-  return html`
+  return html`<${OneResult} of=${result}>
     ${result.isError === true
       && html`<${Notice} kind="error" title="The tool reports an error"><p>What follows says what went wrong.</p></${Notice}>`}
     <${Blocks} blocks=${content} onRead=${onRead} />
@@ -19,7 +28,8 @@ export function ToolResult({ result, onRead }) {
       && html`<section class="block"><h4>Structured content</h4><${Json} value=${structured} /></section>`}
     ${!content.length && structured === undefined && html`<p class="hint">The result is empty.</p>`}
     ${isObject(result._meta)
-      && html`<details class="block"><summary>Metadata</summary><${Json} value=${result._meta} /></details>`}`;
+      && html`<details class="block"><summary>Metadata</summary><${Json} value=${result._meta} /></details>`}
+  </${OneResult}>`;
 }
 
 export function PromptResult({ result, onRead }) {
@@ -32,23 +42,24 @@ export function PromptResult({ result, onRead }) {
 
 /** Messages of a prompt or of sampling. */
 export function Messages({ messages, onRead }) {
-  return html`<ol class="messages">${messages.slice(0, MAX_BLOCKS).map((message, i) => {
+  return html`<${OneResult} of=${messages}><ol class="messages">${messages.slice(0, MAX_BLOCKS).map((message, i) => {
     if (!isObject(message)) return html`<li key=${i}><${Json} value=${message} /></li>`;
     const { role, content } = message;
     return html`<li key=${i}><p class="role"><${Text} value=${typeof role === 'string' ? role : '?'} max=${30} /></p>
       <${Blocks} blocks=${Array.isArray(content) ? content : [content]} onRead=${onRead} /></li>`;
-  })}</ol>
+  })}</ol></${OneResult}>
   ${messages.length > MAX_BLOCKS
     && html`<p class="cut">The first ${MAX_BLOCKS} of ${messages.length.toLocaleString('en')} messages are shown.</p>`}`;
 }
 
 export function ResourceResult({ result }) {
   const contents = Array.isArray(result.contents) ? result.contents : [];
-  return html`
+  return html`<${OneResult} of=${result}>
     ${contents.slice(0, MAX_BLOCKS).map((content, i) => html`<${Embedded} key=${i} resource=${content} />`)}
     ${contents.length > MAX_BLOCKS
       && html`<p class="cut">The first ${MAX_BLOCKS} of ${contents.length.toLocaleString('en')} contents are shown.</p>`}
-    ${!contents.length && html`<p class="hint">It has no contents.</p>`}`;
+    ${!contents.length && html`<p class="hint">It has no contents.</p>`}
+  </${OneResult}>`;
 }
 
 function Blocks({ blocks, onRead }) {
@@ -105,24 +116,20 @@ function Picture({ data, mimeType }) {
   const canvas = useRef();
   const [state, setState] = useState('decoding');
   const bytes = useMemo(() => fromBase64(data), [data]);
+  const pixels = useContext(Pixels);
   useEffect(() => {
-    let isGone = false;
     if (!bytes) {
       setState('Its data is not base64, or too large');
       return undefined;
     }
-    decode(bytes).then(bitmap => {
-      if (!isGone) {
-        const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
-        Object.assign(canvas.current,
-          { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
-        canvas.current.getContext('2d').drawImage(bitmap, 0, 0, canvas.current.width, canvas.current.height);
-        setState(`${bitmap.width} × ${bitmap.height} pixels`);
-      }
-      bitmap.close();
-    }, error => { if (!isGone) setState(error.message); });
-    return () => { isGone = true; };
-  }, [bytes]);
+    return show(bytes, pixels, bitmap => {
+      const scale = Math.min(1, 1600 / Math.max(bitmap.width, bitmap.height));
+      Object.assign(canvas.current,
+        { width: Math.max(1, Math.round(bitmap.width * scale)), height: Math.max(1, Math.round(bitmap.height * scale)) });
+      canvas.current.getContext('2d').drawImage(bitmap, 0, 0, canvas.current.width, canvas.current.height);
+      setState(`${bitmap.width} × ${bitmap.height} pixels`);
+    }, setState);
+  }, [bytes, pixels]);
   const isShown = / × .* pixels$/.test(state) && !state.startsWith('It');
   return html`<figure class="picture">
     <canvas ref=${canvas} width="1" height="1" hidden=${!isShown} role="img" aria-label=${`Image, ${state}`}></canvas>
@@ -143,11 +150,13 @@ function Download({ data, mimeType, title }) {
 const ENDINGS = { 'image/png': 'png', 'image/jpeg': 'jpg', 'image/gif': 'gif', 'image/webp': 'webp', 'audio/wav': 'wav',
   'audio/mpeg': 'mp3', 'audio/ogg': 'ogg', 'application/pdf': 'pdf', 'application/json': 'json', 'text/plain': 'txt' };
 
+const endingOf = mimeType => (typeof mimeType === 'string' && Object.hasOwn(ENDINGS, mimeType) ? ENDINGS[mimeType] : 'bin');
+
 /** Into a file, whose name and type are ours, so that nothing opens by itself. */
 function Save({ bytes, mimeType }) {
   const save = () => {
     const url = URL.createObjectURL(new Blob([bytes], { type: 'application/octet-stream' }));
-    const link = Object.assign(document.createElement('a'), { href: url, download: `result.${ENDINGS[mimeType] ?? 'bin'}` });
+    const link = Object.assign(document.createElement('a'), { href: url, download: `result.${endingOf(mimeType)}` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   };

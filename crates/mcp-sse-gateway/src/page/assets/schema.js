@@ -3,12 +3,27 @@
 // and number of fields are bounded.
 
 import { isObject } from './client.js';
-import { compact, cut, pretty } from './text.js';
+import { compact, cut, detached, pretty } from './text.js';
 
 const MAX_DEPTH = 6;
 const MAX_FIELDS = 200;
 const MAX_OPTIONS = 500;
 const MAX_PATTERN = 200;
+/** Ways in which a pattern may be tried. */
+const MAX_PATHS = 1e7;
+/** Schemas that are looked into, which a reference in a list of references multiplies. */
+const MAX_RESOLVED = 2000;
+/** Names of properties that are read, again for every reference to them. */
+const MAX_NAMES = 200_000;
+/** Fields and characters of a draft that is made of a value. */
+const MAX_DRAFT = 500;
+const MAX_DRAFT_TEXT = 2_000_000;
+const MAX_EMAIL = 1000;
+const TOO_MUCH = 'This is too much for a form.';
+/** All that is read of a schema. */
+const KEYWORDS = ['$ref', 'allOf', 'anyOf', 'const', 'default', 'description', 'enum', 'enumNames', 'exclusiveMaximum',
+  'exclusiveMinimum', 'format', 'items', 'maxItems', 'maxLength', 'maximum', 'minItems', 'minLength', 'minimum', 'multipleOf',
+  'oneOf', 'pattern', 'prefixItems', 'properties', 'required', 'title', 'type'];
 
 /** The field for a schema. */
 export function plan(schema) {
@@ -17,6 +32,8 @@ export function plan(schema) {
 
 class Planner {
   #left = MAX_FIELDS;
+  #resolved = 0;
+  #names = 0;
 
   constructor(root) {
     this.root = root;
@@ -28,16 +45,17 @@ class Planner {
     const about = describe(schema);
     if (why) return { kind: 'json', why, ...about };
     if (this.#left < 0) return { kind: 'json', why: 'There are too many fields for a form.', ...about };
-    if ('const' in schema) return { kind: 'const', value: schema.const, ...about };
+    if ('const' in schema) return { kind: 'const', value: schema.const, label: label(schema.const), ...about };
     const options = optionsOf(schema);
     if (options) {
       this.#left -= Math.ceil(options.length / 20);
       return { kind: 'enum', options, ...about };
     }
     const variants = schema.anyOf ?? schema.oneOf;
-    if (Array.isArray(variants)) return this.#union(schema, variants, depth, within, about);
-    const types = [schema.type ?? guess(schema)].flat().filter(type => typeof type === 'string');
-    const others = types.filter(type => type !== 'null');
+    if (Array.isArray(variants)) return this.#union(schema, variants.slice(0, 100), depth, within, about);
+    const types = (Array.isArray(schema.type) ? schema.type.slice(0, 100) : [schema.type ?? guess(schema)])
+      .filter(type => typeof type === 'string');
+    const others = [...new Set(types)].filter(type => type !== 'null').slice(0, 10);
     if (types.includes('null')) about.nullable = true;
     if (others.length > 1) {
       return this.#union(schema, others.map(type => ({ ...schema, type, title: undefined, description: undefined })), depth,
@@ -69,10 +87,13 @@ class Planner {
   }
 
   #object(schema, depth, refs, about) {
-    const properties = isObject(schema.properties) ? Object.entries(schema.properties) : [];
-    if (!properties.length && depth > 0) return { kind: 'json', why: '', ...about, example: '{}' };
+    const names = isObject(schema.properties) ? Object.keys(schema.properties) : [];
+    if (!names.length && depth > 0) return { kind: 'json', why: '', ...about, example: '{}' };
     if (depth >= MAX_DEPTH) return { kind: 'json', why: 'This is nested too deeply for a form.', ...about };
-    const required = new Set(Array.isArray(schema.required) ? schema.required : []);
+    const needed = Array.isArray(schema.required) ? schema.required : [];
+    if (this.#isTooMany(names.length + needed.length)) return { kind: 'json', why: TOO_MUCH, ...about };
+    const properties = names.map(name => [name, schema.properties[name]]);
+    const required = new Set(needed);
     // Required ones first, if not all can be shown: without them no call succeeds.
     const wanted = properties.length > MAX_FIELDS ? properties.sort(([a], [b]) => required.has(b) - required.has(a)) : properties;
     const shown = [];
@@ -111,18 +132,25 @@ class Planner {
     return { kind: 'union', choices, ...about };
   }
 
+  #isTooMany(names) {
+    this.#names += names;
+    return this.#names > MAX_NAMES;
+  }
+
   /** Follows references within the schema, and joins `allOf`. */
   #resolve(given, refs) {
+    this.#resolved += 1;
+    if (this.#resolved > MAX_RESOLVED) return { schema: {}, refs, why: TOO_MUCH };
     if (!isObject(given)) return { schema: {}, refs, why: given === false ? 'Nothing is allowed here.' : '' ,
       ...(given === true || given === undefined ? { why: 'Anything is allowed here.' } : {}) };
-    let schema = given;
+    let schema = known(given);
     for (let i = 0; typeof schema.$ref === 'string'; i++) {
       const { $ref: ref, ...rest } = schema;
       if (refs.includes(ref) || i > 20) return { schema: rest, refs, why: 'This refers to itself.' };
       const target = lookup(this.root, ref);
       if (!isObject(target)) return { schema: rest, refs, why: 'The schema refers to something that is not in it.' };
       refs = [...refs, ref];
-      schema = { ...target, ...rest };
+      schema = { ...known(target), ...rest };
     }
     if (Array.isArray(schema.allOf)) {
       const { allOf, ...own } = schema;
@@ -131,9 +159,13 @@ class Planner {
         const { schema: more, why } = this.#resolve(part, refs);
         if (why) return { schema: own, refs, why };
         for (const [key, value] of Object.entries(more)) {
-          if (key === 'properties' && isObject(value)) joined.properties = { ...value, ...joined.properties };
-          else if (key === 'required' && Array.isArray(value)) joined.required = [...joined.required ?? [], ...value];
-          else joined[key] ??= value;
+          if (key === 'properties' && isObject(value)) {
+            joined.properties = { ...value, ...joined.properties };
+            if (this.#isTooMany(Object.keys(joined.properties).length)) return { schema: own, refs, why: TOO_MUCH };
+          } else if (key === 'required' && Array.isArray(value)) {
+            joined.required = [...Array.isArray(joined.required) ? joined.required : [], ...value];
+            if (this.#isTooMany(joined.required.length)) return { schema: own, refs, why: TOO_MUCH };
+          } else joined[key] ??= value;
         }
       }
       schema = joined;
@@ -176,7 +208,34 @@ function optionsOf(schema) {
   return undefined;
 }
 
-const label = value => (typeof value === 'string' ? cut(value, 200) : compact(value, 200));
+const texts = new WeakMap();
+
+/** The beginning of an object's JSON, which is made once, however often the schema refers to it. */
+function textOf(object) {
+  if (!texts.has(object)) texts.set(object, detached(compact(object, 10_000)));
+  return texts.get(object);
+}
+
+const isComposite = value => value !== null && typeof value === 'object';
+const label = value => (typeof value === 'string' ? cut(value, 200) : isComposite(value) ? cut(textOf(value), 200)
+  : String(value));
+
+const indexes = new WeakMap();
+
+/** Which of the options the value is, or -1. */
+function indexOf(options, value) {
+  // The NUL keeps apart what is an object and what is a text that reads the same.
+  const key = value => (isComposite(value) ? `\0${textOf(value)}` : value);
+  let index = indexes.get(options);
+  if (!index) {
+    index = new Map(options.map((option, i) => [key(option.value), i]).reverse());
+    indexes.set(options, index);
+  }
+  return index.get(key(value)) ?? -1;
+}
+
+/** The keywords of a schema that are read at all. */
+const known = schema => Object.fromEntries(KEYWORDS.filter(key => Object.hasOwn(schema, key)).map(key => [key, schema[key]]));
 
 function lookup(root, ref) {
   if (!ref.startsWith('#') || ref.length > 500) return undefined;
@@ -194,43 +253,54 @@ function lookup(root, ref) {
 }
 
 /** What stands in the fields before anybody has written anything: the defaults. */
-export function firstDraft(field) {
-  if (field.hasDefault) {
-    const draft = draftOf(field, field.default);
+export function firstDraft(field, budget = newBudget()) {
+  budget.fields -= 1;
+  if (field.hasDefault && budget.fields > 0) {
+    const draft = draftOf(field, field.default, budget);
     if (draft !== undefined) return draft;
   }
   switch (field.kind) {
-    case 'object': return { properties: new Map(field.properties.map(({ name, field }) => [name, firstDraft(field)])),
+    case 'object': return { properties: new Map(field.properties.map(({ name, field }) => [name, firstDraft(field, budget)])),
       extra: [] };
-    case 'array': return { items: field.minItems > 0 ? [firstDraft(field.item)] : [] };
+    case 'array': return { items: field.minItems > 0 ? [firstDraft(field.item, budget)] : [] };
     case 'multi': return { chosen: [] };
-    case 'union': return { choice: 0, drafts: field.choices.map(choice => firstDraft(choice.field)) };
+    case 'union': return { choice: 0, drafts: field.choices.map(choice => firstDraft(choice.field, budget)) };
     case 'boolean': return undefined;
     default: return '';
   }
 }
 
+const newBudget = () => ({ fields: MAX_DRAFT, text: MAX_DRAFT_TEXT });
+
 /** The draft that makes `value`, or undefined where the form cannot. */
-export function draftOf(field, value) {
-  if (value === undefined || (value === null && field.nullable)) return firstDraft({ ...field, hasDefault: false });
+export function draftOf(field, value, budget = newBudget()) {
+  budget.fields -= 1;
+  if (budget.fields < 0) return undefined;
+  const draft = draftWithin(field, value, budget);
+  if (typeof draft === 'string') budget.text -= draft.length;
+  return budget.fields < 0 || budget.text < 0 ? undefined : draft;
+}
+
+function draftWithin(field, value, budget) {
+  if (value === undefined || (value === null && field.nullable)) return firstDraft({ ...field, hasDefault: false }, budget);
   switch (field.kind) {
     case 'string': return typeof value === 'string' ? value : undefined;
     case 'number':
     case 'integer': return typeof value === 'number' ? String(value) : undefined;
     case 'boolean': return typeof value === 'boolean' ? value : undefined;
-    case 'const': return compact(value) === compact(field.value) ? '' : undefined;
+    case 'const': return indexOf([field], value) < 0 ? undefined : '';
     case 'enum': {
-      const i = field.options.findIndex(option => same(option.value, value));
+      const i = indexOf(field.options, value);
       return i < 0 ? undefined : String(i);
     }
     case 'multi': {
-      if (!Array.isArray(value)) return undefined;
-      const chosen = value.map(one => field.options.findIndex(option => same(option.value, one)));
+      if (!Array.isArray(value) || value.length > MAX_OPTIONS) return undefined;
+      const chosen = value.map(one => indexOf(field.options, one));
       return chosen.includes(-1) ? undefined : { chosen };
     }
     case 'array': {
       if (!Array.isArray(value) || value.length > 100) return undefined;
-      const items = value.map(item => draftOf(field.item, item));
+      const items = value.map(item => draftOf(field.item, item, budget));
       return items.includes(undefined) && field.item.kind !== 'boolean' ? undefined : { items };
     }
     case 'object': {
@@ -238,7 +308,7 @@ export function draftOf(field, value) {
       const properties = new Map();
       for (const { name, field: inner } of field.properties) {
         const has = Object.hasOwn(value, name);
-        const draft = has ? draftOf(inner, value[name]) : firstDraft({ ...inner, hasDefault: false });
+        const draft = has ? draftOf(inner, value[name], budget) : firstDraft({ ...inner, hasDefault: false }, budget);
         if (has && draft === undefined) return undefined;
         properties.set(name, draft);
       }
@@ -247,17 +317,18 @@ export function draftOf(field, value) {
     }
     case 'union': {
       for (const [choice, { field: inner }] of field.choices.entries()) {
-        const draft = draftOf(inner, value);
+        const draft = draftOf(inner, value, budget);
         if (draft !== undefined) return { choice,
-          drafts: field.choices.map((other, i) => (i === choice ? draft : firstDraft(other.field))) };
+          drafts: field.choices.map((other, i) => (i === choice ? draft : firstDraft(other.field, budget))) };
       }
       return undefined;
     }
-    default: return pretty(value, { max: 1_000_000, depth: 200 }).text;
+    default: {
+      const { text, whole } = pretty(value, { max: Math.min(1_000_000, budget.text), depth: 200 });
+      return whole ? text : undefined;
+    }
   }
 }
-
-const same = (a, b) => a === b || (typeof a === 'object' && typeof b === 'object' && compact(a, 10_000) === compact(b, 10_000));
 
 /**
  * What a draft says: `{ value, errors }`, where `value` is undefined if nothing was filled in, and `errors` is a map from the
@@ -357,17 +428,22 @@ function checkString(field, value, wrong) {
   const length = [...value.slice(0, 1_000_000)].length;
   if (length < field.minLength) wrong(`At least ${field.minLength} characters.`);
   if (length > field.maxLength) wrong(`At most ${field.maxLength} characters.`);
-  if (field.format === 'email' && !/^\S+@\S+$/.test(value)) wrong('This is not an email address.');
+  if (field.format === 'email' && !isEmail(value)) wrong('This is not an email address.');
   if ((field.format === 'uri' || field.format === 'url') && !URL.canParse(value)) wrong('This is not a URL.');
   if (field.pattern && !matches(field.pattern, value)) wrong(`This does not match ${cut(field.pattern, 100)}.`);
   return value;
 }
 
+const isEmail = value => value.length <= MAX_EMAIL && /^[^\s@]+@[^\s@]+$/.test(value);
+
 /** Whether the pattern lets the value pass. One that could take for ever is left to the server. */
 function matches(pattern, value) {
-  const repeats = pattern.match(/[*+]|\{\d*,\d*\}/g)?.length ?? 0;
-  if (pattern.length > MAX_PATTERN || value.length > 200 || repeats > 3 || /\)[*+{]/.test(pattern)
-    || /\\\d/.test(pattern)) return true;
+  if (pattern.length > MAX_PATTERN || value.length > 200) return true;
+  const reach = value.length + 1;
+  // Without `^`, or with a choice of which it may be a part only, it is tried from every character on.
+  let paths = pattern.startsWith('^') && !pattern.includes('|') ? 1 : reach;
+  for (const [part] of pattern.matchAll(/[*+?|]|\{\d*,?\d*\}/g)) paths *= part === '?' || part === '|' ? 2 : reach;
+  if (paths > MAX_PATHS || /\)[*+{]/.test(pattern) || /\\\d/.test(pattern)) return true;
   try {
     return new RegExp(pattern, 'u').test(value);
   } catch {

@@ -4,7 +4,7 @@
 import { Cancelled, Client, ServerError, isObject } from './client.js';
 import { Store } from './store.js';
 import { RequestFailure, SseStream } from './stream.js';
-import { cut, plain, plural } from './text.js';
+import { compact, cut, detached, plain, plural } from './text.js';
 import { WireLog } from './wire.js';
 
 const PROTOCOL = '2025-11-25';
@@ -13,6 +13,7 @@ const MAX_ITEMS = 5000;
 const MAX_LIST_SIZE = 32 * 1024 * 1024;
 const MAX_ASKED = 20;
 const MAX_LOGS = 500;
+const MAX_LOG_TEXT = 20_000;
 const MAX_NOTES = 50;
 const MAX_CALLS = 30;
 const MAX_CALLS_SIZE = 64 * 1024 * 1024;
@@ -76,7 +77,7 @@ export class Session extends Store {
     this.#stream = new SseStream({
       url: this.url,
       token: this.token,
-      onMessage: text => this.#client.receive(text),
+      onMessage: text => this.#receive(text),
       onEnd: failure => this.#break(failure),
       onNote: text => this.#note(text),
     });
@@ -111,6 +112,15 @@ export class Session extends Store {
     }
   }
 
+  /** What is wrong with one message is no reason to read no more of them. */
+  #receive(text) {
+    try {
+      this.#client.receive(text);
+    } catch (error) {
+      this.#note(`A message could not be read: ${error.message}`);
+    }
+  }
+
   #break(failure) {
     if (this.state === 'closed' || this.state === 'broken') return;
     this.#over('broken', failure);
@@ -142,7 +152,7 @@ export class Session extends Store {
   }
 
   #note(text) {
-    this.notes.push({ time: new Date(), text });
+    this.notes.push({ time: new Date(), text: detached(cut(text, 1000)) });
     if (this.notes.length > MAX_NOTES) this.notes.shift();
     this.changed();
   }
@@ -327,9 +337,9 @@ export class Session extends Store {
       case 'notifications/message': {
         const { level, logger, data } = params;
         this.logs.push({
-          n: this.#nextLog++, time: new Date(), level: plain(level, 20), logger: typeof logger === 'string' ? cut(logger, 100)
-            : '',
-          data: typeof data === 'string' ? cut(data, 20_000) : data,
+          n: this.#nextLog++, time: new Date(), level: detached(plain(level, 20)),
+          logger: typeof logger === 'string' ? detached(cut(logger, 100)) : '',
+          data: detached(typeof data === 'string' ? cut(data, MAX_LOG_TEXT) : compact(data, MAX_LOG_TEXT)),
         });
         if (this.logs.length > MAX_LOGS + 100) {
           this.logsDropped += this.logs.length - MAX_LOGS;

@@ -24,9 +24,16 @@ export function pieces(text, maxHidden = 500) {
   return found;
 }
 
+/** Whatever it is as text. An object is not asked for it: of a stranger's, `toString` may be anything. */
+export function asText(value, max) {
+  if (typeof value === 'string') return value;
+  if (value === undefined || value === null) return '';
+  return typeof value === 'object' ? compact(value, max) : String(value);
+}
+
 /** The same in one string, for places that take no elements. */
 export function plain(text, max = 200) {
-  return cut(String(text ?? ''), max).replace(HIDDEN, char => `\\u{${char.codePointAt(0).toString(16).toUpperCase()}}`);
+  return cut(asText(text, max), max).replace(HIDDEN, char => `\\u{${char.codePointAt(0).toString(16).toUpperCase()}}`);
 }
 
 /** At most `max` characters, ending in `…` if there were more; never half a character. */

@@ -1,12 +1,13 @@
 // The small parts that all of the page is made of. Whatever comes from elsewhere is text here, isolated and cut.
 
-import { Component, h, render } from './vendor/preact.js';
-import { useEffect, useId, useLayoutEffect, useMemo, useReducer, useRef, useState } from './vendor/preact-hooks.js';
+import { Component, createContext, h, render } from './vendor/preact.js';
+import { useContext, useEffect, useId, useLayoutEffect, useMemo, useReducer, useRef, useState } from './vendor/preact-hooks.js';
 import htm from './vendor/htm.js';
-import { cut, pieces, pretty } from './text.js';
+import { asText, cut, pieces, pretty } from './text.js';
 
 export const html = htm.bind(h);
-export { Component, render, useEffect, useId, useLayoutEffect, useMemo, useReducer, useRef, useState };
+export { Component, createContext, render, useContext, useEffect, useId, useLayoutEffect, useMemo, useReducer, useRef,
+  useState };
 
 /** Where the page is served; a proxy may have put a prefix in front. */
 export const BASE = new URL('../', import.meta.url).href;
@@ -30,7 +31,7 @@ export function announce(text) {
 
 /** Inline text: cut, with what cannot be seen made visible. */
 export function Text({ value, max = 300 }) {
-  const text = typeof value === 'string' ? value : value === undefined || value === null ? '' : String(value);
+  const text = useMemo(() => asText(value, max), [value, max]);
   return html`<bdi>${useMemo(() => pieces(cut(text, max)).map(piece => (typeof piece === 'string' ? piece
     : html`<span class="hidden-char" title=${`U+${piece.code}`}>${piece.code}</span>`)), [text, max])}</bdi>`;
 }
@@ -136,7 +137,7 @@ export function Failure({ error, title, alert = true, children }) {
   const head = title ?? what ?? (code === undefined ? 'That did not work' : 'The server answered with an error');
   return html`<${Notice} kind="error" title=${head} alert=${alert}>
     ${status ? html`<p><span class="status-code">${status}</span> ${statusText}</p>` : ''}
-    ${code === undefined ? '' : html`<p><span class="status-code">code <${Text} value=${String(code)} max=${20} /></span></p>`}
+    ${code === undefined ? '' : html`<p><span class="status-code">code <${Text} value=${code} max=${20} /></span></p>`}
     ${what === undefined ? html`<${LongText} value=${error.message} first=${1000} />` : text
       && html`<${LongText} value=${text} first=${1000} />`}
     ${data === undefined ? '' : html`<${Json} value=${data} />`}
@@ -166,10 +167,21 @@ export function Tabs({ label, tabs, selected, onSelect, id, small = false }) {
   </div>`;
 }
 
+/** Its children as they were when it was shown last: what nobody sees is not made anew. */
+class Kept extends Component {
+  shouldComponentUpdate({ isShown }) {
+    return isShown;
+  }
+
+  render({ isShown, children }) {
+    return isShown ? children : null;
+  }
+}
+
 /** Stays there while another one is shown, so that nothing that was written is lost. */
 export function TabPanel({ id, name, selected, children, class: className = '' }) {
   return html`<div role="tabpanel" id=${`${id}-panel-${name}`} aria-labelledby=${`${id}-tab-${name}`} hidden=${name !== selected}
-    class=${className}>${children}</div>`;
+    class=${className}><${Kept} isShown=${name === selected}>${children}</${Kept}></div>`;
 }
 
 // Dialogs.

@@ -2,7 +2,7 @@
 
 import { useStore } from './store.js';
 import { bytes, clock, cut, plural } from './text.js';
-import { Copy, Icon, Json, LongText, Text, html, useEffect, useId, useMemo, useState } from './ui.js';
+import { Component, Copy, Icon, Json, LongText, Text, html, useEffect, useId, useMemo, useState } from './ui.js';
 
 const FIRST = 100;
 
@@ -91,17 +91,15 @@ function parsed(entry) {
   }
 }
 
-const rows = new WeakMap();
-
-/** Made once for each entry and state, since a flood shows the same rows again and again. */
-function Row(props) {
-  const { entry, isOpen } = props;
-  let made = rows.get(entry);
-  if (!made || made.isOpen !== isOpen) {
-    made = { isOpen, row: html`<${RowContent} ...${props} />` };
-    rows.set(entry, made);
+/** Made once for each state, since a flood shows the same rows again and again. */
+class Row extends Component {
+  shouldComponentUpdate({ entry, isOpen }) {
+    return entry !== this.props.entry || isOpen !== this.props.isOpen;
   }
-  return made.row;
+
+  render(props) {
+    return html`<${RowContent} ...${props} />`;
+  }
 }
 
 function RowContent({ entry, isOpen, onToggle }) {

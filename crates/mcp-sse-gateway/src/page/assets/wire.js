@@ -19,10 +19,11 @@ export class WireLog extends Store {
 
   add({ out, text, message, of, time = new Date() }) {
     const isWhole = text.length <= MAX_ONE;
+    const { kind, title } = kindOf(message, of);
     this.entries.push({
       n: this.#next++, time, out, size: isWhole ? utf8.encode(text).length : text.length, isWhole,
       text: isWhole ? text : detached(text.slice(0, MAX_ONE)),
-      ...kindOf(message, of),
+      kind, title: detached(title),
     });
     this.total += 1;
     this.#size += Math.min(text.length, MAX_ONE);
@@ -70,7 +71,7 @@ function kindOf(message, of) {
 }
 
 function progress(method, params) {
-  if (method === 'notifications/message') return String(params?.level ?? '');
+  if (method === 'notifications/message') return plain(params?.level, 20);
   if (method !== 'notifications/progress') return undefined;
-  return `${params?.progress}${params?.total === undefined ? '' : ` of ${params.total}`}`;
+  return `${plain(params?.progress, 20)}${params?.total === undefined ? '' : ` of ${plain(params.total, 20)}`}`;
 }
