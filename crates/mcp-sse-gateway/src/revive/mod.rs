@@ -88,7 +88,8 @@ pub(crate) async fn run<B: Backend>(
     let woken = Notify::new();
     let held = VecDeque::from([Held::new(first, &policy)]);
     let told = VecDeque::new();
-    let mut client = Client { receiver, core: &core, pings, told, held, woken: &woken };
+    let times = Times::of(&policy);
+    let mut client = Client { receiver, core: &core, times, pings, told, held, woken: &woken };
     let mut pause = Duration::ZERO;
     let mut wakes = true;
     let mut away: Option<Away> = None;
@@ -124,7 +125,7 @@ pub(crate) async fn run<B: Backend>(
                 }
                 let until = core.lock().started() + policy.start_timeout;
                 let said = client.held.front().filter(|_| !begun).map(|held| held.incoming.message.clone());
-                let mut server = Server { source: &mut source, core: &core, own: &own };
+                let mut server = Server { source: &mut source, core: &core, times, own: &own };
                 let mut greeted = Greeted::new(&mut server, said.as_ref(), until, policy.start_timeout);
                 let end = relay(None, &mut client, reply, &mut sink, &mut greeted).await;
                 match end {
@@ -278,6 +279,24 @@ impl Shared {
     }
 }
 
+/// Whether it matters when a message comes. The clock is not read for nothing.
+#[derive(Clone, Copy)]
+struct Times {
+    matter: bool,
+    otherwise: Instant,
+}
+
+impl Times {
+    fn of(policy: &Policy) -> Self {
+        let matter = policy.ping_interval.is_some() || policy.idle_stop.is_some();
+        Self { matter, otherwise: clock::now() }
+    }
+
+    fn now(self) -> Instant {
+        if self.matter { clock::now() } else { self.otherwise }
+    }
+}
+
 /// A server that is away.
 struct Away {
     since: Instant,
@@ -325,6 +344,7 @@ impl Held {
 struct Client<'a, R> {
     receiver: &'a mut R,
     core: &'a Shared,
+    times: Times,
     /// Our own, for the server.
     pings: mpsc::Receiver<Message>,
     /// What a new server has to be told before anything else. It is sent while the server's answers are read.
@@ -396,7 +416,7 @@ impl<R: Receive> Receive for Client<'_, R> {
         loop {
             let incoming = match self.held.pop_front() {
                 Some(held) => held.incoming,
-                None if self.core.lock().policy().ping_interval.is_none() => self.receiver.recv().await?,
+                None if !self.times.matter => self.receiver.recv().await?,
                 None => tokio::select! {
                     biased;
                     Some(ping) = self.pings.recv() => {
@@ -406,7 +426,7 @@ impl<R: Receive> Receive for Client<'_, R> {
                     incoming = self.receiver.recv() => incoming?,
                 },
             };
-            let asks = self.core.lock().asks(incoming, clock::now());
+            let asks = self.core.lock().asks(incoming, self.times.now());
             if asks.is_some() {
                 return asks;
             }
@@ -422,13 +442,14 @@ fn no_head() -> Parts {
 struct Server<'a, S> {
     source: &'a mut S,
     core: &'a Shared,
+    times: Times,
     own: &'a mpsc::Sender<Message>,
 }
 
 impl<S: Source> Source for Server<'_, S> {
     async fn recv(&mut self) -> Result<Message, Failure> {
         loop {
-            let deadline = self.core.lock().deadline(clock::now());
+            let deadline = if self.times.matter { self.core.lock().deadline(clock::now()) } else { None };
             let heard = match deadline {
                 None => self.source.recv().await,
                 Some(deadline) => match timeout_at(deadline, self.source.recv()).await {
@@ -442,7 +463,7 @@ impl<S: Source> Source for Server<'_, S> {
                     }
                 },
             };
-            if let Said::ToClient(message) = self.core.lock().says(heard?, clock::now()) {
+            if let Said::ToClient(message) = self.core.lock().says(heard?, self.times.now()) {
                 return Ok(message);
             }
         }
