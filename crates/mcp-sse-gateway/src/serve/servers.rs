@@ -517,7 +517,10 @@ impl Table {
     /// How a server is kept alive for its sessions.
     fn policy(&self, server: &Server, keep: Keep) -> Result<Policy, String> {
         let keeps_heads = server.headers_from_client().next().is_some();
-        keep.or(self.settings.keep).policy(self.bounds.start_timeout, keeps_heads)
+        let policy = keep.or(self.settings.keep).policy(self.bounds.start_timeout, keeps_heads)?;
+        // That a remote server refuses connections for a while, as during its update, is no loop.
+        let attempts = policy.attempts.filter(|_| matches!(server, Server::Command(_)));
+        Ok(Policy { attempts, ..policy })
     }
 
     fn target(&self, server: Server, policy: Policy) -> Target {
