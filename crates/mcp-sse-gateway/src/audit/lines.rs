@@ -8,7 +8,6 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use serde::Serialize;
 use tokio::sync::Semaphore;
 
 thread_local! {
@@ -114,13 +113,10 @@ impl Permit {
         Self { lines: Arc::clone(lines), used: false }
     }
 
-    pub(crate) fn write(mut self, record: &impl Serialize) {
+    pub(super) fn write(mut self, put: impl FnOnce(&mut Vec<u8>)) {
         LINE.with_borrow_mut(|line| {
             line.clear();
-            if serde_json::to_writer(&mut *line, record).is_err() {
-                return;
-            }
-            line.push(b'\n');
+            put(line);
             let mut waiting = self.lines.lock();
             waiting.bytes.extend_from_slice(line);
             waiting.count += 1;

@@ -14,6 +14,8 @@ mod lines;
 mod writer;
 
 use std::{
+    io::Write as _,
+    net::IpAddr,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -23,7 +25,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 pub(crate) use self::lines::Permit;
@@ -53,22 +54,58 @@ impl Place {
     }
 }
 
-/// One call.
-#[derive(Debug, Serialize)]
+/// One call. What stays the same from call to call is JSON already.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
-    /// When it was answered, in UTC.
-    #[serde(serialize_with = "utc")]
+    /// When it was answered.
     pub(crate) time: SystemTime,
-    pub(crate) principal: Option<&'a str>,
-    pub(crate) address: Option<std::net::IpAddr>,
-    pub(crate) server: &'a str,
-    pub(crate) transport: &'a str,
-    pub(crate) method: &'a str,
-    pub(crate) tool: Option<&'a str>,
-    pub(crate) outcome: &'a str,
-    pub(crate) milliseconds: f64,
+    /// See [`whose`].
+    pub(crate) whose: &'a str,
+    /// See [`what`].
+    pub(crate) what: &'a str,
+    pub(crate) outcome: &'static str,
+    pub(crate) took: Duration,
     pub(crate) bytes_in: usize,
     pub(crate) bytes_out: usize,
+}
+
+impl Record<'_> {
+    /// The line for it.
+    fn write(&self, line: &mut Vec<u8>) {
+        let Self { time, whose, what, outcome, took, bytes_in, bytes_out } = self;
+        let time = humantime::format_rfc3339_millis(*time);
+        let milliseconds = (took.as_secs_f64() * 1e6).round() / 1e3;
+        // Writing to memory does not fail.
+        let _ = writeln!(
+            line,
+            r#"{{"time":"{time}",{whose},{what},"outcome":"{outcome}","milliseconds":{milliseconds},"bytes_in":{bytes_in},"bytes_out":{bytes_out}}}"#
+        );
+    }
+}
+
+/// Who asks, and which server over which transport, as members of a line.
+pub(crate) fn whose(
+    principal: Option<&str>,
+    address: Option<IpAddr>,
+    server: &str,
+    transport: &str,
+) -> String {
+    let [principal, address, server, transport] = [
+        json(principal),
+        json(address.map(|address| address.to_string())),
+        json(Some(server)),
+        json(Some(transport)),
+    ];
+    format!(r#""principal":{principal},"address":{address},"server":{server},"transport":{transport}"#)
+}
+
+/// What is asked for, as members of a line.
+pub(crate) fn what(method: &str, tool: Option<&str>) -> String {
+    format!(r#""method":{},"tool":{}"#, json(Some(method)), json(tool))
+}
+
+fn json(text: Option<impl Into<String>>) -> serde_json::Value {
+    text.map_or(serde_json::Value::Null, |text| serde_json::Value::from(text.into()))
 }
 
 /// The audit log. Clones write to the same.
@@ -82,6 +119,11 @@ struct Inner {
     lossy: bool,
     lost: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Writes the line of a call into its place.
+pub(crate) fn write(place: Permit, record: &Record<'_>) {
+    place.write(|line| record.write(line));
 }
 
 impl Audit {
@@ -157,9 +199,4 @@ impl Audit {
             let _ = tokio::time::timeout(LAST, written).await;
         }
     }
-}
-
-/// The time as lines have it.
-fn utc<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }

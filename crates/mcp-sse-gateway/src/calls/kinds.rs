@@ -6,7 +6,10 @@ use mcp_sse::Message;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Outcome;
-use crate::metrics::{self, Metrics};
+use crate::{
+    audit,
+    metrics::{self, Metrics},
+};
 
 /// How many a session remembers. Most use fewer.
 const KEPT: usize = 64;
@@ -23,6 +26,8 @@ pub(crate) struct Kind {
     pub(crate) tool: Option<Box<str>>,
     /// The name of the tool as it came, as JSON.
     raw: Box<str>,
+    /// As a line of the audit log has it.
+    pub(super) audited: String,
     /// Where each outcome is counted, once that cannot change any more.
     counted: [OnceLock<Histogram>; Outcome::ALL],
 }
@@ -36,12 +41,9 @@ impl Kind {
         };
         // What is cut is not looked for again.
         let kept = if raw.len() <= LONGEST { raw } else { "" };
-        Self {
-            method: short(method),
-            tool: (method == "tools/call").then(name),
-            raw: kept.into(),
-            counted: Default::default(),
-        }
+        let (method, tool) = (short(method), (method == "tools/call").then(name));
+        let audited = audit::what(&method, tool.as_deref());
+        Self { method, tool, raw: kept.into(), audited, counted: Default::default() }
     }
 
     /// Counts one that took so long.

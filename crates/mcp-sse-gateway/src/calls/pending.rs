@@ -16,7 +16,7 @@ use super::{
     kinds::{Kind, Kinds},
 };
 use crate::{
-    audit::{Audit, Permit, Record},
+    audit::{self, Audit, Permit, Record},
     clock,
     metrics::Figures,
     traces::{Asked, Carried, Span, Traces},
@@ -27,8 +27,8 @@ use crate::{
 struct Call {
     kind: Arc<Kind>,
     began: Instant,
-    principal: Option<Principal>,
-    address: Option<ClientIp>,
+    /// Who asks, as a line of the audit log has it.
+    whose: Option<Arc<str>>,
     /// Its size, in bytes.
     bytes: usize,
     /// The place of its line in the audit log.
@@ -53,8 +53,10 @@ struct State {
     figures: Figures,
     /// The last call, and when it came.
     last: Option<(Arc<Kind>, Instant)>,
-    /// Who the client is, and where.
+    /// Who the client is, and where, as of its last call of which somebody wants to know.
     client: Option<(Option<Principal>, Option<ClientIp>)>,
+    /// The same as a line of the audit log has it.
+    whose: Option<Arc<str>>,
 }
 
 /// What was seen of a session so far.
@@ -189,20 +191,32 @@ impl Calls {
         let began = clock::now();
         state.figures.calls += 1;
         state.last = Some((Arc::clone(&kind), began));
-        // It stays the same for all of a session but its address, of which the first is good enough.
-        if state.client.is_none() {
-            state.client = Some((extensions.get().cloned(), ClientIp::of(extensions)));
-        }
         let audit = self.watchers.audit.as_ref();
         let lossy = || audit.filter(|audit| audit.is_lossy()).and_then(Audit::permit_now);
         let permit = permit.take().or_else(lossy);
-        // Who asks is for the audit log only.
-        let (principal, address) = match &permit {
-            Some(_) => (extensions.get().cloned(), ClientIp::of(extensions)),
-            None => (None, None),
-        };
+        // It seldom changes within a session.
+        if permit.is_some() || state.client.is_none() {
+            let client = (extensions.get().cloned(), ClientIp::of(extensions));
+            if state.client.as_ref() != Some(&client) {
+                state.whose = None;
+                state.client = Some(client);
+            }
+        }
+        let whose = permit.is_some().then(|| self.whose(state));
         let span = self.watchers.traces.as_ref().map(|traces| self.span(traces, incoming, id, &kind));
-        Call { kind, began, principal, address, bytes: incoming.message.as_bytes().len(), permit, span }
+        Call { kind, began, whose, bytes: incoming.message.as_bytes().len(), permit, span }
+    }
+
+    /// Who the client is, as a line of the audit log has it.
+    fn whose(&self, state: &mut State) -> Arc<str> {
+        let State { client, whose, .. } = state;
+        let made = || {
+            let (principal, address) = client.as_ref().map_or((None, None), |(principal, address)| {
+                (principal.as_ref().map(Principal::as_str), address.map(|address| address.0))
+            });
+            audit::whose(principal, address, &self.server, self.transport).into()
+        };
+        Arc::clone(whose.get_or_insert_with(made))
     }
 
     fn span(&self, traces: &Traces, incoming: &Incoming, id: Option<&RequestId>, kind: &Kind) -> Span {
@@ -232,20 +246,17 @@ impl Calls {
         if let Some(span) = call.span {
             span.end(outcome.error_type());
         }
-        if let Some(permit) = call.permit {
-            permit.write(&Record {
+        if let Some((permit, whose)) = call.permit.zip(call.whose) {
+            let record = Record {
                 time: clock::wall(),
-                principal: call.principal.as_ref().map(Principal::as_str),
-                address: call.address.map(|client| client.0),
-                server: &self.server,
-                transport: self.transport,
-                method: &call.kind.method,
-                tool: call.kind.tool.as_deref(),
+                whose: &whose,
+                what: &call.kind.audited,
                 outcome: outcome.word(),
-                milliseconds: (took.as_secs_f64() * 1e6).round() / 1e3,
+                took,
                 bytes_in: call.bytes,
                 bytes_out: bytes,
-            });
+            };
+            audit::write(permit, &record);
         }
     }
 }
