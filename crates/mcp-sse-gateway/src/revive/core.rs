@@ -449,7 +449,10 @@ impl Core {
         let is_loop = bound.is_some_and(|attempts| self.unasked >= attempts);
         let is_late =
             self.policy.longest_away.is_some_and(|longest| now.saturating_duration_since(began) >= longest);
-        let restarts = self.policy.restarts(how, begun) && !is_loop && !is_late && !self.unkept;
+        // A client whose `initialize` was answered with an error, or that sends none, has nothing to be told to another.
+        let begins = || self.pending.values().any(|pending| matches!(pending, Pending::Initialize(_)));
+        let restarts =
+            self.policy.restarts(how, begun) && (begun || begins()) && !is_loop && !is_late && !self.unkept;
         if !restarts {
             return (Vec::new(), Verdict::End);
         }

@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     original,
-    posting::{Headers, Posting, Trouble},
+    posting::{Headers, Listening, Posting, TRIES, Trouble},
     server::Remote,
     transport::{Outgoing, split},
 };
@@ -42,11 +42,13 @@ const HELD_MESSAGES: usize = 16;
 pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource) {
     let headers = Headers::new(headers);
     let trouble = Arc::new(Mutex::new(None));
+    let lost = Arc::<Lost>::default();
     let client = Posting {
         client: remote.client.clone(),
         headers: headers.clone(),
         trouble: Arc::clone(&trouble),
         message_bytes: remote.message_bytes,
+        listening: Listening::new(lost.found.clone()),
     };
     let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str());
     config.allow_stateless = true;
@@ -59,7 +61,6 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     let (sender, receiver, transport) = split(transport, remote.requests_in_flight.saturating_add(64));
     let (answers, own) = mpsc::channel(16);
     let sends = TaskTracker::new();
-    let lost = Arc::<Lost>::default();
     let sink = HttpSink {
         remote: remote.clone(),
         headers,
@@ -76,7 +77,7 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
 /// A broken stream is resumed, but not for ever: callers wait for the answers.
 fn resumes() -> ExponentialBackoff {
     let mut retries = ExponentialBackoff::default();
-    retries.max_times = Some(4);
+    retries.max_times = Some(TRIES as usize);
     retries.base_duration = Duration::from_millis(250);
     retries.max_delay = Some(Duration::from_secs(2));
     retries

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -20,6 +23,7 @@ use rmcp::{
     },
 };
 use sse_stream::{Error as SseError, Sse};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     events::{Event, Events},
@@ -34,6 +38,9 @@ const SHORT_ANSWER: usize = 64 * 1024;
 const SHOWN: usize = 1024;
 /// The longest wait before a reconnect that a server may ask for.
 const LONGEST_RETRY_MS: u64 = 60_000;
+
+/// How often it is tried in a row to open a stream again; as often as rmcp does.
+pub(super) const TRIES: u32 = 4;
 
 /// The last error, since the transport just ends without saying why.
 pub(super) type Trouble = Arc<Mutex<Option<String>>>;
@@ -63,6 +70,37 @@ pub(super) struct Posting {
     pub(super) headers: Headers,
     pub(super) trouble: Trouble,
     pub(super) message_bytes: usize,
+    pub(super) listening: Listening,
+}
+
+/// How the stream fares on which the server says what nobody has asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Listening {
+    /// Whether there has been one, so that it can be lost: not all servers have one.
+    was_open: Arc<AtomicBool>,
+    /// How often in a row it could not be opened again.
+    failed: Arc<AtomicU32>,
+    /// Cancelled when it is lost, and with it the session.
+    lost: CancellationToken,
+}
+
+impl Listening {
+    pub(super) fn new(lost: CancellationToken) -> Self {
+        Self { was_open: Arc::default(), failed: Arc::default(), lost }
+    }
+
+    /// It could not be opened, for good if the server does not know the session.
+    fn fails(&self, for_good: bool) {
+        let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.was_open.load(Ordering::Relaxed) && (for_good || failed >= TRIES) {
+            self.lost.cancel();
+        }
+    }
+
+    fn opens(&self) {
+        self.was_open.store(true, Ordering::Relaxed);
+        self.failed.store(0, Ordering::Relaxed);
+    }
 }
 
 type Custom = HashMap<HeaderName, HeaderValue>;
@@ -224,14 +262,18 @@ impl Posting {
             .get(uri)
             .headers(all(custom, &self.headers.get()))
             .header(ACCEPT, "text/event-stream");
+        let has_session = session.is_some();
         if let Some(session) = session {
             request = request.header("mcp-session-id", &*session);
         }
         if let Some(id) = last_id {
             request = request.header("last-event-id", id);
         }
-        let response = request.send().await?;
+        let response = request.send().await.inspect_err(|_| self.listening.fails(false))?;
         let status = response.status();
+        if !status.is_success() {
+            self.listening.fails(has_session && status == StatusCode::NOT_FOUND);
+        }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             return Err(StreamableHttpError::ServerDoesNotSupportSse);
         }
@@ -242,6 +284,7 @@ impl Posting {
         if kind != "text/event-stream" {
             return Err(StreamableHttpError::UnexpectedContentType(Some(kind)));
         }
+        self.listening.opens();
         Ok(self.events(response, Asked::Nothing))
     }
 
