@@ -44,6 +44,8 @@ pub(crate) struct Core {
     generation: u32,
     /// Those that no server has taken so far, and that are tried once more.
     retried: HashSet<RequestId>,
+    /// Whether the client's `initialize` was answered with a result.
+    is_open: bool,
     /// Whether a session of this client cannot be told to another server.
     unkept: bool,
     /// Attempts in a row that have failed.
@@ -80,7 +82,6 @@ enum Pending {
 
 enum Own {
     Initialize,
-    Ping,
     /// Of what was told to a new server.
     Told,
 }
@@ -123,6 +124,7 @@ impl Core {
             own: HashMap::new(),
             asked: HashMap::new(),
             retried: HashSet::new(),
+            is_open: false,
             unkept: false,
             generation: 0,
             failed: 0,
@@ -166,6 +168,15 @@ impl Core {
     fn own_id(&mut self) -> RequestId {
         self.next += 1;
         RequestId::from(&*format!("mcp-sse-{:016x}-{}", self.mark, self.next))
+    }
+
+    fn is_ours(&self, id: &RequestId) -> bool {
+        id.as_str().is_some_and(|id| id.starts_with(&format!("mcp-sse-{:016x}-", self.mark)))
+    }
+
+    /// A request that no server has got was answered with an error, or cancelled.
+    pub(crate) fn is_over(&mut self, id: &RequestId) {
+        self.retried.remove(id);
     }
 
     /// A message of the client; returns it, maybe changed, if it is for the server.
@@ -244,7 +255,9 @@ impl Core {
                         );
                         Said::Nothing
                     }
-                    Some(Own::Ping | Own::Told) => Said::Nothing,
+                    Some(Own::Told) => Said::Nothing,
+                    // To a ping, maybe late.
+                    None if self.is_ours(id) => Said::Nothing,
                     // Its client may have cancelled it.
                     None if self.generation == 0 => Said::ToClient(message),
                     None => {
@@ -284,6 +297,7 @@ impl Core {
 
     /// The server has done what the client has asked for.
     fn took(&mut self, pending: Pending, answer: &Message) {
+        self.is_open |= matches!(pending, Pending::Initialize(_));
         match pending {
             // Nobody will be told.
             Pending::Initialize(_) if self.policy.restart == Restart::Never => {}
@@ -383,7 +397,9 @@ impl Core {
             let said: String = answer.as_str().chars().take(1_000).collect();
             return Err(Failure::new(format!("the server refused initialize: {said}")));
         }
-        let greeting = Greeting::of(answer);
+        let Some(greeting) = Greeting::short(answer) else {
+            return Err(Failure::of(How::Impossible, "the server that is back says too much of itself"));
+        };
         match greeting.against(&self.kept.server) {
             Compared::Same => {}
             Compared::Other(what) => tracing::warn!("the server that is back is another one: {what}"),
@@ -414,7 +430,6 @@ impl Core {
             self.generation += 1;
             return (self.withdrawn(), Verdict::Asleep);
         }
-        let began = *self.away.get_or_insert(now);
         let lasted = |since: Option<Instant>, time| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= time)
         };
@@ -422,8 +437,9 @@ impl Core {
             (self.failed, self.unasked) = (0, 0);
         }
         if lasted(self.greeted, SETTLED) {
-            self.unasked = 0;
+            (self.unasked, self.away) = (0, None);
         }
+        let began = *self.away.get_or_insert(now);
         // One that leaves its client without an answer has not ended well.
         let how = match failure.how {
             How::Ended if !self.pending.is_empty() => How::Failed,
@@ -500,7 +516,7 @@ impl Core {
     /// After how long it is pinged. One that has not begun has a deadline of its own.
     fn pings(&self) -> Option<Duration> {
         let begins = || self.pending.values().any(|pending| matches!(pending, Pending::Initialize(_)));
-        self.policy.ping_interval.filter(|_| self.has_begun() && !begins())
+        self.policy.ping_interval.filter(|_| self.is_open && !begins())
     }
 
     /// Since when nobody needs the server, if that is so.
@@ -528,7 +544,7 @@ impl Core {
             None if now >= self.heard + interval => {
                 let id = self.own_id();
                 let ping = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
-                self.own.insert(id, Own::Ping);
+
                 self.pinged = Some(now);
                 Ok(ping.ok())
             }

@@ -40,8 +40,13 @@ pub(super) struct Greeting {
 }
 
 impl Greeting {
+    /// The same, unless the answer is too large to be kept.
+    pub(super) fn short(message: &Message) -> Option<Self> {
+        (message.as_bytes().len() <= INITIALIZE).then(|| Self::of(message))
+    }
+
     /// As the answer to `initialize` has it.
-    pub(super) fn of(message: &Message) -> Self {
+    fn of(message: &Message) -> Self {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(default)]
@@ -131,19 +136,16 @@ fn lost(before: &Value, now: &Value, path: &str) -> Option<String> {
 }
 
 impl Kept {
-    /// The client has begun, and the server has taken it.
-    /// Returns whether it is kept.
+    /// The client has begun, and the server has taken it. Returns whether that is kept.
     pub(super) fn greeted(&mut self, initialize: Incoming, answer: &Message) -> bool {
-        let is_short = initialize.message.params().is_none_or(|params| params.len() <= INITIALIZE)
-            && answer.as_bytes().len() <= INITIALIZE;
+        let is_short = initialize.message.params().is_some_and(|params| params.len() <= INITIALIZE);
+        let server = Greeting::short(answer).filter(|_| is_short);
         // The client may have said that it has initialized before it had the answer.
         let initialized = self.initialized;
         *self = Self { initialized, ..Self::default() };
-        if is_short {
-            self.initialize = Some(initialize);
-            self.server = Greeting::of(answer);
-        }
-        is_short
+        let Some(server) = server else { return false };
+        (self.initialize, self.server) = (Some(initialize), server);
+        true
     }
 
     pub(super) fn level(&mut self, level: Option<Box<str>>) {

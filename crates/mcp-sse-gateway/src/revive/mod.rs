@@ -145,7 +145,8 @@ pub(crate) async fn run<B: Backend>(
         };
         let Ended { failure, halves } = ended;
         let (messages, verdict) = core.lock().dies(&failure, clock::now());
-        let errors = messages.len();
+        let errors =
+            messages.iter().filter(|message| matches!(message.kind(), MessageKind::Response { .. })).count();
         for message in messages {
             // Its client is gone if it takes none, which is seen soon.
             let _ = reply.send(message).await;
@@ -374,6 +375,7 @@ impl<R: Receive> Client<'_, R> {
                     let waited = clock::now().saturating_duration_since(since);
                     match incoming.message.kind() {
                         MessageKind::Request { id, .. } => {
+                            self.core.lock().is_over(id);
                             let why = away.map(|away| &away.last);
                             let _ = reply.send(Core::in_vain(id, waited, why)).await;
                         }
@@ -391,6 +393,7 @@ impl<R: Receive> Client<'_, R> {
             self.held.retain(|held| held.incoming.message.id() != Some(&id));
             if self.held.len() < before {
                 // No server has seen the request.
+                self.core.lock().is_over(&id);
                 return;
             }
         }

@@ -44,8 +44,11 @@ impl Keep {
                     .to_owned(),
             );
         }
-        if [ping_interval, idle_stop].into_iter().flatten().any(|time| time.is_zero()) {
-            return Err("the ping interval and the time for idle-stop must be more than zero".to_owned());
+        if [ping_interval, idle_stop].into_iter().flatten().any(|time| time.is_zero() || time > LONGEST) {
+            return Err(
+                "the ping interval and the time for idle-stop must be more than zero, and at most a year"
+                    .to_owned(),
+            );
         }
         Ok(Policy {
             restart,
@@ -81,6 +84,9 @@ pub(crate) struct Policy {
     /// Whether the server gets headers of its client, of which the last ones count.
     pub(crate) keeps_heads: bool,
 }
+
+/// The longest time that can be set.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A server that lives for so long is not one that dies again and again.
 pub(super) const STABLE: Duration = Duration::from_secs(60);

@@ -140,9 +140,16 @@ impl Named {
         let entered = entered.map(|(calls, sessions)| sessions.enter(id, calls));
         let close = entered.as_ref().map(|entered| entered.close.clone()).unwrap_or_default();
         let (receiver, reply) = watched(receiver, reply, calls, close.clone());
-        let reason =
-            session::run(&self.children, &target, receiver, reply, &self.history, (&*self.label, transport))
-                .await;
+        let reason = session::run(
+            &self.children,
+            &target,
+            receiver,
+            reply,
+            &self.history,
+            target.policy,
+            (&*self.label, transport),
+        )
+        .await;
         if close.is_cancelled() { CLOSED_BY_OPERATOR } else { reason }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     backend::child::Children,
     clock,
     front::{Gone, Receive, Reply},
+    revive::{Policy, Restart},
 };
 
 /// How long what was found out is not found out again.
@@ -114,8 +115,17 @@ async fn run(subject: &Subject, stop: CancellationToken) -> Probed {
     let (progress, seen) = watch::channel(Progress::default());
     let asking = Asking { step: Step::Initialize, progress: seen.clone(), stop: stop.clone() };
     let answers = Answers { progress, stop };
-    let mut session =
-        std::pin::pin!(session::run(children, target, asking, &answers, history, (&subject.label, "probe")));
+    // What is asked is whether this one is well.
+    let policy = Policy { restart: Restart::Never, ..target.policy };
+    let mut session = std::pin::pin!(session::run(
+        children,
+        target,
+        asking,
+        &answers,
+        history,
+        policy,
+        (&subject.label, "probe")
+    ));
     tokio::select! {
         _ = &mut session => {}
         () = tokio::time::sleep(limit) => {

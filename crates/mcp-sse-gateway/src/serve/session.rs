@@ -16,7 +16,7 @@ use crate::{
     },
     config::Server,
     front::{Receive, Reply},
-    revive::{self, Backend, Event},
+    revive::{self, Backend, Event, Policy},
 };
 
 /// Runs the session of a server, of which the name in metrics is given, over a transport; returns why it ended.
@@ -26,6 +26,7 @@ pub(super) async fn run(
     mut receiver: impl Receive,
     reply: impl Reply,
     history: &History,
+    policy: Policy,
     (server, transport): (&str, &str),
 ) -> &'static str {
     // The half that is received from may wait for something else than the client.
@@ -42,7 +43,7 @@ pub(super) async fn run(
         Event::Dies(failure) => history.failed(failure),
         Event::Revived => history.revived(),
     };
-    let policy = target.policy;
+
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
             let mut programs = Programs { children, command, history, runs: None, ending: None };

@@ -349,3 +349,14 @@ fn whoever_says_something_is_not_stuck_and_nobody_is_pinged_before_it_has_begun(
     world.core.asks(incoming(request(1, "initialize", "{}")), world.now);
     assert!(world.core.due(world.now + 9 * TIME).unwrap().is_none());
 }
+
+#[test]
+fn a_server_that_has_settled_is_not_away_any_more() {
+    let mut world = World::new(1);
+    // Hours apart, with nothing asked in between.
+    for _ in 0..10 {
+        world.dies();
+        world.now += Duration::from_secs(3600);
+    }
+    assert_eq!(world.core.generation, 10);
+}
