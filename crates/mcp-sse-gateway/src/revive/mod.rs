@@ -108,11 +108,27 @@ pub(crate) async fn run<B: Backend>(
             start(backend, &core, head, reply).await
         };
         let begun = core.lock().has_begun();
-        let opened = tokio::select! {
-            opened = attempt => opened,
-            // Until a client has begun, its first message waits for as long as the start takes.
-            () = client.holds(reply, away.as_ref()), if begun => return gone(reply).await,
-            () = reply.closed() => return gone(reply).await,
+        let opened = {
+            // It is large, and over soon.
+            let mut attempt = Box::pin(attempt);
+            loop {
+                let late = tokio::select! {
+                    opened = &mut attempt => break opened,
+                    // Until a client has begun, its first message waits for as long as the start takes.
+                    late = client.holds(), if begun => late,
+                    () = reply.closed() => None,
+                };
+                let Some(Held { incoming, since, .. }) = late else { return gone(reply).await };
+                // Sent here, where nothing takes its place meanwhile: an answer that is half sent may be lost.
+                if let MessageKind::Request { id, .. } = incoming.message.kind() {
+                    core.lock().is_over(id);
+                    let waited = clock::now().saturating_duration_since(since);
+                    let why = away.as_ref().map(|away| &away.last);
+                    let _ = reply.send(Core::in_vain(id, waited, why)).await;
+                } else {
+                    tracing::debug!("a message for a server that is not back was dropped");
+                }
+            }
         };
         let ended = match opened {
             Ok(Started { mut sink, mut source, rest }) => {
@@ -357,30 +373,18 @@ struct Client<'a, R> {
 }
 
 impl<R: Receive> Client<'_, R> {
-    /// Takes the client's messages and holds them while there is no server, but answers a request that waits too long
-    /// with an error. Resolves when the client is gone.
-    async fn holds(&mut self, reply: &impl Reply, away: Option<&Away>) {
+    /// Takes the client's messages and holds them while there is no server, until one has waited too long, which is
+    /// returned; `None` when the client is gone. Cancel safe.
+    async fn holds(&mut self) -> Option<Held> {
         let policy = *self.core.lock().policy();
         loop {
             let until = self.held.front().map(|held| held.until);
             let bytes: usize = self.held.iter().map(|held| held.incoming.message.as_bytes().len()).sum();
             let has_room = self.held.len() < HELD && bytes < HELD_BYTES;
             tokio::select! {
-                incoming = self.receiver.recv(), if has_room => match incoming {
-                    Some(incoming) => self.hold(incoming, &policy),
-                    None => return,
-                },
+                incoming = self.receiver.recv(), if has_room => self.hold(incoming?, &policy),
                 () = sleep_until(until.unwrap_or_else(clock::now)), if until.is_some() => {
-                    let Some(Held { incoming, since, .. }) = self.held.pop_front() else { continue };
-                    let waited = clock::now().saturating_duration_since(since);
-                    match incoming.message.kind() {
-                        MessageKind::Request { id, .. } => {
-                            self.core.lock().is_over(id);
-                            let why = away.map(|away| &away.last);
-                            let _ = reply.send(Core::in_vain(id, waited, why)).await;
-                        }
-                        _ => tracing::debug!("a message for a server that is not back was dropped"),
-                    }
+                    return self.held.pop_front();
                 }
             }
         }
