@@ -3,18 +3,13 @@
 
 use std::{pin::pin, time::Duration};
 
-use http::request::Parts;
-use mcp_sse::Message;
 use tokio::time::timeout;
 
 use crate::{
     args::{self, Exit},
-    backend::{
-        Failure, How,
-        remote::{self, Found, Remote, RemoteSink, RemoteSource, client},
-    },
+    backend::remote::{Found, Remote, client},
     front::{Receive, Reply, stdio::stdio},
-    revive::{self, Backend, Policy, Restart},
+    revive::{self, Policy, Restart, Upstream},
     signals::Signals,
 };
 
@@ -51,7 +46,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     };
     let (mut receiver, reply) = stdio(args.max_message_bytes);
     {
-        let mut bridge = pin!(bridge(Sessions(remote), policy, &mut receiver, &reply));
+        let mut bridge = pin!(bridge(Upstream(&remote), policy, &mut receiver, &reply));
         tokio::select! {
             () = &mut bridge => {}
             () = signals.next() => {
@@ -67,7 +62,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     if receiver.has_failed() { Err(Exit::Failed) } else { Ok(()) }
 }
 
-async fn bridge(mut sessions: Sessions, policy: Policy, receiver: &mut impl Receive, reply: &impl Reply) {
+async fn bridge(mut sessions: Upstream<'_>, policy: Policy, receiver: &mut impl Receive, reply: &impl Reply) {
     loop {
         let first = tokio::select! {
             first = receiver.recv() => first,
@@ -78,27 +73,5 @@ async fn bridge(mut sessions: Sessions, policy: Policy, receiver: &mut impl Rece
         if revive::run(&mut sessions, policy, first, receiver, reply, |_| {}).await.is_ok() {
             return;
         }
-    }
-}
-
-/// Sessions with the server, one after another.
-struct Sessions(Remote);
-
-impl Backend for Sessions {
-    type Sink = RemoteSink;
-    type Source = RemoteSource;
-
-    async fn open(&mut self, head: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
-        let opened = self.0.open(head).await?;
-        tracing::info!(url = self.0.name(), "session opened");
-        Ok(opened)
-    }
-
-    async fn untaken(&mut self, sink: &mut RemoteSink, source: &mut RemoteSource) -> Vec<Message> {
-        remote::untaken(sink, source).await
-    }
-
-    async fn close(&mut self, sink: RemoteSink, source: RemoteSource, _: How) {
-        remote::end(sink, source).await;
     }
 }

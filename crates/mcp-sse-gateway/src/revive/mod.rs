@@ -7,10 +7,12 @@
 //! | `policy` | when, and how often |
 //! | `core` | what becomes of each message, without IO |
 //! | `kept` | what a new server has to know |
+//! | `upstream` | a remote server as what stands behind a session |
 
 mod core;
 mod kept;
 mod policy;
+mod upstream;
 
 use std::{
     collections::VecDeque,
@@ -27,7 +29,10 @@ use tokio::{
 };
 
 use self::core::{Core, Said, Verdict};
-pub(crate) use self::policy::{Keep, Policy, Restart};
+pub(crate) use self::{
+    policy::{Keep, Policy, Restart},
+    upstream::Upstream,
+};
 use crate::{
     backend::{Failure, How, Sink, Source, greeting::Greeted},
     clock,

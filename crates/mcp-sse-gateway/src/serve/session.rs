@@ -12,11 +12,10 @@ use crate::{
     backend::{
         Failure, How,
         child::{Children, Command, Running, Stdin, Stdout},
-        remote::{self, Remote, RemoteSink, RemoteSource},
     },
     config::Server,
     front::{Receive, Reply},
-    revive::{self, Backend, Event, Policy},
+    revive::{self, Backend, Event, Policy, Upstream},
 };
 
 /// Runs the session of a server, of which the name in metrics is given, over a transport; returns why it ended.
@@ -101,28 +100,5 @@ impl Backend for Programs<'_> {
         drop(sink);
         self.ending = source.end(how == How::Stuck);
         self.runs = None;
-    }
-}
-
-/// Sessions with a remote server, one after another.
-struct Upstream<'a>(&'a Remote);
-
-impl Backend for Upstream<'_> {
-    type Sink = RemoteSink;
-    type Source = RemoteSource;
-
-    async fn open(&mut self, head: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
-        let opened = self.0.open(head).await?;
-        tracing::info!(url = self.0.name(), "upstream session opened");
-        Ok(opened)
-    }
-
-    async fn untaken(&mut self, sink: &mut RemoteSink, source: &mut RemoteSource) -> Vec<Message> {
-        remote::untaken(sink, source).await
-    }
-
-    async fn close(&mut self, sink: RemoteSink, source: RemoteSource, _: How) {
-        remote::end(sink, source).await;
-        tracing::info!(url = self.0.name(), "upstream session closed");
     }
 }

@@ -1,0 +1,33 @@
+//! Sessions with a remote server, one after another.
+
+use http::request::Parts;
+use mcp_sse::Message;
+
+use super::Backend;
+use crate::backend::{
+    Failure, How,
+    remote::{self, Remote, RemoteSink, RemoteSource},
+};
+
+/// A remote server, as what stands behind a session.
+pub(crate) struct Upstream<'a>(pub(crate) &'a Remote);
+
+impl Backend for Upstream<'_> {
+    type Sink = RemoteSink;
+    type Source = RemoteSource;
+
+    async fn open(&mut self, head: &Parts) -> Result<(RemoteSink, RemoteSource), Failure> {
+        let opened = self.0.open(head).await?;
+        tracing::info!(url = self.0.name(), "upstream session opened");
+        Ok(opened)
+    }
+
+    async fn untaken(&mut self, sink: &mut RemoteSink, source: &mut RemoteSource) -> Vec<Message> {
+        remote::untaken(sink, source).await
+    }
+
+    async fn close(&mut self, sink: RemoteSink, source: RemoteSource, _: How) {
+        remote::end(sink, source).await;
+        tracing::info!(url = self.0.name(), "upstream session closed");
+    }
+}
