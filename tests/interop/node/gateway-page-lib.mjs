@@ -1,4 +1,4 @@
-// What the checks of the gateway's page share: the runner, gateways that are started for them, and a browser that takes note
+// What the checks of the gateway's page share: gateways that are started for them, and a browser that takes note
 // of everything that a page should not do.
 
 import assert from 'node:assert/strict';
@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import { runChecks } from './lib.mjs';
 
 const CHECK_MS = 60_000;
 const TOTAL_MS = 10 * 60_000;
@@ -41,47 +42,8 @@ export function secretFile(text) {
   return path;
 }
 
-/**
- * Runs `body(check, leftOut)` and ends the process. `check(title, action)` prints how a check went, and gives what the action
- * gave, or undefined if it failed. Of them, `only` those that it matches are run.
- */
-export async function runPage(name, only, body) {
-  let passed = 0;
-  let failed = 0;
-  const fail = (title, error) => {
-    failed += 1;
-    console.log(`FAIL ${title}: ${String(error?.message ?? error).replace(/\s+/g, ' ').slice(0, 600)}`);
-  };
-  const finish = () => {
-    console.log(`${name()}: ${passed} passed, ${failed} failed`);
-    process.exit(failed ? 1 : 0);
-  };
-  const check = async (title, action) => {
-    if (only && !only.test(title)) return undefined;
-    let timer;
-    const timeout = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`not done after ${CHECK_MS / 1000} s`)), CHECK_MS);
-    });
-    try {
-      const result = await Promise.race([action(), timeout]);
-      passed += 1;
-      console.log(`ok ${title}`);
-      return result ?? true;
-    } catch (error) {
-      return fail(title, error);
-    } finally {
-      clearTimeout(timer);
-    }
-  };
-  const leftOut = (title, why) => console.log(`${title} left out: ${why}`);
-  setTimeout(() => {
-    fail('overall', new Error(`not done after ${TOTAL_MS / 1000} s`));
-    finish();
-  }, TOTAL_MS);
-  process.on('unhandledRejection', error => fail('unhandled rejection', error));
-  await body(check, leftOut).catch(error => fail('overall', error));
-  finish();
-}
+/** Runs `body(check, leftOut)` and ends the process; see `runChecks`. */
+export const runPage = (name, only, body) => runChecks(name, body, { only, checkMs: CHECK_MS, totalMs: TOTAL_MS });
 
 /** `mcp-sse serve`, which is ended with the process. */
 export class Gateway {

@@ -29,26 +29,34 @@ export function packageVersion(name) {
 /**
  * Runs `body(check, url, values)` and ends the process, whatever the client under test left open.
  * `name(values)` is asked for at the end, when the client's version is known.
- * `check(title, action)` prints the verdict on one check and returns what the action gave, or
- * undefined when it failed. `options` are those of `parseArgs` that the script takes besides `--url`;
- * one that has neither a default nor `optional` must be given.
+ * `options` are those of `parseArgs` that the script takes besides `--url`; one that has neither a default nor
+ * `optional` must be given.
  */
 export async function run(name, body, options = {}) {
   const values = parseOptions({ url: { type: 'string' }, ...options });
+  await runChecks(() => name(values), check => body(check, values.url, values));
+}
+
+/**
+ * Runs `body(check, leftOut)` and ends the process. `check(title, action)` prints the verdict on one check and returns
+ * what the action gave, or undefined when it failed. Of them, `only` those that it matches are run.
+ */
+export async function runChecks(name, body, { only, checkMs = CHECK_MS, totalMs = TOTAL_MS } = {}) {
   let passed = 0;
   let failed = 0;
   const fail = (title, error) => {
     failed += 1;
-    console.log(`FAIL ${title}: ${String(error?.message ?? error).replace(/\s+/g, ' ').slice(0, 300)}`);
+    console.log(`FAIL ${title}: ${String(error?.message ?? error).replace(/\s+/g, ' ').slice(0, 600)}`);
   };
   const finish = () => {
-    console.log(`${name(values)}: ${passed} passed, ${failed} failed`);
+    console.log(`${name()}: ${passed} passed, ${failed} failed`);
     process.exit(failed ? 1 : 0);
   };
   const check = async (title, action) => {
+    if (only && !only.test(title)) return undefined;
     let timer;
     const timeout = new Promise((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`not done after ${CHECK_MS / 1000} s`)), CHECK_MS);
+      timer = setTimeout(() => reject(new Error(`not done after ${checkMs / 1000} s`)), checkMs);
     });
     try {
       const result = await Promise.race([action(), timeout]);
@@ -56,17 +64,18 @@ export async function run(name, body, options = {}) {
       console.log(`ok ${title}`);
       return result ?? true;
     } catch (error) {
-      fail(title, error);
+      return fail(title, error);
     } finally {
       clearTimeout(timer);
     }
   };
+  const leftOut = (title, why) => console.log(`${title} left out: ${why}`);
   setTimeout(() => {
-    fail('overall', new Error(`not done after ${TOTAL_MS / 1000} s`));
+    fail('overall', new Error(`not done after ${totalMs / 1000} s`));
     finish();
-  }, TOTAL_MS);
+  }, totalMs);
   process.on('unhandledRejection', error => fail('unhandled rejection', error));
-  await body(check, values.url, values).catch(error => fail('overall', error));
+  await body(check, leftOut).catch(error => fail('overall', error));
   finish();
 }
 

@@ -109,7 +109,7 @@ export function RootsForm({ roots, onRoots, submitLabel, actions, children }) {
   };
   return html`<form onSubmit=${submit} novalidate>
     <div class="field"><label for=${id}>Roots, a line for each</label>
-      <textarea id=${id} class="mono" rows="3" ref=${area} spellcheck=${false} placeholder="file:///home/me/project"
+      <textarea id=${id} class="mono" rows="3" ref=${area} spellcheck=${false} placeholder="file:///path/to/project"
         defaultValue=${roots.map(root => root.uri).join('\n')}
         aria-invalid=${wrong ? 'true' : undefined} aria-describedby=${wrong ? `${id}-wrong` : undefined}></textarea>
       ${wrong && html`<p class="wrong" id=${`${id}-wrong`} role="alert">${wrong}</p>`}</div>
