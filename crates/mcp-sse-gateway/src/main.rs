@@ -32,6 +32,7 @@ mod message;
 mod metrics;
 mod pace;
 mod page;
+mod place;
 mod relay;
 mod reread;
 mod revive;

@@ -7,6 +7,8 @@
 //! - No answer of the client reaches another server than the one that has asked.
 //! - The client sees none of our own requests and their answers.
 
+mod times;
+
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -21,7 +23,10 @@ use super::{
     kept::{Compared, Greeting, Kept, notification},
     policy::{FIRST_ATTEMPTS, Policy, Restart, SETTLED, STABLE},
 };
-use crate::backend::{Failure, How};
+use crate::{
+    backend::{Failure, How},
+    place::place,
+};
 
 /// How many requests of servers to the client are remembered. Others are passed on like those of a server that never
 /// dies.
@@ -505,53 +510,6 @@ impl Core {
         open.filter_map(withdraw).collect()
     }
 
-    /// When something is due if nobody says anything until then.
-    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let ping = self.pings().map(|interval| self.pinged.unwrap_or(self.heard) + interval);
-        // It may become idle without a word of the server.
-        let idle = self.policy.idle_stop.map(|idle| self.idle_since().unwrap_or(now) + idle);
-        ping.into_iter().chain(idle).min()
-    }
-
-    /// After how long it is pinged. One that has not begun has a deadline of its own.
-    fn pings(&self) -> Option<Duration> {
-        let begins = || self.pending.values().any(|pending| matches!(pending, Pending::Initialize(_)));
-        self.policy.ping_interval.filter(|_| self.is_open && !begins())
-    }
-
-    /// Since when nobody needs the server, if that is so.
-    fn idle_since(&self) -> Option<Instant> {
-        let is_idle = self.pending.is_empty()
-            && !self.kept.has_subscriptions()
-            && self.kept.initialized
-            && self.has_begun()
-            && !self.asked.values().any(|asked| asked.generation == self.generation);
-        is_idle.then_some(self.spoken)
-    }
-
-    /// What is due now: a ping to send, or why the server does not count as alive any more.
-    pub(crate) fn due(&mut self, now: Instant) -> Result<Option<Message>, Failure> {
-        if let Some((since, idle)) = self.idle_since().zip(self.policy.idle_stop)
-            && now >= since + idle
-        {
-            return Err(Failure::of(How::Idle, format!("nobody has used the server for {idle:?}")));
-        }
-        let Some(interval) = self.pings() else { return Ok(None) };
-        match self.pinged {
-            Some(pinged) if now >= pinged + interval => {
-                Err(Failure::of(How::Stuck, format!("the server did not answer a ping within {interval:?}")))
-            }
-            None if now >= self.heard + interval => {
-                let id = self.own_id();
-                let ping = Message::parse(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#));
-
-                self.pinged = Some(now);
-                Ok(ping.ok())
-            }
-            _ => Ok(None),
-        }
-    }
-
     /// The client's `notifications/initialized`, if it has sent one for an `initialize` that has no answer yet.
     pub(crate) fn initialized(&self, head: &Parts) -> Option<Incoming> {
         let message = notification("notifications/initialized").filter(|_| self.kept.initialized)?;
@@ -579,8 +537,8 @@ fn with_id(message: &Message, id: &RequestId) -> Option<Message> {
 /// The message with another text in place of a part of it.
 fn with_text(message: &Message, old: &str, new: &str) -> Option<Message> {
     let json = message.as_str();
-    let start = (old.as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
-    let (before, rest) = (json.get(..start)?, json.get(start + old.len()..)?);
+    let at = place(json.as_bytes(), old)?;
+    let (before, rest) = (json.get(..at.start)?, json.get(at.end..)?);
     Message::parse(format!("{before}{new}{rest}")).ok()
 }
 

@@ -6,6 +6,8 @@ use std::ops::Range;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mcp_sse::{Incoming, Message};
 
+use crate::place::place;
+
 const PARENT: &str = "traceparent";
 const STATE: &str = "tracestate";
 /// The longest that are read, in bytes. What is longer is not one that others would take either.
@@ -149,13 +151,6 @@ fn named_twice(object: &str) -> bool {
     }
     // Of a member that is there twice, serde says so.
     serde_json::from_str::<Once>(object).is_err()
-}
-
-/// Where in the bytes a part of them is.
-fn place(json: &[u8], part: &str) -> Option<Range<usize>> {
-    let start = (part.as_ptr() as usize).checked_sub(json.as_ptr() as usize)?;
-    let range = start..start + part.len();
-    (json.get(range.clone()) == Some(part.as_bytes())).then_some(range)
 }
 
 /// Members at the beginning of an object.
