@@ -2,7 +2,6 @@
 //!
 //! Invariant: unless it may lose lines, no call is passed on before its line has a place, and none is while lines cannot
 //! be written. So whatever a server was asked is in the log, but for what a crash of this program takes with it.
-
 //!
 //! | room | what lives there |
 //! |---|---|

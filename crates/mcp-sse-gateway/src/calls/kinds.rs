@@ -106,3 +106,27 @@ fn short(name: &str) -> Box<str> {
     let end = (0..=LONGEST.min(name.len())).rev().find(|&end| name.is_char_boundary(end));
     name[..end.unwrap_or(0)].into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_remembers_so_many_and_finds_them_again() {
+        let mut kinds = Kinds::default();
+        let message = |name: &str| {
+            let json =
+                format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
+            Message::parse(json).unwrap()
+        };
+        let first = kinds.of(&message("echo"), "tools/call");
+        assert!(Arc::ptr_eq(&first, &kinds.of(&message("echo"), "tools/call")));
+        for number in 0..10 * KEPT {
+            kinds.of(&message(&format!("tool {number}")), "tools/call");
+        }
+        kinds.of(&message(&"x".repeat(10_000)), "tools/call");
+        assert_eq!((kinds.kept.len(), first.tool.as_deref()), (KEPT, Some("echo")));
+        let cut = kinds.of(&message(&"é".repeat(1_000)), "tools/call");
+        assert_eq!(cut.tool.as_deref(), Some(&*"é".repeat(LONGEST / 2)));
+    }
+}

@@ -489,3 +489,6 @@ impl<S: Source> Source for Server<'_, S> {
         self.source.greeted(successfully);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -360,3 +360,36 @@ fn a_server_that_has_settled_is_not_away_any_more() {
     }
     assert_eq!(world.core.generation, 10);
 }
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut world = World::new(1);
+    for id in 0..2 * ASKED {
+        let ask = Message::parse(request(id, "roots/list", "{}")).unwrap();
+        assert!(matches!(world.core.says(ask, world.now), Said::ToClient(_)));
+    }
+    assert_eq!(world.core.asked.len(), ASKED);
+    // Their server dies, and the next asks and dies too: the oldest are forgotten.
+    world.core.dies(&Failure::new("it died"), world.now);
+    world.core.starts(world.now);
+    world.core.dies(&Failure::new("it died"), world.now);
+    assert!(world.core.asked.len() <= WITHDRAWN, "{}", world.core.asked.len());
+    for number in 0..2_000 {
+        let id = 100 + number;
+        let subscribe = request(id, "resources/subscribe", &format!(r#"{{"uri":"demo://{number}"}}"#));
+        world.core.asks(incoming(subscribe), world.now);
+        world.core.says(result(id, "{}"), world.now);
+    }
+    assert_eq!(world.core.kept.told(), 1_000);
+}
+
+#[test]
+fn a_client_that_says_too_much_of_itself_has_no_session_that_outlives_its_server() {
+    let now = clock::now();
+    let mut core = Core::new(Keep::default().policy(TIME, false).unwrap(), now);
+    core.starts(now);
+    let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(64 * 1024));
+    core.asks(incoming(request(1, "initialize", &large)), now);
+    assert!(matches!(core.says(result(1, GREETING), now), Said::ToClient(_)));
+    assert!(matches!(core.dies(&Failure::new("it died"), now), (_, Verdict::End)));
+}
