@@ -35,6 +35,8 @@ const ASKED: usize = 4096;
 const WITHDRAWN: usize = 512;
 /// The error code that SDKs use for a closed connection.
 const CONNECTION_CLOSED: i32 = -32000;
+/// What every request has in its `_meta` where there is no handshake (revision 2026-07-28).
+const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
 pub(crate) struct Core {
     policy: Policy,
@@ -51,6 +53,8 @@ pub(crate) struct Core {
     retried: HashSet<RequestId>,
     /// Whether the client's `initialize` was answered with a result.
     is_open: bool,
+    /// Whether the client has no handshake, and says with each request what a server has to know.
+    stateless: bool,
     /// Whether a session of this client cannot be told to another server.
     unkept: bool,
     /// Attempts in a row that have failed.
@@ -82,6 +86,8 @@ enum Pending {
     Level(Option<Box<str>>),
     Subscribe(Option<Box<str>>),
     Unsubscribe(Option<Box<str>>),
+    /// With all that a server has to know of the client.
+    Stateless,
     Other,
 }
 
@@ -130,6 +136,7 @@ impl Core {
             asked: HashMap::new(),
             retried: HashSet::new(),
             is_open: false,
+            stateless: false,
             unkept: false,
             generation: 0,
             failed: 0,
@@ -199,6 +206,9 @@ impl Core {
                     "logging/setLevel" => Pending::Level(param("level")),
                     "resources/subscribe" => Pending::Subscribe(param("uri")),
                     "resources/unsubscribe" => Pending::Unsubscribe(param("uri")),
+                    _ if !self.has_begun() && message.param(&["_meta", PROTOCOL_VERSION]).is_some() => {
+                        Pending::Stateless
+                    }
                     _ => Pending::Other,
                 };
                 if matches!(pending, Pending::Initialize(_)) {
@@ -314,6 +324,7 @@ impl Core {
                     );
                 }
             }
+            Pending::Stateless => self.stateless = true,
             Pending::Level(level) => self.kept.level(level),
             Pending::Subscribe(Some(uri)) => {
                 if !self.kept.subscribed(uri) {
@@ -359,7 +370,7 @@ impl Core {
 
     /// Whether a client has begun, so that a new server has to be told.
     pub(crate) fn has_begun(&self) -> bool {
-        self.kept.head().is_some()
+        self.stateless || self.kept.head().is_some()
     }
 
     /// A server was started.
@@ -467,11 +478,16 @@ impl Core {
         } else {
             Some(self.policy.attempts.map_or(FIRST_ATTEMPTS, |attempts| attempts.min(FIRST_ATTEMPTS)))
         };
-        let is_loop = bound.is_some_and(|attempts| self.unasked >= attempts);
+        let is_loop = bound.is_some_and(|attempts| self.unasked >= attempts)
+            || (!begun && self.failed > FIRST_ATTEMPTS);
         let is_late =
             self.policy.longest_away.is_some_and(|longest| now.saturating_duration_since(began) >= longest);
-        // A client whose `initialize` was answered with an error, or that sends none, has nothing to be told to another.
-        let begins = || self.pending.values().any(|pending| matches!(pending, Pending::Initialize(_)));
+        // A client whose `initialize` was answered with an error, or that needs one and sends none, has nothing to be told
+        // to another. One that asks without a handshake may ask another, or begin with one.
+        let begins = || {
+            let is_first = |pending| matches!(pending, &Pending::Initialize(_) | &Pending::Stateless);
+            self.pending.values().any(is_first)
+        };
         let restarts =
             self.policy.restarts(how, begun) && (begun || begins()) && !is_loop && !is_late && !self.unkept;
         if !restarts {
@@ -488,12 +504,15 @@ impl Core {
             }
             self.retried.remove(&id);
         }
+        // What it asks next may be `initialize`: some servers end when they are asked anything before.
+        let waits = !begun && first.is_none();
         messages.extend(self.withdrawn());
         if self.asked.len() > WITHDRAWN {
             let generation = self.generation;
             self.asked.retain(|_, asked| asked.generation + 1 == generation);
         }
-        (messages, Verdict::Again { pause, wakes, first })
+        let verdict = if waits { Verdict::Asleep } else { Verdict::Again { pause, wakes, first } };
+        (messages, verdict)
     }
 
     /// Tells the client that nobody waits any more for what a server has asked of it.

@@ -195,7 +195,12 @@ pub(crate) async fn run<B: Backend>(
                 away.get_or_insert_with(|| Away::new(failure.clone())).again(failure, errors);
             }
             Verdict::Asleep => {
-                tracing::info!("the server is ended until it is needed: {failure}");
+                if failure.how == How::Idle {
+                    tracing::info!("the server is ended until it is needed: {failure}");
+                } else {
+                    tell(Event::Dies(&failure));
+                    tracing::warn!("{failure}; trying again when the client asks for something");
+                }
                 pause = Duration::ZERO;
                 if !client.held.is_empty() {
                     continue;

@@ -393,3 +393,41 @@ fn a_client_that_says_too_much_of_itself_has_no_session_that_outlives_its_server
     assert!(matches!(core.says(result(1, GREETING), now), Said::ToClient(_)));
     assert!(matches!(core.dies(&Failure::new("it died"), now), (_, Verdict::End)));
 }
+
+#[test]
+fn a_client_without_a_handshake_has_a_session_that_outlives_its_server() {
+    let now = clock::now();
+    let mut core = Core::new(Keep::default().policy(TIME, false).unwrap(), now);
+    core.starts(now);
+    let params = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
+    core.asks(incoming(request(1, "server/discover", params)), now);
+    assert!(matches!(core.says(result(1, "{}"), now), Said::ToClient(_)));
+    core.asks(incoming(request(2, "tools/call", params)), now);
+    let (messages, verdict) = core.dies(&Failure::new("it died"), now);
+    assert_eq!(messages.len(), 1);
+    assert!(matches!(verdict, Verdict::Again { first: None, .. }), "{verdict:?}");
+    core.starts(now);
+    assert!(core.greet().is_none());
+}
+
+#[test]
+fn a_server_that_dies_of_what_comes_before_initialize_is_started_again_for_the_client_that_tries_both() {
+    let now = clock::now();
+    let mut core = Core::new(Keep::default().policy(TIME, false).unwrap(), now);
+    let params = r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#;
+    let dies = |core: &mut Core, id| {
+        core.starts(now);
+        core.asks(incoming(request(id, "server/discover", params)), now);
+        let (messages, verdict) = core.dies(&Failure::new("it died"), now);
+        (messages.len(), matches!(verdict, Verdict::Asleep))
+    };
+    assert_eq!(dies(&mut core, 1), (1, true));
+    core.starts(now);
+    core.asks(incoming(request(9, "initialize", "{}")), now);
+    assert!(matches!(core.says(result(9, GREETING), now), Said::ToClient(_)));
+    assert!(core.has_begun());
+    // And one that asks the same for ever is not served for ever.
+    let mut core = Core::new(Keep::default().policy(TIME, false).unwrap(), now);
+    let ends = (0..10).position(|id| !dies(&mut core, id).1);
+    assert_eq!(ends, Some(FIRST_ATTEMPTS as usize));
+}

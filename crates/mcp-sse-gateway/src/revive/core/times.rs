@@ -27,7 +27,7 @@ impl Core {
     fn idle_since(&self) -> Option<Instant> {
         let is_idle = self.pending.is_empty()
             && !self.kept.has_subscriptions()
-            && self.kept.initialized
+            && (self.kept.initialized || self.stateless)
             && self.has_begun()
             && !self.asked.values().any(|asked| asked.generation == self.generation);
         is_idle.then_some(self.spoken)
