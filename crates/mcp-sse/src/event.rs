@@ -7,14 +7,14 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use memchr::memchr2;
 
-use crate::{id::EventId, output::Output};
+use crate::{id::EventId, output::Output, replica::ReplicaId};
 
 /// A comment. Proxies cut silent streams at 60 s and more.
 pub(crate) const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 const MESSAGE: &[u8] = b"event: message\n";
-/// `id: `, 32 digits, a colon, 20 digits, a line end.
-const ID_ROOM: usize = 4 + 32 + 1 + 20 + 1;
+/// `id: `, 32 digits, a colon, 20 digits, a colon, a replica, a line end.
+const ID_ROOM: usize = 4 + 32 + 1 + 20 + 1 + ReplicaId::LONGEST + 1;
 const DATA: &[u8] = b"data: ";
 /// The end of an event.
 pub(crate) const END: &[u8] = b"\n\n";
@@ -25,7 +25,7 @@ pub(crate) fn message_room(json: &[u8]) -> usize {
 }
 
 /// The first event of a stream: where to post, and how long to wait before a reconnect.
-pub(crate) fn endpoint(out: &mut BytesMut, id: Option<EventId>, retry_millis: u128, uri: &str) {
+pub(crate) fn endpoint(out: &mut BytesMut, id: Option<EventId<'_>>, retry_millis: u128, uri: &str) {
     out.put_slice(b"event: endpoint\n");
     put_id(out, id);
     out.put_slice(format!("retry: {retry_millis}\n").as_bytes());
@@ -36,18 +36,22 @@ pub(crate) fn endpoint(out: &mut BytesMut, id: Option<EventId>, retry_millis: u1
 
 /// What stands before the JSON of a message, which must have gone through [`single_line`]; [`END`] stands
 /// behind it.
-pub(crate) fn message_start(out: &mut impl Output, id: Option<EventId>) {
+pub(crate) fn message_start(out: &mut impl Output, id: Option<EventId<'_>>) {
     out.put(MESSAGE);
     put_id(out, id);
     out.put(DATA);
 }
 
-fn put_id(out: &mut impl Output, id: Option<EventId>) {
-    if let Some(EventId { session, sequence }) = id {
+fn put_id(out: &mut impl Output, id: Option<EventId<'_>>) {
+    if let Some(EventId { session, sequence, at }) = id {
         out.put(b"id: ");
         out.put(&session.expose_digits());
         out.put(b":");
         out.put(itoa::Buffer::new().format(sequence).as_bytes());
+        if let Some(at) = at {
+            out.put(b":");
+            out.put(at.as_bytes());
+        }
         out.put(b"\n");
     }
 }

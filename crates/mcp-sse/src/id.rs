@@ -124,16 +124,20 @@ impl fmt::Debug for SessionId {
 
 /// The id of one event of one session, which a client sends back as `Last-Event-ID`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct EventId {
+pub(crate) struct EventId<'a> {
     pub(crate) session: SessionId,
     /// 0 is the `endpoint` event, 1 the first `message`.
     pub(crate) sequence: u64,
+    /// The replica that the session is at, if there are several.
+    pub(crate) at: Option<&'a str>,
 }
 
-impl EventId {
-    /// Parses `SESSION:SEQUENCE`: 32 hex digits, and a decimal number without leading zeros.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (session, sequence) = text.split_once(':')?;
+impl<'a> EventId<'a> {
+    /// Parses `SESSION:SEQUENCE` or `SESSION:SEQUENCE:AT`: 32 hex digits, a decimal number without leading zeros, and the
+    /// text of a replica, which is not looked at here.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let (session, rest) = text.split_once(':')?;
+        let (sequence, at) = rest.split_once(':').map_or((rest, None), |(sequence, at)| (sequence, Some(at)));
         if session.len() != 32 || sequence.is_empty() || sequence.len() > 20 {
             return None;
         }
@@ -141,7 +145,7 @@ impl EventId {
         {
             return None;
         }
-        Some(Self { session: session.parse().ok()?, sequence: sequence.parse().ok()? })
+        Some(Self { session: session.parse().ok()?, sequence: sequence.parse().ok()?, at })
     }
 }
 
@@ -174,7 +178,9 @@ mod tests {
     #[test]
     fn an_event_id_is_a_session_and_a_sequence_number() {
         let id = EventId::parse(&format!("{HEX}:17")).unwrap();
-        assert_eq!((id.session.expose_hex().as_str(), id.sequence), (HEX, 17));
+        assert_eq!((id.session.expose_hex().as_str(), id.sequence, id.at), (HEX, 17, None));
+        let id = format!("{HEX}:17:a.b:c");
+        assert_eq!(EventId::parse(&id).unwrap().at, Some("a.b:c"));
         assert_eq!(EventId::parse(&format!("{HEX}:0")).unwrap().sequence, 0);
         for bad in ["", "7", ":7", &format!("{HEX}:"), &format!("{HEX}:-1"), &format!("{HEX}:+1")] {
             assert_eq!(EventId::parse(bad), None, "{bad}");

@@ -75,6 +75,7 @@
 
 mod admission;
 mod auth;
+mod backplane;
 mod body;
 mod bound_headers;
 mod builder;
@@ -83,6 +84,7 @@ mod clock;
 mod endpoint;
 mod error;
 mod event;
+mod forwarded;
 mod future;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -92,6 +94,7 @@ mod limits;
 mod message;
 mod output;
 mod principal;
+mod replica;
 #[cfg(feature = "rmcp-3")]
 mod rmcp;
 #[cfg(feature = "server")]
@@ -104,15 +107,18 @@ mod transport;
 pub use self::{
     admission::TransportSecuritySettings,
     auth::{Authenticate, Authentication, BearerToken, Denial, Grant, GrantEnd, Revocation, SessionGrant},
+    backplane::{Backplane, Host, NotForwarded},
     body::Body,
     bound_headers::{BoundHeaders, OtherIdentity},
     builder::Builder,
     client_ip::ClientIp,
     error::ConfigError,
+    forwarded::Forwarded,
     future::ResponseFuture,
     id::{ParseSessionIdError, SessionId},
     message::{Message, MessageKind, ParseMessageError, RequestId, WriteMessageError},
     principal::Principal,
+    replica::{ReplicaId, ReplicaIdError},
     service::{ConnectSse, HandlePostMessage},
     session::{
         CloseReason, Incoming, ObservedSession, Observer, Refusal, SendError, Session, SessionFact,

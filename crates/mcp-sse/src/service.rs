@@ -247,6 +247,12 @@ impl ConnectSse {
         self
     }
 
+    /// Whether a request is for a stream of another replica, which takes time to answer.
+    #[cfg(feature = "server")]
+    pub(crate) fn leads_elsewhere(&self, parts: &Parts) -> bool {
+        self.transport.leads_elsewhere(parts)
+    }
+
     /// Answers a request for a stream.
     pub(crate) async fn connect(&self, parts: Parts) -> Response<Body> {
         let Self { transport, start_app, resume_only, bound } = self;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_sse::{Observer, Server, SseServerTransport, TransportSecuritySettings};
+use mcp_sse::{Backplane, Observer, Server, SseServerTransport, TransportSecuritySettings};
 
 use super::values::{at_least_one, duration};
 use crate::listening::{
@@ -230,6 +230,7 @@ impl Listen {
         limits: &Limits,
         programs: bool,
         observer: Option<impl Observer>,
+        backplane: Option<Arc<dyn Backplane>>,
     ) -> Result<SseServerTransport, String> {
         let Self { allowed_host, allowed_origin, mount_prefix, .. } = self;
         for place in self.places() {
@@ -268,6 +269,9 @@ impl Listen {
             .stall_timeout(limits.stall_timeout);
         if let Some(observer) = observer {
             builder = builder.observe(observer);
+        }
+        if let Some(backplane) = backplane {
+            builder = builder.backplane(backplane);
         }
         if let Some(silent) = silent {
             builder = builder.max_silent_sessions(silent);

@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+mod cluster;
 mod connect;
 mod isolation;
 mod listen;

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use super::{
     access::Access,
+    cluster::ClusterOptions,
     connect::headers,
     isolation::IsolationOptions,
     listen::{Limits, Listen, check_path},
@@ -61,6 +62,8 @@ pub(crate) struct Serve {
     pub(crate) listen: Listen,
     #[command(flatten)]
     pub(crate) http: Http,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterOptions,
     #[command(flatten)]
     pub(crate) limits: Limits,
     #[command(flatten)]

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         }
         return Ok(());
     }
-    let transport = listen.transport(limits, false, None::<Counts>).map_err(Exit::Usage)?;
+    let transport = listen.transport(limits, false, None::<Counts>, None).map_err(Exit::Usage)?;
     let tls = listen.tls().map_err(Exit::Usage)?;
     listen.check_paths().map_err(Exit::Usage)?;
     let listener = Listening::at(&listen.places()).await.map_err(Exit::Usage)?;

@@ -17,6 +17,7 @@ use std::{
 };
 
 use mcp_sse::{ObservedSession, Observer, Refusal, SessionFact};
+use mcp_sse_cluster::ClusterFigures;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -69,6 +70,16 @@ struct OfServer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReplica {
+    replica: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Across {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct State {
     state: &'static str,
 }
@@ -101,6 +112,9 @@ pub(crate) struct Metrics {
     log_lines_lost: Counter<u64, AtomicU64>,
     audit_lines_lost: Counter<u64, AtomicU64>,
     restarts: Family<OfServer, Counter<u64, AtomicU64>>,
+    connected: Family<OfReplica, Gauge>,
+    others: Family<OfReplica, Gauge>,
+    across: Family<Across, Counter<u64, AtomicU64>>,
 }
 
 /// What is looked at when somebody asks, rather than counted.
@@ -124,6 +138,17 @@ pub(crate) struct Snapshot {
     pub(crate) totals: Totals,
     /// How often servers have taken the place of others that had ended, by their names.
     pub(crate) restarts: Vec<(Arc<str>, u64)>,
+    /// If there are several replicas.
+    pub(crate) cluster: Option<InCluster>,
+}
+
+/// This replica among others.
+#[derive(Clone, Debug)]
+pub(crate) struct InCluster {
+    pub(crate) replica: String,
+    pub(crate) connected: bool,
+    pub(crate) others: usize,
+    pub(crate) figures: ClusterFigures,
 }
 
 fn seconds() -> Histogram {
@@ -151,6 +176,9 @@ impl Metrics {
             log_lines_lost: Counter::default(),
             audit_lines_lost: Counter::default(),
             restarts: Family::default(),
+            connected: Family::default(),
+            others: Family::default(),
+            across: Family::default(),
         };
         let mut registry = Registry::default();
         registry.register_with_unit(
@@ -214,6 +242,21 @@ impl Metrics {
             "mcp_sse_server_restarts",
             "Servers that have taken the place of others that had ended",
             metrics.restarts.clone(),
+        );
+        registry.register(
+            "mcp_sse_cluster_connected",
+            "Whether the server that connects the replicas can be reached, as far as this replica knows",
+            metrics.connected.clone(),
+        );
+        registry.register(
+            "mcp_sse_cluster_others",
+            "Other replicas that this replica knows of",
+            metrics.others.clone(),
+        );
+        registry.register(
+            "mcp_sse_cluster_requests",
+            "Requests that were for another replica, or came from one, by what became of them",
+            metrics.across.clone(),
         );
         metrics.registry = registry;
         metrics
@@ -286,7 +329,28 @@ impl Metrics {
             let of = OfServer { server: Arc::clone(server) };
             self.restarts.get_or_create(&of).inner().store(*count, Ordering::Relaxed);
         }
+        if let Some(cluster) = &now.cluster {
+            self.in_cluster(cluster);
+        }
         text::render(format, &self.registry)
+    }
+
+    fn in_cluster(&self, now: &InCluster) {
+        let of = OfReplica { replica: now.replica.clone() };
+        self.connected.get_or_create(&of).set(i64::from(now.connected));
+        self.others.get_or_create(&of).set(i64::try_from(now.others).unwrap_or(i64::MAX));
+        let figures = now.figures;
+        for (outcome, count) in [
+            ("forwarded", figures.forwarded),
+            ("gone", figures.gone),
+            ("unavailable", figures.unavailable),
+            ("unknown", figures.unknown),
+            ("answered", figures.answered),
+            ("doubled", figures.doubled),
+            ("unread", figures.unread),
+        ] {
+            self.across.get_or_create(&Across { outcome }).inner().store(count, Ordering::Relaxed);
+        }
     }
 }
 

@@ -10,9 +10,10 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::{BodyExt as _, Full};
-use mcp_sse::{Authenticate as _, Authentication, Principal, Server};
+use mcp_sse::{Authenticate as _, Authentication, Backplane as _, Body, Host, Principal, Server};
 use serde_json::{Value, json};
 use tower_service::Service;
 
@@ -26,6 +27,7 @@ use crate::{
     listening::Listening,
     metrics::{Format, Metrics, Snapshot},
     page::{self, Page},
+    replicas::{self, Replicas, others},
 };
 
 /// Maximum number of connections to the admin place. Probes are few, and each is closed after its answer.
@@ -102,9 +104,12 @@ impl Admin {
                 let status = self.status(&now).await;
                 read_only(request, || json(StatusCode::OK, &status))
             }
-            ("/sessions", _) if is_shown => read_only(request, || json(StatusCode::OK, &self.sessions())),
+            ("/sessions", _) if is_shown => {
+                let sessions = self.all_sessions().await;
+                read_only(request, || json(StatusCode::OK, &sessions))
+            }
             (path, _) if is_shown => match path.strip_prefix("/sessions/") {
-                Some(id) => self.close(request.method(), id),
+                Some(id) => self.close_anywhere(request.method(), id).await,
                 None => page::answer(request, Page::Admin).unwrap_or_else(nothing),
             },
             _ => nothing(),
@@ -115,8 +120,63 @@ impl Admin {
     fn sessions(&self) -> Value {
         let (total, listed) =
             self.health.table.sessions().map(|sessions| sessions.busiest()).unwrap_or_default();
-        let sessions: Vec<_> = listed.into_iter().map(session).collect();
+        let mut sessions: Vec<_> = listed.into_iter().map(session).collect();
+        if let Some(replicas) = self.health.table.replicas() {
+            for session in &mut sessions {
+                session["replica"] = replicas.id().name().into();
+            }
+        }
         json!({ "total": total, "sessions": sessions })
+    }
+
+    /// The same, and those of the other replicas.
+    async fn all_sessions(&self) -> Value {
+        let mut all = self.sessions();
+        let Some(replicas) = self.health.table.replicas() else { return all };
+        let mut silent = Vec::new();
+        for (replica, answer) in others::ask_all(replicas, &Method::GET, "/sessions").await {
+            let listed: Option<Value> = answer.and_then(|(_, body)| serde_json::from_slice(&body).ok());
+            let Some(Value::Array(sessions)) = listed.as_ref().map(|listed| listed["sessions"].clone())
+            else {
+                silent.push(replica.name().to_owned());
+                continue;
+            };
+            let total = |all: &Value| all["total"].as_u64().unwrap_or_default();
+            all["total"] = (total(&all) + listed.as_ref().map_or(0, total)).into();
+            if let Value::Array(here) = &mut all["sessions"] {
+                here.extend(sessions);
+            }
+        }
+        if !silent.is_empty() {
+            all["replicas_without_answer"] = silent.into();
+        }
+        all
+    }
+
+    /// Ends the session whose id begins like this, at whatever replica it is.
+    async fn close_anywhere(&self, method: &Method, id: &str) -> Answer {
+        let answer = self.close(method, id);
+        let Some(replicas) = self.health.table.replicas() else { return answer };
+        if answer.status() != StatusCode::NOT_FOUND {
+            return answer;
+        }
+        let path = format!("/sessions/{id}");
+        let answers = others::ask_all(replicas, method, &path).await;
+        let mut statuses =
+            answers.iter().filter_map(|(_, answer)| answer.as_ref().map(|(status, _)| *status));
+        match statuses.find(|status| *status != StatusCode::NOT_FOUND) {
+            Some(StatusCode::NO_CONTENT) => text(StatusCode::NO_CONTENT, ""),
+            Some(StatusCode::CONFLICT) => several(),
+            _ => answer,
+        }
+    }
+
+    /// Answers the other replicas, until what this returns is dropped.
+    pub(super) fn offer_to_others(&self) -> Option<Arc<dyn Host>> {
+        let replicas = self.health.table.replicas()?;
+        let host: Arc<dyn Host> = Arc::new(ForOthers(self.clone()));
+        replicas.backplane().bind(replicas::ADMIN, Arc::downgrade(&host));
+        Some(host)
     }
 
     /// Ends the session whose id begins like this.
@@ -133,9 +193,7 @@ impl Admin {
                 text(StatusCode::NO_CONTENT, "")
             }
             Err(NotClosed::Unknown) => text(StatusCode::NOT_FOUND, "there is no session with this id\n"),
-            Err(NotClosed::Ambiguous) => {
-                text(StatusCode::CONFLICT, "several sessions have ids that begin like this\n")
-            }
+            Err(NotClosed::Ambiguous) => several(),
         }
     }
 
@@ -172,8 +230,29 @@ impl Admin {
                 "bytes_out": all.to_client.bytes,
             },
             "servers": servers,
+            "cluster": self.health.table.replicas().map(Replicas::status),
         })
     }
+}
+
+/// What operators at other replicas ask of this one, who have shown their keys there.
+struct ForOthers(Admin);
+
+impl Host for ForOthers {
+    fn answer(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>> {
+        let answer = match request.uri().path() {
+            "/sessions" => json(StatusCode::OK, &self.0.sessions()),
+            path => match path.strip_prefix("/sessions/") {
+                Some(id) => self.0.close(request.method(), id),
+                None => nothing(),
+            },
+        };
+        Box::pin(std::future::ready(answer.map(Body::new)))
+    }
+}
+
+fn several() -> Answer {
+    text(StatusCode::CONFLICT, "several sessions have ids that begin like this\n")
 }
 
 fn nothing() -> Answer {

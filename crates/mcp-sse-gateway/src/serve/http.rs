@@ -10,9 +10,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use mcp_sse::Body;
+use mcp_sse::{Backplane as _, Body, Forwarded, Host};
 use tower_layer::Layer as _;
 use tower_service::Service;
 
@@ -21,6 +22,7 @@ use crate::{
     answer::{Answer, json, read_only, text},
     args::{HealthCheck, Http},
     page::{self, Page},
+    replicas::{self, At},
 };
 
 /// The service for all paths other than those of SSE.
@@ -61,6 +63,14 @@ impl Beside {
         self.health.draining.store(true, Ordering::Release);
     }
 
+    /// Answers what other replicas forward, until what this returns is dropped.
+    pub(super) fn offer_to_others(&self) -> Option<Arc<dyn Host>> {
+        let replicas = self.health.table.replicas()?;
+        let host: Arc<dyn Host> = Arc::new(Here(self.clone()));
+        replicas.backplane().bind(replicas::HTTP, Arc::downgrade(&host));
+        Some(host)
+    }
+
     async fn answer<B>(self, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body + Send + 'static,
@@ -88,6 +98,27 @@ impl Beside {
         let guarded = behind.named.mcp_guard().layer(behind.clone()).call(request).await;
         // The error type is `Infallible`.
         guarded.unwrap_or_else(|never| match never {})
+    }
+}
+
+/// What other replicas reach here: Streamable HTTP, behind the same checks.
+struct Here(Beside);
+
+impl Host for Here {
+    fn answer(
+        &self,
+        mut request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>> {
+        let extensions = request.extensions_mut();
+        if let Some(forwarded) = extensions.get::<Forwarded>().cloned() {
+            forwarded.principal.map(|principal| extensions.insert(principal));
+            forwarded.client_ip.map(|address| extensions.insert(address));
+        }
+        if self.0.health.table.at_mcp_path(request.uri().path()).is_none() {
+            let nothing = text(StatusCode::NOT_FOUND, "there is nothing here\n").map(Body::new);
+            return Box::pin(std::future::ready(nothing));
+        }
+        Box::pin(self.0.clone().answer(request.map(Full::new)))
     }
 }
 
@@ -130,6 +161,29 @@ struct Mcp {
 }
 
 impl Mcp {
+    /// Answers a request, for whose session another replica is asked if it is there.
+    async fn answer_anywhere<B>(self, mut request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Send,
+    {
+        let Some(replicas) = self.table.replicas().cloned() else {
+            return self.answer(request).await.map(Body::new);
+        };
+        // What was forwarded is not forwarded again.
+        let is_forwarded = request.extensions().get::<Forwarded>().is_some();
+        match At::of(request.headers_mut(), replicas.id()) {
+            At::Elsewhere(replica) if !is_forwarded => {
+                self.table.transport.forward(&replica, replicas::HTTP, request).await
+            }
+            _ => {
+                let mut answer = self.answer(request).await;
+                At::name(answer.headers_mut(), replicas.id());
+                answer.map(Body::new)
+            }
+        }
+    }
+
     async fn answer<B>(self, request: Request<B>) -> Answer
     where
         B: http_body::Body + Send + 'static,
@@ -162,9 +216,9 @@ where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
 {
-    type Response = Answer;
+    type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -175,7 +229,7 @@ where
         let opens = !request.headers().contains_key("mcp-session-id");
         Box::pin(async move {
             let metrics = this.table.metrics().cloned();
-            let answer = this.answer(request).await;
+            let answer = this.answer_anywhere(request).await;
             if let (Some(metrics), Some(reason)) = (metrics, refusal(answer.status(), opens)) {
                 metrics.refused(reason);
             }
@@ -224,6 +278,10 @@ impl Health {
         });
         if !without_keys.is_empty() {
             body["issuers_without_keys"] = without_keys.into();
+        }
+        if let Some(replicas) = self.table.replicas() {
+            // Its own sessions go on without the others.
+            body["cluster"] = serde_json::json!({ "connected": replicas.is_connected(), "others": replicas.others().len() });
         }
         if ill > 0 {
             // Their names are nothing for strangers.

@@ -25,6 +25,7 @@ mod target;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use mcp_sse::Backplane;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
@@ -60,7 +61,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     let audit = audit.transpose().map_err(Exit::Usage)?;
     let metrics = args.http.metrics.then(|| Arc::new(Metrics::new()));
     let counts = metrics.clone().map(Counts);
-    let transport = args.listen.transport(&args.limits, plan.programs, counts).map_err(Exit::Usage)?;
+    let joins = args.cluster.joins().map_err(Exit::Usage)?;
     let read = |file: &PathBuf| config::read(file).map_err(Exit::Usage);
     let mut configuration = plan.config.as_ref().map(read).transpose()?.unwrap_or_default();
     let auth_of_all = args.access.auth();
@@ -91,6 +92,14 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         Signals::new().map_err(|error| Exit::Usage(format!("cannot wait for signals: {error}")))?;
     let children =
         Children::new(plan.bounds).map_err(|error| Exit::Usage(format!("cannot start: {error}")))?;
+    // Last of what may fail for a reason of its own, since the others hear of it.
+    let replicas = match joins {
+        Some(joins) => Some(joins.join().await.map_err(Exit::Usage)?),
+        None => None,
+    };
+    let backplane = replicas.as_ref().map(|replicas| replicas.backplane() as Arc<dyn Backplane>);
+    let transport =
+        args.listen.transport(&args.limits, plan.programs, counts, backplane).map_err(Exit::Usage)?;
     let server = args.listen.server(tls.as_ref());
     let (elsewhere, here) = remote::clients_without_redirects(&plan.tls).map_err(Exit::Usage)?;
     let guards = Arc::new(Guards::new(
@@ -121,6 +130,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         Arc::clone(&guards),
         Watchers { metrics: metrics.clone(), audit: audit.clone(), traces: traces.clone() },
         sessions,
+        replicas.clone(),
     );
     if let Some(main) = &plan.main {
         table.set("", main.clone(), auths.of("")).map_err(Exit::Usage)?;
@@ -140,8 +150,10 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
     tokio::spawn(reload.on(hangup));
 
     let beside = Beside::new(Arc::clone(&table), &args.http, page, args.access.public_url());
+    let _hosts = beside.offer_to_others();
     let is_open = admin.as_ref().is_some_and(|admin| admin.open_to_networks().is_some());
     let inside = admin::Admin { health: beside.health(), metrics, keys: admin_keys, is_open };
+    let _admin_host = inside.offer_to_others();
     let admin = admin.map(|listener| tokio::spawn(admin::serve(listener, inside)));
     let probes = match args.http.health_check {
         HealthCheck::Gateway => None,
@@ -159,6 +171,10 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         let drained = async {
             tokio::join!(transport.shutdown(timeout), table.drain_http(timeout));
             table.sessions_ended().await;
+            // There is nothing left for which the others would come here.
+            if let Some(replicas) = &replicas {
+                replicas.leave().await;
+            }
             children.ended().await;
         };
         // Each part has its own deadline; this one guards against a part that hangs anyway.

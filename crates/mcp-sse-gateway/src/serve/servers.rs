@@ -39,7 +39,8 @@ use crate::{
     encoded::encoded,
     front::http::{self, Bodies, Mcp, Sessions},
     log,
-    metrics::{self, Metrics, Snapshot},
+    metrics::{self, InCluster, Metrics, Snapshot},
+    replicas::Replicas,
     revive::{Keep, Policy},
 };
 
@@ -57,6 +58,7 @@ pub(super) struct Table {
     watchers: Watchers,
     /// The sessions that have begun, if there is a place to see them.
     open: Option<Arc<calls::Sessions>>,
+    replicas: Option<Replicas>,
     servers: Mutex<BTreeMap<String, Arc<Named>>>,
     routes: Routes,
     /// The transport of the server without a name; the others are further endpoints of it.
@@ -99,6 +101,7 @@ impl Table {
         guards: Arc<Guards>,
         watchers: Watchers,
         open: Option<Arc<calls::Sessions>>,
+        replicas: Option<Replicas>,
     ) -> Arc<Self> {
         let settings = Settings {
             layout: Layout {
@@ -122,6 +125,7 @@ impl Table {
             guards,
             watchers,
             open,
+            replicas,
             servers: Mutex::default(),
             routes,
             transport,
@@ -157,6 +161,11 @@ impl Table {
     /// The sessions that have begun, if there is a place to see them.
     pub(super) fn sessions(&self) -> Option<&Arc<calls::Sessions>> {
         self.open.as_ref()
+    }
+
+    /// The other replicas, if this gateway is one of several.
+    pub(super) fn replicas(&self) -> Option<&Replicas> {
+        self.replicas.as_ref()
     }
 
     pub(super) fn metrics(&self) -> Option<&Arc<Metrics>> {
@@ -211,6 +220,12 @@ impl Table {
                 .iter()
                 .map(|named| (Arc::clone(&named.label), named.history.seen().revived))
                 .collect(),
+            cluster: self.replicas.as_ref().map(|replicas| InCluster {
+                replica: replicas.id().name().to_owned(),
+                connected: replicas.is_connected(),
+                others: replicas.others().len(),
+                figures: replicas.figures(),
+            }),
             totals: self.open.as_ref().map(|sessions| sessions.totals()).unwrap_or_default(),
             ..Snapshot::default()
         };

@@ -49,6 +49,12 @@ impl Admitted {
         self.0.grant.as_ref()
     }
 
+    /// The `at` in the query, if there is one: the replica that the session is at.
+    pub(crate) fn at(&self) -> Option<&str> {
+        let mut pairs = self.0.parts.uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(name, _)| *name == "at").map(|(_, at)| at)
+    }
+
     /// The `session_id` in the query.
     pub(crate) fn session_id(&self) -> Result<SessionId, Rejection> {
         session_id(self.0.parts.uri.query())

@@ -29,6 +29,12 @@ pub(crate) enum Rejection {
     TooManySessionsOfAddress,
     ShuttingDown,
     NoRandomness,
+    /// Too much is under way to the replica that holds the session.
+    ReplicaBusy,
+    /// It cannot be reached.
+    ReplicaAway,
+    /// It does not answer.
+    ReplicaSilent,
 }
 
 impl Rejection {
@@ -50,7 +56,10 @@ impl Rejection {
             Self::SessionBusy
             | Self::TooManySessions
             | Self::TooManySessionsOfAddress
-            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ShuttingDown
+            | Self::ReplicaBusy
+            | Self::ReplicaAway => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ReplicaSilent => StatusCode::GATEWAY_TIMEOUT,
             Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -78,6 +87,11 @@ impl Rejection {
             Self::TooManySessionsOfAddress => "Too many sessions from this address, try again later",
             Self::ShuttingDown => "Server is shutting down",
             Self::NoRandomness => "Could not make a session ID",
+            Self::ReplicaBusy => "Too much is on its way to the replica that holds the session, try again",
+            Self::ReplicaAway => "The replica that holds the session cannot be reached now, try again",
+            Self::ReplicaSilent => {
+                "The replica that holds the session does not answer; it may have taken the message, once"
+            }
         }
     }
 
@@ -107,6 +121,9 @@ impl Rejection {
             Self::TooManySessionsOfAddress => "too_many_sessions_of_address",
             Self::ShuttingDown => "shutting_down",
             Self::NoRandomness => "no_randomness",
+            Self::ReplicaBusy => "replica_busy",
+            Self::ReplicaAway => "replica_away",
+            Self::ReplicaSilent => "replica_silent",
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     admission::{Gate, Names, TransportSecuritySettings},
     auth::Authenticate,
+    backplane::Backplane,
     clock,
     endpoint::{EndpointPath, Mount},
     error::ConfigError,
@@ -95,6 +96,7 @@ pub struct Builder {
     cors: bool,
     authenticate: Option<Arc<dyn Authenticate>>,
     observer: Option<Arc<dyn Observer>>,
+    backplane: Option<Arc<dyn Backplane>>,
     limits: Limits,
 }
 
@@ -120,6 +122,7 @@ impl Builder {
             cors: false,
             authenticate: None,
             observer: None,
+            backplane: None,
             limits: Limits::default(),
         }
     }
@@ -222,6 +225,23 @@ impl Builder {
         self
     }
 
+    /// Connects the transport with other replicas of the same server: each of them takes messages for the sessions of
+    /// all, so that a load balancer may send a request anywhere. Default: there are no others.
+    ///
+    /// The endpoint that clients are told has `&at=NAME.RUN` then, and the ids of events end with it. Where a session is
+    /// at another replica, that one answers as if the request had come there, with three answers more: 404 if it is gone;
+    /// 503 with `Retry-After` if it cannot be reached, or too much is on its way to it (256 requests, or 16 MiB for all
+    /// replicas and 4 MiB of them from one address), and has not got the message; 504 if it does not answer and may have
+    /// taken the message, which it does once at most. All replicas need the same settings, endpoints and authenticator;
+    /// of a request's extensions, only the [`Principal`](crate::Principal) and the [`ClientIp`](crate::ClientIp) cross.
+    ///
+    /// Give one backplane to one transport, and to those made of it by
+    /// [`with_endpoint`](SseServerTransport::with_endpoint). See the crate `mcp-sse-cluster` for examples.
+    pub fn backplane(mut self, backplane: Arc<dyn Backplane>) -> Self {
+        self.backplane = Some(backplane);
+        self
+    }
+
     /// Builds the transport.
     ///
     /// ```
@@ -284,6 +304,7 @@ impl Builder {
             self.cors,
             self.limits,
             self.observer,
+            self.backplane,
         ))
     }
 }

@@ -434,6 +434,9 @@ impl Plain {
         let generation = inner.routes.generation();
         let next = match (inner.routes.find(request.parts.uri.path()), request.body) {
             (None, _) | (Some(Endpoint::Connect(_)), None) => return other(false),
+            (Some(Endpoint::Connect(service)), _) if service.leads_elsewhere(&request.parts) => {
+                return other(false);
+            }
             (Some(Endpoint::Connect(service)), Some(_)) => Next::Get(service, request.parts),
             // Its answer has headers of its own; pages are few.
             (Some(Endpoint::Post(service)), _) if service.transport().wants_cors(&request.parts) => {

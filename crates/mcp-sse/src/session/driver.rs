@@ -37,6 +37,7 @@ use crate::{
     limits::Limits,
     message::Message,
     principal::Principal,
+    replica::ReplicaId,
 };
 
 /// Starts the app of a session; called once, at its first message.
@@ -48,6 +49,8 @@ pub(crate) struct Common {
     pub(crate) limits: Arc<Limits>,
     pub(crate) registry: Arc<Registry<Driver>>,
     pub(crate) observers: Observers,
+    /// Where the sessions are, if there are several replicas.
+    pub(crate) replica: Option<ReplicaId>,
 }
 
 pub(crate) struct Driver {
@@ -97,7 +100,7 @@ impl Driver {
             bound: OnceLock::new(),
             grant: Mutex::default(),
             this: this.clone(),
-            core: Mutex::new(Core::new(id, Arc::clone(&common.limits), opened)),
+            core: Mutex::new(Core::new(id, Arc::clone(&common.limits), opened).at(common.replica.clone())),
             closed: Notify::new(),
             app_is_due: AtomicBool::new(start_app.is_some()),
             spoken: AtomicBool::new(false),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts};
 
+#[cfg(feature = "server")]
+use super::elsewhere::Elsewhere;
 use super::{Inner, Located, SseServerTransport, answer, room};
 use crate::{
     admission::{self, Admitted, Rejection},
@@ -12,6 +14,7 @@ use crate::{
     bound_headers::BoundHeaders,
     event,
     id::{EventId, SessionId},
+    replica::ReplicaId,
     session::{
         Session,
         driver::{Driver, StartApp},
@@ -91,7 +94,7 @@ impl SseServerTransport {
         (response, opened)
     }
 
-    async fn try_open_stream(
+    pub(super) async fn try_open_stream(
         &self,
         parts: Parts,
         opening: Opening<'_>,
@@ -99,10 +102,21 @@ impl SseServerTransport {
         let gate = &self.inner.gate;
         let admitted = admission::get(gate.enter(parts).wait().await?, &gate.names)?;
         match admitted.parts().headers.get("last-event-id").filter(|id| !id.is_empty()) {
-            Some(id) => Ok((self.resume(&admitted, id)?, None)),
+            Some(id) => {
+                let id = id.clone();
+                Ok((self.resume(admitted, &id).await?, None))
+            }
             None if opening.resume_only => Err(Rejection::SessionNotFound),
             None => self.open(&admitted, opening).map(|(response, session)| (response, Some(session))),
         }
+    }
+
+    /// Whether a request is to resume a stream of another replica.
+    #[cfg(feature = "server")]
+    pub(crate) fn leads_elsewhere(&self, parts: &Parts) -> bool {
+        let id = parts.headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
+        let named = |elsewhere: &Elsewhere| id.and_then(|id| elsewhere.named(id.at)).is_some();
+        self.inner.elsewhere.as_ref().is_some_and(named)
     }
 
     fn open(
@@ -132,15 +146,17 @@ impl SseServerTransport {
         session.set_first_timer();
         session.tell(SessionFact::Opened);
         session.show(admitted.grant());
-        let event_id = common.limits.resumes().then_some(EventId { session: id, sequence: 0 });
+        let at = common.replica.as_ref().map(ReplicaId::as_str);
+        let event_id = common.limits.resumes().then_some(EventId { session: id, sequence: 0, at });
         Ok((self.stream(parts, &session, event_id, 0), session))
     }
 
     /// Resumes the session that the client names, after the last event that the client has.
-    fn resume(&self, admitted: &Admitted, id: &HeaderValue) -> Result<Response<Body>, Rejection> {
+    async fn resume(&self, admitted: Admitted, id: &HeaderValue) -> Result<Response<Body>, Rejection> {
         let id = id.to_str().ok().and_then(EventId::parse).ok_or(Rejection::SessionNotFound)?;
-        let session = match self.locate(admitted, id.session)? {
+        let session = match self.locate(&admitted, id.session, id.at)? {
             Located::Here(session) => session,
+            Located::Elsewhere(replica) => return self.forward_get(&replica, admitted).await,
             Located::Nowhere => return Err(Rejection::SessionNotFound),
         };
         let generation =
@@ -155,11 +171,11 @@ impl SseServerTransport {
         &self,
         parts: &Parts,
         session: &Arc<Driver>,
-        id: Option<EventId>,
+        id: Option<EventId<'_>>,
         generation: u64,
     ) -> Response<Body> {
         let Inner { endpoint, mount, common, .. } = &*self.inner;
-        let uri = endpoint.uri(&mount.prefix(parts), session.id);
+        let uri = endpoint.uri(&mount.prefix(parts), session.id, common.replica.as_ref());
         let mut preamble = BytesMut::with_capacity(128 + uri.len());
         event::endpoint(&mut preamble, id, common.limits.reconnect_delay.as_millis(), &uri);
         let stream = EventStream::new(Arc::clone(session), generation, preamble);

@@ -8,14 +8,17 @@
 //! | `answer` | rejections as responses |
 //! | `body_reader` | reading a request's body, bounded in size and time |
 //! | `room` | closing sessions to make room for others |
+//! | `elsewhere`, `host` | requests for sessions of other replicas, and those that other replicas forward |
 //! | `permit` | places for sessions of other kinds |
 //! | `guard` | the checks for other services on the same port |
 //! | `shutdown` | ending all sessions |
 
 pub(crate) mod answer;
 mod body_reader;
+mod elsewhere;
 pub(crate) mod get;
 mod guard;
+mod host;
 mod permit;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only our server goes the quick way"))]
 pub(crate) mod post;
@@ -30,18 +33,24 @@ pub use self::{
 
 use std::sync::Arc;
 
-use http::{Response, request::Parts};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, request::Parts};
+
+use self::elsewhere::Elsewhere;
 
 use crate::{
     admission::{self, Admitted, CorsHeaders, Gate, Rejection},
     auth::Authenticate,
+    backplane::{Backplane, Host, NotForwarded},
     body::Body,
     endpoint::{EndpointPath, Mount},
     error::ConfigError,
+    forwarded::Forwarded,
     id::SessionId,
     limits::Limits,
     message::Message,
     principal::Principal,
+    replica::ReplicaId,
     session::{
         CloseReason, SendError, SessionHandle,
         driver::{Common, Driver},
@@ -83,6 +92,16 @@ struct Inner {
     cors: bool,
     common: Arc<Common>,
     ends: Arc<EndsSessions>,
+    elsewhere: Option<Elsewhere>,
+    /// What other replicas reach, and keeps them reaching it.
+    hosts: Option<Hosts>,
+}
+
+#[derive(Clone, Debug)]
+struct Hosts {
+    sessions: Arc<host::Sessions>,
+    /// It is held here only.
+    _all: Arc<host::All>,
 }
 
 /// Ends all sessions when the last of the transports that share it is dropped: a transport, and those created
@@ -93,6 +112,8 @@ struct EndsSessions(Arc<Registry<Driver>>);
 /// Where a request's session is.
 enum Located {
     Here(Arc<Driver>),
+    /// At another replica.
+    Elsewhere(ReplicaId),
     /// There is none with this id, or it belongs to another client.
     Nowhere,
 }
@@ -127,16 +148,28 @@ impl SseServerTransport {
         cors: bool,
         limits: Limits,
         observer: Option<Arc<dyn Observer>>,
+        backplane: Option<Arc<dyn Backplane>>,
     ) -> Self {
         let registry = Registry::new();
         let common = Arc::new(Common {
             limits: Arc::new(limits),
             registry: Arc::clone(&registry),
             observers: Observers::new(observer),
+            replica: backplane.as_ref().map(|backplane| backplane.id().clone()),
         });
         let ends = Arc::new(EndsSessions(registry));
         let endpoint = Arc::new(endpoint);
-        Self { inner: Arc::new(Inner { endpoint, mount, gate, cors, common, ends }) }
+        let hosts = backplane.as_ref().map(|backplane| Hosts::bound(backplane, &common));
+        let elsewhere = backplane.map(Elsewhere::new);
+        Self::from_inner(Inner { endpoint, mount, gate, cors, common, ends, elsewhere, hosts })
+    }
+
+    fn from_inner(inner: Inner) -> Self {
+        let inner = Arc::new(inner);
+        if let Some(hosts) = &inner.hosts {
+            hosts.sessions.add(&inner);
+        }
+        Self { inner }
     }
 
     /// A transport with another endpoint that shares the settings, limits and sessions of this one.
@@ -194,16 +227,17 @@ impl SseServerTransport {
 
     /// A transport that shares the settings, limits and sessions of this one.
     fn variant(&self, endpoint: EndpointPath, gate: Gate) -> Self {
-        let Inner { mount, cors, common, ends, .. } = &*self.inner;
-        let inner = Inner {
+        let Inner { mount, cors, common, ends, elsewhere, hosts, .. } = &*self.inner;
+        Self::from_inner(Inner {
             endpoint: Arc::new(endpoint),
             mount: mount.clone(),
             gate,
             cors: *cors,
             common: Arc::clone(common),
             ends: Arc::clone(ends),
-        };
-        Self { inner: Arc::new(inner) }
+            elsewhere: elsewhere.clone(),
+            hosts: hosts.clone(),
+        })
     }
 
     #[cfg(any(feature = "axum", feature = "server"))]
@@ -343,21 +377,81 @@ impl SseServerTransport {
         }
     }
 
+    /// Sends a message to all sessions of all replicas: here as [`send_to_all`](Self::send_to_all) does, and has each other
+    /// replica that is known now do the same, once. Without a [backplane](crate::Builder::backplane), only here.
+    ///
+    /// Nothing is sent before the future is polled. It completes when the message is in every queue here, and every
+    /// other replica has answered; it returns the sessions and the replicas for which that failed.
+    pub async fn send_to_all_replicas(
+        &self,
+        message: &Message,
+    ) -> (Vec<(SessionHandle, SendError)>, Vec<(ReplicaId, NotForwarded)>) {
+        let here = self.send_to_all(message);
+        let mut failed = Vec::new();
+        let Some(Elsewhere { backplane, .. }) = &self.inner.elsewhere else { return (here.await, failed) };
+        let calls: Vec<_> = backplane
+            .replicas()
+            .into_iter()
+            .map(|replica| {
+                let mut request = Request::new(Bytes::copy_from_slice(message.as_bytes()));
+                *request.method_mut() = http::Method::POST;
+                request.extensions_mut().insert(Forwarded::new());
+                let backplane = Arc::clone(backplane);
+                // All at once: one that is away makes no other one wait.
+                tokio::spawn(async move {
+                    let answer = backplane.forward(&replica, elsewhere::ALL, request).await;
+                    (replica, answer)
+                })
+            })
+            .collect();
+        let failed_here = here.await;
+        for call in calls {
+            match call.await {
+                // One that is gone has no sessions.
+                Ok((_, Err(NotForwarded::Gone))) | Err(_) => {}
+                Ok((replica, Err(why))) => failed.push((replica, why)),
+                Ok((replica, Ok(answer))) if answer.status() != StatusCode::ACCEPTED => {
+                    failed.push((replica, NotForwarded::Unknown));
+                }
+                Ok((_, Ok(_))) => {}
+            }
+        }
+        (failed_here, failed)
+    }
+
     /// Finds the session that a request is for, if it belongs to the request's principal. An error if the
-    /// bound headers identify another client. Called before anything of a body is read. (With several
-    /// replicas there will be a third answer, "elsewhere".)
-    fn locate(&self, admitted: &Admitted, id: SessionId) -> Result<Located, Rejection> {
-        let Inner { common, endpoint, .. } = &*self.inner;
+    /// bound headers identify another client. Called before anything of a body is read. `at` is the replica that the
+    /// client was told.
+    fn locate(&self, admitted: &Admitted, id: SessionId, at: Option<&str>) -> Result<Located, Rejection> {
+        let Inner { common, endpoint, elsewhere, .. } = &*self.inner;
         let parts = admitted.parts();
         let session = common.registry.get(id).filter(|session| {
             Arc::ptr_eq(&session.endpoint, endpoint)
                 && session.principal.as_ref() == parts.extensions.get::<Principal>()
         });
-        let Some(session) = session else { return Ok(Located::Nowhere) };
+        let Some(session) = session else {
+            // What was forwarded is not forwarded again.
+            let elsewhere = elsewhere.as_ref().filter(|_| parts.extensions.get::<Forwarded>().is_none());
+            let at = elsewhere.and_then(|elsewhere| elsewhere.named(at));
+            return Ok(at.map_or(Located::Nowhere, Located::Elsewhere));
+        };
         if let Some(bound) = session.bound.get() {
             bound.check(&parts.headers).map_err(|_| Rejection::OtherIdentity)?;
         }
         Ok(Located::Here(session))
+    }
+}
+
+impl Hosts {
+    /// Offers the sessions to other replicas.
+    fn bound(backplane: &Arc<dyn Backplane>, common: &Arc<Common>) -> Self {
+        let sessions = Arc::new(host::Sessions::new(Arc::clone(common)));
+        let all = Arc::new(host::All::new(&sessions));
+        let as_host = Arc::clone(&sessions) as Arc<dyn Host>;
+        backplane.bind(elsewhere::SESSIONS, Arc::downgrade(&as_host));
+        let as_host = Arc::clone(&all) as Arc<dyn Host>;
+        backplane.bind(elsewhere::ALL, Arc::downgrade(&as_host));
+        Self { sessions, _all: all }
     }
 }
 

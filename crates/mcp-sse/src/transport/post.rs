@@ -22,6 +22,7 @@ use crate::{
     body::Body,
     bound_headers::BoundHeaders,
     message::{Message, MessageKind},
+    replica::ReplicaId,
     session::{
         driver::{Common, Driver, Reservation},
         head::Head,
@@ -67,7 +68,7 @@ impl SseServerTransport {
         }
         let cors = self.cors_headers(&parts);
         let mut response = match self.try_post(parts, body).await {
-            Ok(()) => answer::accepted(),
+            Ok(response) => response,
             Err(rejection) => self.message_refused(rejection),
         };
         if let Some(cors) = cors {
@@ -81,14 +82,22 @@ impl SseServerTransport {
         answer::refusal(Some(&self.inner.common), answer::Refused::Message, rejection)
     }
 
-    async fn try_post<B: http_body::Body>(&self, parts: Parts, body: B) -> Result<(), Rejection> {
+    pub(super) async fn try_post<B: http_body::Body>(
+        &self,
+        parts: Parts,
+        body: B,
+    ) -> Result<Response<Body>, Rejection> {
         let Inner { common, gate, .. } = &*self.inner;
         let limits = &common.limits;
         let admitted = admission::post(gate.enter(parts).wait().await?, &gate.names)?;
         let body = pin!(body);
         let mut body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
         let checked = match self.check_admitted(admitted) {
-            Ok(checked) => checked,
+            Ok(Checked::Here(checked)) => checked,
+            Ok(Checked::Elsewhere(replica, admitted)) => {
+                // The future is large, and few requests need it.
+                return Box::pin(self.forward_post(&replica, admitted, body)).await;
+            }
             Err(rejection) => {
                 // In the order of the checks, the size of the body comes before the session.
                 body.discard().await?;
@@ -102,7 +111,7 @@ impl SseServerTransport {
             None => limits.body_bytes,
         };
         let room = checked.reserve(length).await?;
-        room.take(checked.head, body.read().await?).await
+        room.take(checked.head, body.read().await?).await.map(|()| answer::accepted())
     }
 
     /// Checks the head of a POST; `length` is that of its body. `None` if that takes time.
@@ -110,18 +119,24 @@ impl SseServerTransport {
         let gate = &self.inner.gate;
         let Entry::Known(entered) = gate.enter(parts) else { return None };
         let admitted = entered.and_then(|entered| admission::post(entered, &gate.names));
-        Some(admitted.and_then(|admitted| {
+        let checked = admitted.and_then(|admitted| {
             if length > self.inner.common.limits.body_bytes {
                 return Err(Rejection::BodyTooLarge);
             }
             self.check_admitted(admitted)
-        }))
+        });
+        match checked {
+            Ok(Checked::Here(checked)) => Some(Ok(checked)),
+            Ok(Checked::Elsewhere(..)) => None,
+            Err(rejection) => Some(Err(rejection)),
+        }
     }
 
-    fn check_admitted(&self, admitted: Admitted) -> Result<CheckedPost, Rejection> {
+    fn check_admitted(&self, admitted: Admitted) -> Result<Checked, Rejection> {
         let id = admitted.session_id()?;
-        let session = match self.locate(&admitted, id)? {
+        let session = match self.locate(&admitted, id, admitted.at())? {
             Located::Here(session) => session,
+            Located::Elsewhere(replica) => return Ok(Checked::Elsewhere(replica, admitted)),
             Located::Nowhere => return Err(Rejection::SessionNotFound),
         };
         session.show(admitted.grant());
@@ -137,8 +152,17 @@ impl SseServerTransport {
         let cost = head_bytes(&parts);
         let common = Arc::clone(&session.common);
         let head = Head::new(parts);
-        Ok(CheckedPost { session: Arc::downgrade(&session), is_final, cost, common, head, grant })
+        let session = Arc::downgrade(&session);
+        Ok(Checked::Here(CheckedPost { session, is_final, cost, common, head, grant }))
     }
+}
+
+/// A POST that passed all checks.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once")]
+enum Checked {
+    Here(CheckedPost),
+    /// Its session is at another replica.
+    Elsewhere(ReplicaId, Admitted),
 }
 
 /// The head of a POST that passed all checks, and the session that it is for.

@@ -12,7 +12,7 @@ pub(super) fn open(
     standing: Standing,
     owner: &Owner,
 ) -> Result<(), Full> {
-    let Common { limits, registry, observers } = common;
+    let Common { limits, registry, observers, .. } = common;
     registry
         .take_turn(owner, limits, standing.opened)
         .and_then(|()| make(|| registry.add(holder, standing, owner, limits)))
@@ -25,7 +25,7 @@ pub(super) fn speak(session: &Driver) -> Result<(), Full> {
     if session.has_spoken() {
         return Ok(());
     }
-    let Common { limits, registry, observers } = &*session.common;
+    let Common { limits, registry, observers, .. } = &*session.common;
     make(|| registry.speak(session.id, limits))
         .inspect_err(|full| observers.no_room(*full, &Owner::default(), limits))?;
     session.set_spoken();

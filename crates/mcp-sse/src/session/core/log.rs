@@ -8,11 +8,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::Bytes;
 
-use crate::{
-    event,
-    id::{EventId, SessionId},
-    output::Output,
-};
+use crate::{event, id::EventId, output::Output};
 
 /// How much leaves in one chunk at most; a larger event leaves in several. Small enough that a session with
 /// much to say shares its server fairly, and that each chunk that leaves shows that its client reads.
@@ -72,8 +68,8 @@ impl Log {
     }
 
     /// Writes what waits to `out`, up to a chunk's size: whole events, or the next part of one that is larger
-    /// than a chunk. `named` says for which session the events bear ids, if they do.
-    pub(crate) fn take(&mut self, out: &mut impl Output, named: Option<SessionId>, now: Instant) -> Taken {
+    /// than a chunk. `named` is the id of an event of the session, if they bear ids.
+    pub(crate) fn take(&mut self, out: &mut impl Output, named: Option<EventId<'_>>, now: Instant) -> Taken {
         let mut taken = Taken::default();
         let mut index = (self.cursor - self.first) as usize;
         let end = out.len() + CHUNK_BYTES;
@@ -90,7 +86,7 @@ impl Log {
             }
             is_empty = false;
             if self.offset == 0 {
-                event::message_start(out, named.map(|session| EventId { session, sequence: self.cursor }));
+                event::message_start(out, named.map(|id| EventId { sequence: self.cursor, ..id }));
             }
             let part = json.len().min(self.offset + (end - out.len()).saturating_sub(event::END.len()));
             out.put_part(json, self.offset..part);

@@ -53,6 +53,7 @@ use crate::{
     id::SessionId,
     limits::Limits,
     message::{Message, RequestId},
+    replica::ReplicaId,
 };
 
 /// The JSON-RPC error code that SDKs use for a closed connection.
@@ -61,6 +62,8 @@ const CONNECTION_CLOSED: i32 = -32000;
 #[derive(Debug)]
 pub(crate) struct Core {
     id: SessionId,
+    /// Where it is, if there are several replicas.
+    at: Option<ReplicaId>,
     limits: Arc<Limits>,
     phase: Phase,
     handshake: Handshake,
@@ -148,6 +151,7 @@ impl Core {
             outbound_gate: Gate::new(limits.outbound_messages, limits.outbound_bytes),
             backlog: Backlog::new(limits.backlog_messages, limits.backlog_bytes),
             stream: attached(now),
+            at: None,
             generation: 0,
             closed_at: None,
             authorized_until: None,
@@ -157,6 +161,12 @@ impl Core {
             figures: SessionFigures::default(),
             limits,
         }
+    }
+
+    /// The same, at one of several replicas, which its events name.
+    pub(crate) fn at(mut self, replica: Option<ReplicaId>) -> Self {
+        self.at = replica;
+        self
     }
 
     pub(crate) fn take_actions(&mut self) -> Actions {

@@ -6,7 +6,7 @@ use super::{
     Core,
     attachment::{Stream, Taken, attached},
 };
-use crate::{event, output::Output, session::error::CloseReason};
+use crate::{event, id::EventId, output::Output, replica::ReplicaId, session::error::CloseReason};
 
 impl Core {
     /// A new stream continues after the event `sequence`, and the one before it, if any, ends. `None` if
@@ -56,7 +56,9 @@ impl Core {
         }
         let events = self.log.has_unsent();
         if events {
-            let taken = self.log.take(out, self.limits.resumes().then_some(self.id), now);
+            let at = self.at.as_ref().map(ReplicaId::as_str);
+            let named = self.limits.resumes().then_some(EventId { session: self.id, sequence: 0, at });
+            let taken = self.log.take(out, named, now);
             if self.close_reason().is_none() {
                 self.outbound_gate.leave(taken.items, taken.bytes);
                 // May be the last answer of a session that drains, and so its end.

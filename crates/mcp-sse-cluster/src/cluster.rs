@@ -1,0 +1,236 @@
+//! A replica's membership in its cluster, as users hold it.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use mcp_sse::{Backplane, Body, Host, NotForwarded, ReplicaId, ReplicaIdError};
+
+use crate::{
+    carrier::{Carrier, Handler, Link},
+    connect_error::ConnectError,
+    connect_options::ConnectOptions,
+    figures::ClusterFigures,
+    node::Node,
+    seal::{ClusterKey, Seals},
+};
+
+/// The name of a cluster that has none.
+const DEFAULT: &str = "default";
+
+/// What carries messages between replicas: a [`Nats`](crate::Nats) or a [`Redis`](crate::Redis).
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<dyn EngineOf>);
+
+/// An engine that is connected, and becomes the carrier of a cluster.
+pub(crate) trait EngineOf: Send + Sync {
+    fn carrier(&self, cluster: &str) -> Arc<dyn Carrier>;
+    fn name(&self) -> &'static str;
+}
+
+/// A replica of a cluster: a [`Backplane`], for [`Builder::backplane`](mcp_sse::Builder::backplane).
+///
+/// It leaves the cluster when it is dropped, or, without losing what is under way, by [`leave`](Self::leave).
+pub struct Cluster {
+    node: Arc<Node>,
+    sealed: bool,
+}
+
+/// The settings of a [`Cluster`]; created by [`Cluster::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `join` is called"]
+pub struct ClusterBuilder {
+    engine: Engine,
+    replica: String,
+    cluster: String,
+    key: Option<ClusterKey>,
+}
+
+/// Why a replica could not join a cluster.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The name of the replica is not valid.
+    #[error(transparent)]
+    Replica(#[from] ReplicaIdError),
+    /// The name of the cluster is not valid.
+    #[error("the cluster name {0:?} is not valid; expected 1 to 63 of a-z, A-Z, 0-9, - and _")]
+    Cluster(String),
+    /// The engine does not give what is sent to this replica.
+    #[error("{engine} does not take a subscription: {why}; it has to be allowed to publish and to subscribe")]
+    Subscription {
+        /// Which engine.
+        engine: &'static str,
+        /// What it says.
+        why: String,
+    },
+}
+
+impl Engine {
+    /// Connects to the engine of this URL: `nats://` or `tls://` for NATS, `redis://` or `rediss://` for Redis, as far as the
+    /// features are on.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], as [`Nats::connect_with`](crate::Nats::connect_with) and
+    /// [`Redis::connect_with`](crate::Redis::connect_with); [`ConnectError::Url`] for any other scheme.
+    pub async fn connect(url: &str, options: &ConnectOptions) -> Result<Self, ConnectError> {
+        #[cfg(not(any(feature = "nats", feature = "redis")))]
+        let _ = options;
+        match url.split_once("://").map(|(scheme, _)| scheme) {
+            #[cfg(feature = "nats")]
+            Some("nats" | "tls") => Ok(crate::Nats::connect_with(url, options).await?.into()),
+            #[cfg(feature = "redis")]
+            Some("redis" | "rediss") => Ok(crate::Redis::connect_with(url, options).await?.into()),
+            _ => Err(ConnectError::Url {
+                engine: "the engine",
+                why: "has another scheme".to_owned(),
+                expected: "nats://, tls://, redis:// or rediss://",
+            }),
+        }
+    }
+}
+
+impl Cluster {
+    /// Joins the cluster `default` under this name, of which nothing crosses sealed. Short for
+    /// [`builder`](Self::builder).
+    ///
+    /// The name shows in endpoints and logs: 1 to 63 letters, digits, `-` and `_` of ASCII, such as a host's name. Two
+    /// replicas should not have the same, though nothing breaks if they do.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`], as [`ClusterBuilder::join`].
+    pub async fn new(engine: impl Into<Engine>, replica: &str) -> Result<Self, JoinError> {
+        Self::builder(engine, replica).join().await
+    }
+
+    /// Settings for a replica with this name; see [`new`](Self::new).
+    pub fn builder(engine: impl Into<Engine>, replica: &str) -> ClusterBuilder {
+        ClusterBuilder {
+            engine: engine.into(),
+            replica: replica.to_owned(),
+            cluster: DEFAULT.to_owned(),
+            key: None,
+        }
+    }
+
+    /// Whether the engine can be reached, as far as is known. While it cannot, sessions of this replica go on, and messages
+    /// for others get 503.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.node.link(), Link::Up(_))
+    }
+
+    /// Whether what crosses is sealed with a [`ClusterKey`].
+    pub fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// What was done for other replicas, and by them, so far.
+    pub fn figures(&self) -> ClusterFigures {
+        self.node.figures.now()
+    }
+
+    /// Leaves the cluster: tells the others, and takes no more of their requests. What was taken is finished. To be called
+    /// when the sessions have ended; requests for them would get 404 from now on.
+    ///
+    /// It takes at most 3 s if the engine does not answer.
+    pub async fn leave(&self) {
+        self.node.leave().await;
+    }
+}
+
+impl ClusterBuilder {
+    /// The name of the cluster, for several of them at one engine: 1 to 63 letters, digits, `-` and `_` of ASCII. Default:
+    /// `default`.
+    pub fn cluster(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.cluster);
+        self
+    }
+
+    /// Seals what crosses with this key, which all replicas need. Default: nothing is sealed, and whoever has access to
+    /// the engine can read every message and speak for every client.
+    pub fn key(mut self, key: ClusterKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Joins the cluster. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`]: a name is not valid, or the engine does not take a subscription.
+    pub async fn join(self) -> Result<Cluster, JoinError> {
+        let Self { engine, replica, cluster, key } = self;
+        if ReplicaId::new(&cluster).is_err() {
+            return Err(JoinError::Cluster(cluster));
+        }
+        let me = ReplicaId::new(&replica)?;
+        let carrier = engine.0.carrier(&cluster);
+        Cluster::join(me, &cluster, carrier, key.as_ref()).await
+    }
+}
+
+impl Cluster {
+    pub(crate) async fn join(
+        me: ReplicaId,
+        cluster: &str,
+        carrier: Arc<dyn Carrier>,
+        key: Option<&ClusterKey>,
+    ) -> Result<Self, JoinError> {
+        let seals = Seals::new(cluster, &me, key);
+        let sealed = seals.is_on();
+        let engine = carrier.name();
+        let node = Arc::new(Node::new(me.clone(), Arc::clone(&carrier), seals));
+        let handler = Arc::clone(&node) as Arc<dyn Handler>;
+        let served = carrier.serve(&me, Arc::downgrade(&handler)).await;
+        served.map_err(|why| JoinError::Subscription { engine, why })?;
+        tokio::spawn(Node::announces(Arc::downgrade(&node)));
+        tracing::info!(replica = %me, cluster, engine, sealed, "joined the cluster");
+        Ok(Self { node, sealed })
+    }
+}
+
+impl Backplane for Cluster {
+    fn id(&self) -> &ReplicaId {
+        self.node.me()
+    }
+
+    fn replicas(&self) -> Vec<ReplicaId> {
+        self.node.replicas()
+    }
+
+    fn bind(&self, service: &'static str, host: std::sync::Weak<dyn Host>) {
+        self.node.bind(service, host);
+    }
+
+    fn forward(
+        &self,
+        to: &ReplicaId,
+        service: &'static str,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NotForwarded>> + Send + '_>> {
+        let (node, to) = (Arc::clone(&self.node), to.clone());
+        Box::pin(async move { node.forward(&to, service, request).await })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let node = Arc::clone(&self.node);
+        runtime.spawn(async move { tokio::time::timeout(Duration::from_secs(3), node.leave()).await });
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("replica", self.node.me()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Engine").field(&self.0.name()).finish()
+    }
+}

@@ -1,0 +1,108 @@
+//! Calls that wait for their replies, by number.
+//!
+//! Invariant: one that nobody waits for any more is not here.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::carrier::NoReply;
+
+/// How many calls may wait at once.
+const WAITING: usize = 4_096;
+
+type Outcome = Result<Bytes, NoReply>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    // Never held across an await.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
+    next: AtomicU64,
+}
+
+/// The reply to one call, which is waited for until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    number: u64,
+    outcome: oneshot::Receiver<Outcome>,
+    replies: Arc<Replies>,
+}
+
+impl Replies {
+    /// A reply to wait for. `None`: too many are waited for.
+    pub(crate) fn expect(self: &Arc<Self>) -> Option<Expected> {
+        let mut waiting = self.lock();
+        if waiting.len() >= WAITING {
+            return None;
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, outcome) = oneshot::channel();
+        waiting.insert(number, sender);
+        Some(Expected { number, outcome, replies: Arc::clone(self) })
+    }
+
+    /// A reply has come. One that is late, or comes a second time, is nobody's.
+    pub(crate) fn give(&self, number: u64, outcome: Outcome) {
+        let waiting = self.lock().remove(&number);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(outcome);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Outcome>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Expected {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Waits for it, as long as it takes. Dropping the future loses nothing.
+    pub(crate) async fn reply(&mut self) -> Outcome {
+        (&mut self.outcome).await.unwrap_or(Err(NoReply::Silence))
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.replies.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reply_reaches_the_call_with_its_number_once() {
+        let replies = Arc::new(Replies::default());
+        let (mut one, mut two) = (replies.expect().unwrap(), replies.expect().unwrap());
+        replies.give(two.number(), Ok(Bytes::from_static(b"two")));
+        replies.give(two.number(), Ok(Bytes::from_static(b"again")));
+        replies.give(one.number(), Err(NoReply::Nobody));
+        replies.give(99, Ok(Bytes::new()));
+        assert_eq!(one.reply().await, Err(NoReply::Nobody));
+        assert_eq!(two.reply().await, Ok(Bytes::from_static(b"two")));
+    }
+
+    #[test]
+    fn there_is_a_bound_and_what_is_dropped_makes_room() {
+        let replies = Arc::new(Replies::default());
+        let mut all: Vec<_> = (0..WAITING).map(|_| replies.expect().unwrap()).collect();
+        assert!(replies.expect().is_none());
+        all.pop();
+        let last = replies.expect().unwrap();
+        assert!(replies.expect().is_none());
+        drop((all, last));
+        assert!(replies.lock().is_empty());
+    }
+}

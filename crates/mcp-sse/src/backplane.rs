@@ -1,0 +1,57 @@
+//! How a request reaches the replica that holds its session: what a transport asks of whatever connects several
+//! replicas, and what it offers.
+
+use std::{pin::Pin, sync::Weak};
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use crate::{body::Body, replica::ReplicaId};
+
+/// Connects the replicas of one server, so that each of them answers requests for the sessions of all; given to a
+/// transport with [`Builder::backplane`](crate::Builder::backplane). The crate `mcp-sse-cluster` has two, for NATS and
+/// for Redis.
+///
+/// A replica that gets a POST for a session of another one forwards it, and answers what the other one answers. The
+/// endpoint that a client is told bears the [`ReplicaId`] of its session's host, so nobody keeps a list of sessions.
+pub trait Backplane: Send + Sync + 'static {
+    /// This replica.
+    fn id(&self) -> &ReplicaId;
+
+    /// The others that are known now, for what goes to all. A new one may be missing for a while.
+    fn replicas(&self) -> Vec<ReplicaId>;
+
+    /// Gives requests for this service of this replica to `host`, until that is dropped. A service is a short name; each
+    /// has one host, and a later one takes the place of one before.
+    fn bind(&self, service: &'static str, host: Weak<dyn Host>);
+
+    /// Has a request answered by a service of another replica. The request has [`Forwarded`](crate::Forwarded) in its extensions; nothing
+    /// else of those crosses. The host gets it once at most, even if the answer is an error.
+    fn forward(
+        &self,
+        to: &ReplicaId,
+        service: &'static str,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NotForwarded>> + Send + '_>>;
+}
+
+/// What answers requests that other replicas forward.
+pub trait Host: Send + Sync + 'static {
+    /// Answers a request that has [`Forwarded`](crate::Forwarded) in its extensions.
+    fn answer(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>>;
+}
+
+/// Why another replica has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotForwarded {
+    /// There is no such replica any more, nor are its sessions.
+    #[error("there is no such replica any more")]
+    Gone,
+    /// It has not got the request, and may get it later.
+    #[error("the replica cannot be reached now")]
+    Unavailable,
+    /// It may have got the request, and acted on it once.
+    #[error("the replica does not answer")]
+    Unknown,
+}
