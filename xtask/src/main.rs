@@ -14,6 +14,7 @@
 //! `docs/gateways.md`.
 
 mod api;
+mod engines;
 mod house;
 mod interop;
 mod report;
@@ -26,7 +27,7 @@ use std::process::{Command, ExitCode};
 use report::Report;
 
 const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
-       cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…]
+       cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…] | cargo xtask engines
 parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, page, api, semver (all of them if none is named)";
 
 /// The cheap ones first, and last those whose tools take long to compile.
@@ -55,6 +56,9 @@ fn main() -> ExitCode {
     if let ["compare", scenarios @ ..] = arguments.as_slice() {
         return exit(interop::gateways::compare(scenarios));
     }
+    if let ["engines"] = arguments.as_slice() {
+        return exit(engines::install().map(drop));
+    }
     if let ["api", "--write"] = arguments.as_slice() {
         return exit(api::write());
     }
@@ -82,7 +86,10 @@ fn main() -> ExitCode {
             "package" => supply::packages(&mut report),
             "api" => api::check(&mut report),
             "semver" => api::breaks(&mut report),
-            "rust" => rust::tests(&mut report),
+            "rust" => match engines::install() {
+                Ok(_) => rust::tests(&mut report),
+                Err(why) => report.part("engines for the rust tests", Err(why)),
+            },
             "model" => rust::model(&mut report),
             "features" => rust::features(&mut report),
             "fuzz" => rust::fuzz(&mut report),

@@ -67,6 +67,12 @@ pub(crate) fn features(report: &mut Report) {
     // With no more features of its dependencies than it asks for.
     command.args(["check", "-p", "mcp-sse-oauth"]);
     report.part("mcp-sse-oauth builds alone", run(&mut command).map(|()| "yes".into()));
+    for engines in [&[][..], &["--features", "nats"], &["--features", "redis"]] {
+        let mut command = cargo();
+        command.args(["check", "-p", "mcp-sse-cluster", "--no-default-features"]).args(engines);
+        let name = format!("mcp-sse-cluster builds with {}", engines.last().unwrap_or(&"no engine"));
+        report.part(&name, run(&mut command).map(|()| "yes".into()));
+    }
     let mut command = cargo();
     command.args(["check", "-p", "mcp-sse-gateway", "--no-default-features"]);
     report.part("mcp-sse-gateway builds without traces", run(&mut command).map(|()| "yes".into()));

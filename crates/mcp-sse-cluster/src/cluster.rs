@@ -10,23 +10,15 @@ use crate::{
     carrier::{Carrier, Handler, Link},
     connect_error::ConnectError,
     connect_options::ConnectOptions,
+    engine::Engine,
     figures::ClusterFigures,
     node::Node,
+    relayed,
     seal::{ClusterKey, Seals},
 };
 
 /// The name of a cluster that has none.
 const DEFAULT: &str = "default";
-
-/// What carries messages between replicas: a [`Nats`](crate::Nats) or a [`Redis`](crate::Redis).
-#[derive(Clone)]
-pub struct Engine(pub(crate) Arc<dyn EngineOf>);
-
-/// An engine that is connected, and becomes the carrier of a cluster.
-pub(crate) trait EngineOf: Send + Sync {
-    fn carrier(&self, cluster: &str) -> Arc<dyn Carrier>;
-    fn name(&self) -> &'static str;
-}
 
 /// A replica of a cluster: a [`Backplane`], for [`Builder::backplane`](mcp_sse::Builder::backplane).
 ///
@@ -67,8 +59,8 @@ pub enum JoinError {
 }
 
 impl Engine {
-    /// Connects to the engine of this URL: `nats://` or `tls://` for NATS, `redis://` or `rediss://` for Redis, as far as the
-    /// features are on.
+    /// Connects to the engine of this URL: `nats://` or `tls://` for NATS, `redis://` or `rediss://` for Redis (`valkey://` and
+    /// `valkeys://` are the same), as far as the features are on.
     ///
     /// # Errors
     ///
@@ -79,9 +71,11 @@ impl Engine {
         let _ = options;
         match url.split_once("://").map(|(scheme, _)| scheme) {
             #[cfg(feature = "nats")]
-            Some("nats" | "tls") => Ok(crate::Nats::connect_with(url, options).await?.into()),
+            Some("nats" | "tls") => Ok(crate::nats::Nats::connect_with(url, options).await?.into()),
             #[cfg(feature = "redis")]
-            Some("redis" | "rediss") => Ok(crate::Redis::connect_with(url, options).await?.into()),
+            Some("redis" | "rediss" | "valkey" | "valkeys") => {
+                Ok(crate::redis::Redis::connect_with(url, options).await?.into())
+            }
             _ => Err(ConnectError::Url {
                 engine: "the engine",
                 why: "has another scheme".to_owned(),
@@ -211,7 +205,10 @@ impl Backplane for Cluster {
         request: Request<Bytes>,
     ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NotForwarded>> + Send + '_>> {
         let (node, to) = (Arc::clone(&self.node), to.clone());
-        Box::pin(async move { node.forward(&to, service, request).await })
+        Box::pin(async move {
+            let (call, answer) = node.forward(&to, service, request).await?;
+            relayed::response(&node, &to, call, answer).ok_or(NotForwarded::Unknown)
+        })
     }
 }
 
@@ -226,11 +223,5 @@ impl Drop for Cluster {
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster").field("replica", self.node.me()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Engine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Engine").field(&self.0.name()).finish()
     }
 }

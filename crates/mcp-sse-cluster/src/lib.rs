@@ -13,6 +13,7 @@ mod cluster;
 mod connect_error;
 mod connect_options;
 mod core;
+mod engine;
 mod figures;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod intake;
@@ -34,9 +35,10 @@ mod tls;
 mod wire;
 
 pub use self::{
-    cluster::{Cluster, ClusterBuilder, Engine, JoinError},
+    cluster::{Cluster, ClusterBuilder, JoinError},
     connect_error::ConnectError,
     connect_options::ConnectOptions,
+    engine::Engine,
     figures::ClusterFigures,
     seal::{ClusterKey, ClusterKeyError},
 };

@@ -33,9 +33,9 @@ use crate::{
     address::{Address, Schemes},
     carrier::{BoxFuture, Carrier, Handler, Link, MAX_BYTES, NoReply},
     clock,
-    cluster::{Engine, EngineOf},
     connect_error::ConnectError,
     connect_options::ConnectOptions,
+    engine::{Engine, EngineOf},
     intake::Intake,
     replies::Replies,
     throttle::Throttle,
@@ -129,7 +129,7 @@ impl Nats {
         let addresses = addresses(url)?;
         let shown = addresses.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let servers: Result<Vec<ServerAddr>, _> =
-            addresses.iter().map(|address| address.to_string().parse()).collect();
+            addresses.iter().map(|address| address.to_string().parse::<ServerAddr>()).collect();
         let servers = servers.map_err(|error| wrong_url(format!("cannot be used: {error}")))?;
         let seen = Arc::new(Seen::new(shown));
         let settings = settings(&addresses, options, &seen).await?;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use mcp_sse::{Body, Host, NotForwarded, ReplicaId};
+use mcp_sse::{Host, NotForwarded, ReplicaId};
 use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, sleep, timeout},
@@ -29,7 +29,6 @@ use crate::{
         seen::{Arrival, Seen},
     },
     figures::Figures,
-    relayed::{Puller, relayed},
     seal::{Seals, Sent, Unread},
     streams::Streams,
     throttle::Throttle,
@@ -62,6 +61,7 @@ pub(crate) struct Node {
     next: AtomicU64,
     /// Another replica has come.
     news: Arc<Notify>,
+    left: AtomicBool,
     pub(crate) figures: Figures,
     unread: Throttle,
 }
@@ -89,6 +89,7 @@ impl Node {
             streams: Streams::default(),
             next: AtomicU64::new(1),
             news: Arc::default(),
+            left: AtomicBool::new(false),
             figures: Figures::default(),
             unread: Throttle::default(),
         }
@@ -125,6 +126,9 @@ impl Node {
 
     /// Says that it is there, or that it leaves.
     pub(crate) async fn announce(&self, leaves: bool) {
+        if self.left.fetch_or(leaves, Ordering::AcqRel) && !leaves {
+            return;
+        }
         let announcement = Announcement { replica: self.me.to_string(), leaves };
         let sealed = self.seals.seal(Sent::Announcement, &wire::write(&announcement));
         // An engine that is frozen takes nothing.
@@ -139,13 +143,14 @@ impl Node {
 
     // ---- requests of ours ------------------------------------------------------------------------------
 
-    /// Has a request answered by another replica.
+    /// Has a request answered by another replica. Returns the number of the request too, by which an answer is read that
+    /// streams.
     pub(crate) async fn forward(
-        self: &Arc<Self>,
+        &self,
         to: &ReplicaId,
         service: &str,
         request: Request<Bytes>,
-    ) -> Result<Response<Body>, NotForwarded> {
+    ) -> Result<(u64, Answer), NotForwarded> {
         if !lock(&self.others).may_be_asked(to, clock::now()) {
             self.figures.unavailable.add();
             return Err(NotForwarded::Unavailable);
@@ -158,7 +163,7 @@ impl Node {
         match answered {
             Ok(answer) => {
                 self.figures.forwarded.add();
-                self.response(to, call, answer).ok_or(NotForwarded::Unknown)
+                Ok((call, answer))
             }
             Err(Failed::Gone) => {
                 self.figures.gone.add();
@@ -173,15 +178,6 @@ impl Node {
                 Err(NotForwarded::Unknown)
             }
         }
-    }
-
-    fn response(self: &Arc<Self>, to: &ReplicaId, call: u64, answer: Answer) -> Option<Response<Body>> {
-        if answer.streams {
-            let puller = Puller::new(Arc::clone(self), to.clone(), call);
-            return answer.response(relayed(puller));
-        }
-        let body = Body::from(answer.body.clone());
-        answer.response(body)
     }
 
     async fn answer_of(

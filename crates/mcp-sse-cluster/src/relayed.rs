@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
+use http::Response;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use mcp_sse::{Body, ReplicaId};
@@ -13,7 +14,7 @@ use crate::{
     clock,
     node::{ALL_ATTEMPTS, ATTEMPT, Failed, Node},
     streams::WAIT,
-    wire::{Said, What},
+    wire::{Answer, Said, What},
 };
 
 /// How long the host may say nothing. It waits as long for its reader.
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads a stream. Dropping it tells the host that nobody does any more.
-pub(crate) struct Puller {
+struct Puller {
     node: Arc<Node>,
     host: ReplicaId,
     call: u64,
@@ -31,7 +32,7 @@ pub(crate) struct Puller {
 }
 
 impl Puller {
-    pub(crate) fn new(node: Arc<Node>, host: ReplicaId, call: u64) -> Self {
+    fn new(node: Arc<Node>, host: ReplicaId, call: u64) -> Self {
         Self { node, host, call, chunk: 1, over: false }
     }
 
@@ -85,8 +86,22 @@ impl Drop for Puller {
     }
 }
 
+/// The response that another replica has given to a request with this number; `None` if it is none.
+pub(crate) fn response(
+    node: &Arc<Node>,
+    host: &ReplicaId,
+    call: u64,
+    answer: Answer,
+) -> Option<Response<Body>> {
+    if answer.streams {
+        return answer.response(stream(Puller::new(Arc::clone(node), host.clone(), call)));
+    }
+    let body = Body::from(answer.body.clone());
+    answer.response(body)
+}
+
 /// The stream as the body of a response.
-pub(crate) fn relayed(puller: Puller) -> Body {
+fn stream(puller: Puller) -> Body {
     let chunks = unfold(Some(puller), async |puller| {
         let mut puller = puller?;
         match puller.next().await {

@@ -163,8 +163,8 @@ mod tests {
 
     const HEX: &str = "0123456789abcdef0123456789abcdef";
 
-    fn id(sequence: u64) -> Option<EventId> {
-        Some(EventId { session: HEX.parse::<SessionId>().unwrap(), sequence })
+    fn id(sequence: u64) -> Option<EventId<'static>> {
+        Some(EventId { session: HEX.parse::<SessionId>().unwrap(), sequence, at: None })
     }
 
     fn line(json: &str) -> String {

@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn an_event_id_is_a_session_and_a_sequence_number() {
-        let id = EventId::parse(&format!("{HEX}:17")).unwrap();
+        let text = format!("{HEX}:17");
+        let id = EventId::parse(&text).unwrap();
         assert_eq!((id.session.expose_hex().as_str(), id.sequence, id.at), (HEX, 17, None));
         let id = format!("{HEX}:17:a.b:c");
         assert_eq!(EventId::parse(&id).unwrap().at, Some("a.b:c"));

@@ -19,9 +19,10 @@ mod tree;
 use self::{floors::Floors, tree::Tree};
 use crate::{report::Report, tools::root};
 
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 6] = [
     ("mcp-sse", "crates/mcp-sse"),
     ("mcp-sse-oauth", "crates/mcp-sse-oauth"),
+    ("mcp-sse-cluster", "crates/mcp-sse-cluster"),
     ("mcp-sse-gateway", "crates/mcp-sse-gateway"),
     ("mcp-sse-bench", "crates/mcp-sse-bench"),
     ("xtask", "xtask"),

@@ -20,6 +20,8 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     known: HashMap<ReplicaId, Instant>,
+    /// Those that have left lately, of which something may still be on its way.
+    left: HashMap<ReplicaId, Instant>,
     silent: HashMap<ReplicaId, Silent>,
 }
 
@@ -36,7 +38,13 @@ impl Others {
         self.forget(now);
         if leaves {
             self.silent.remove(&replica);
+            if self.left.len() < KNOWN {
+                self.left.insert(replica.clone(), now);
+            }
             return self.known.remove(&replica).is_some();
+        }
+        if self.left.contains_key(&replica) {
+            return false;
         }
         if self.known.len() >= KNOWN && !self.known.contains_key(&replica) {
             return false;
@@ -46,6 +54,7 @@ impl Others {
 
     fn forget(&mut self, now: Instant) {
         self.known.retain(|_, last| now.saturating_duration_since(*last) < GONE_AFTER);
+        self.left.retain(|_, last| now.saturating_duration_since(*last) < REMEMBERED_FOR);
     }
 
     /// Those that are there, in the order of their names.
@@ -115,6 +124,7 @@ mod tests {
         assert!(others.is_known(&a, now) && !others.is_known(&a, now + GONE_AFTER));
         assert_eq!(others.known(now), std::slice::from_ref(&a));
         assert!(others.announced(a.clone(), true, now) && !others.is_known(&a, now));
+        assert!(!others.announced(a.clone(), false, now) && !others.is_known(&a, now), "it was late");
         for _ in 0..2 * KNOWN {
             others.announced(ReplicaId::new("b").unwrap(), false, now);
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mcp_sse::ReplicaId;
 use mcp_sse_cluster::{ClusterKey, ConnectOptions};
 
 use crate::{config::expand, replicas::Joins};
@@ -58,6 +59,9 @@ impl ClusterOptions {
             options = options.ca_file(file);
         }
         let replica = self.replica_name.clone().unwrap_or_else(host_name);
+        for (option, name) in [("--replica-name", &replica), ("--cluster-name", &self.cluster_name)] {
+            ReplicaId::new(name).map_err(|error| format!("{option}: {error}"))?;
+        }
         Ok(Some(Joins { url, options, cluster: self.cluster_name.clone(), replica, key: key.transpose()? }))
     }
 }

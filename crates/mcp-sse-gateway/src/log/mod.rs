@@ -11,8 +11,9 @@ pub(crate) use self::bounds::lost;
 use self::bounds::{Bounds, Saying};
 use crate::args::{Exit, Log, LogFormat};
 
-/// rmcp's transports log whole session ids.
-const NEVER: [&str; 2] = ["rmcp::transport=off", "rmcp::service=off"];
+/// rmcp's transports log whole session ids, and the client of NATS logs passwords, and a line for each attempt to connect;
+/// what matters of that, `mcp_sse_cluster` says.
+const NEVER: [&str; 3] = ["rmcp::transport=off", "rmcp::service=off", "async_nats=off"];
 
 /// How many lines may wait for the reader of stderr. Further ones are dropped and counted: a log that nobody reads must
 /// not stop the program.

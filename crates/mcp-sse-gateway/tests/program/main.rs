@@ -16,6 +16,8 @@ mod demo;
 mod deploy;
 mod descendants;
 mod endings;
+#[path = "../../../mcp-sse-cluster/tests/engines/mod.rs"]
+mod engines;
 mod fake;
 mod floods;
 mod help;
@@ -27,6 +29,7 @@ mod observed;
 mod page;
 mod places;
 mod relay;
+mod replicas;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod serve_tls;

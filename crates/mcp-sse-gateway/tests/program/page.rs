@@ -17,7 +17,7 @@ const KEY: &str = "alice-5c8zLq0vTnW4xYbK";
 const OTHER: &str = "bob-j2Rr7dMhUe9sPfGa";
 
 /// Sends a request of a head and returns status and body.
-fn ask(address: &str, head: &str) -> (String, String) {
+pub(crate) fn ask(address: &str, head: &str) -> (String, String) {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     write!(socket, "{head}\r\nconnection: close\r\n\r\n").unwrap();
@@ -37,7 +37,7 @@ fn admin(gateway: &Program) -> String {
     line.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned()
 }
 
-fn keys(folder: &Folder, name: &str, text: &str) -> String {
+pub(crate) fn keys(folder: &Folder, name: &str, text: &str) -> String {
     let file = folder.write(name, text);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     file

@@ -161,7 +161,7 @@ impl World {
         let (limits, now) = (Arc::new(limits), clock::now());
         let id = HEX.parse().unwrap();
         let mut preamble = BytesMut::new();
-        let named = limits.resumes().then_some(EventId { session: id, sequence: 0 });
+        let named = limits.resumes().then_some(EventId { session: id, sequence: 0, at: None });
         event::endpoint(&mut preamble, named, 1000, "/messages/");
         Self {
             core: Core::new(id, Arc::clone(&limits), now),

@@ -7,29 +7,38 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
 
-use super::{
-    Inner, SseServerTransport,
-    answer::{self, Refused},
-    get::Opening,
-};
+use super::answer::{self, Refused};
 use crate::{
     admission::{self, Rejection},
     backplane::Host,
     body::Body,
+    endpoint::EndpointPath,
     forwarded::Forwarded,
     id::EventId,
     message::Message,
     session::driver::Common,
 };
 
+/// A transport, as far as other replicas need it.
+pub(super) trait Hosted: Send + Sync {
+    fn endpoint(&self) -> &Arc<EndpointPath>;
+
+    /// Answers a request of this kind as if it had come here.
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Bytes>,
+        what: Refused,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, Rejection>> + Send>>;
+
+    fn send_to_all(self: Arc<Self>, message: &Message);
+}
+
 /// The sessions of a transport, and of those that share them, for other replicas.
-#[derive(Debug)]
 pub(super) struct Sessions {
     common: Arc<Common>,
     /// The transports, one for each endpoint.
-    transports: Mutex<Vec<Weak<Inner>>>,
+    transports: Mutex<Vec<Weak<dyn Hosted>>>,
 }
 
 /// The same, for messages to all of them.
@@ -41,19 +50,19 @@ impl Sessions {
         Self { common, transports: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Inner>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<dyn Hosted>>> {
         self.transports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There is another transport.
-    pub(super) fn add(&self, transport: &Arc<Inner>) {
+    pub(super) fn add(&self, transport: Weak<dyn Hosted>) {
         let mut transports = self.lock();
         transports.retain(|transport| transport.strong_count() > 0);
-        transports.push(Arc::downgrade(transport));
+        transports.push(transport);
     }
 
     /// The transport whose endpoint the session was opened for that a request names.
-    fn transport(&self, request: &Request<Bytes>) -> Option<SseServerTransport> {
+    fn transport(&self, request: &Request<Bytes>) -> Option<Arc<dyn Hosted>> {
         let session = match *request.method() {
             Method::POST => admission::session_id(request.uri().query()).ok()?,
             _ => EventId::parse(request.headers().get("last-event-id")?.to_str().ok()?)?.session,
@@ -64,8 +73,7 @@ impl Sessions {
         }
         let transports = self.lock();
         let mut transports = transports.iter().filter_map(Weak::upgrade);
-        let inner = transports.find(|inner| Arc::ptr_eq(&inner.endpoint, &session.endpoint))?;
-        Some(SseServerTransport { inner })
+        transports.find(|transport| Arc::ptr_eq(transport.endpoint(), &session.endpoint))
     }
 
     async fn answer(&self, mut request: Request<Bytes>) -> Response<Body> {
@@ -78,14 +86,7 @@ impl Sessions {
             principal.map(|principal| extensions.insert(principal));
             client_ip.map(|address| extensions.insert(address));
         }
-        let (parts, body) = request.into_parts();
-        let answered = match what {
-            Refused::Message => transport.try_post(parts, Full::new(body)).await,
-            Refused::Stream | Refused::Other => {
-                let opening = Opening { resume_only: true, ..Opening::default() };
-                transport.try_open_stream(parts, opening).await.map(|(response, _)| response)
-            }
-        };
+        let answered = transport.answer(request, what).await;
         answered.unwrap_or_else(|rejection| answer::refusal(Some(&self.common), what, rejection))
     }
 }
@@ -106,17 +107,22 @@ impl Host for All {
     fn answer(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>> {
         let transport = self.0.upgrade().and_then(|sessions| {
             let transports = sessions.lock();
-            transports.iter().find_map(Weak::upgrade).map(|inner| SseServerTransport { inner })
+            transports.iter().find_map(Weak::upgrade)
         });
         let status = match (transport, Message::parse(request.into_body())) {
             (Some(transport), Ok(message)) => {
-                // They are sent, even if nobody waits until they are in their queues.
-                drop(transport.send_to_all(&message));
+                transport.send_to_all(&message);
                 StatusCode::ACCEPTED
             }
             (Some(_), Err(_)) => StatusCode::BAD_REQUEST,
             (None, _) => StatusCode::NOT_FOUND,
         };
         Box::pin(std::future::ready(answer::text(status, "")))
+    }
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@
 //! | `answer` | rejections as responses |
 //! | `body_reader` | reading a request's body, bounded in size and time |
 //! | `room` | closing sessions to make room for others |
-//! | `elsewhere`, `host` | requests for sessions of other replicas, and those that other replicas forward |
+//! | `elsewhere`, `host`, `forward` | requests for sessions of other replicas, those that other replicas forward, and what answers both |
 //! | `permit` | places for sessions of other kinds |
 //! | `guard` | the checks for other services on the same port |
 //! | `shutdown` | ending all sessions |
@@ -16,6 +16,7 @@
 pub(crate) mod answer;
 mod body_reader;
 mod elsewhere;
+mod forward;
 pub(crate) mod get;
 mod guard;
 mod host;
@@ -167,7 +168,8 @@ impl SseServerTransport {
     fn from_inner(inner: Inner) -> Self {
         let inner = Arc::new(inner);
         if let Some(hosts) = &inner.hosts {
-            hosts.sessions.add(&inner);
+            let hosted = Arc::clone(&inner) as Arc<dyn host::Hosted>;
+            hosts.sessions.add(Arc::downgrade(&hosted));
         }
         Self { inner }
     }

@@ -30,6 +30,7 @@ mod mount;
 mod observers;
 mod pages;
 mod progress;
+mod replicas;
 mod resume;
 #[cfg(feature = "rmcp-3")]
 mod rmcp;

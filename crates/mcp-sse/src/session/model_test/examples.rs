@@ -278,6 +278,7 @@ fn told_driver(limits: Limits) -> (Arc<Driver>, Arc<Told>) {
         limits: Arc::new(limits),
         registry: Registry::new(),
         observers: Observers::new(Some(Arc::clone(&told) as Arc<dyn Observer>)),
+        replica: None,
     };
     let endpoint = Arc::new(EndpointPath::parse("/messages/").unwrap());
     (Driver::new(HEX.parse().unwrap(), None, endpoint, Arc::new(common), None), told)

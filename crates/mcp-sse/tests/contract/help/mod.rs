@@ -280,12 +280,19 @@ pub(crate) struct Server {
 impl Server {
     /// The test is the app: it gets the sessions from [`Server::session`].
     pub(crate) fn new(builder: Builder) -> Self {
+        listen();
+        Self::of(builder.build().expect("settings"))
+    }
+
+    /// The same, for a transport that is there.
+    pub(crate) fn of(sse: SseServerTransport) -> Self {
         let (started, sessions) = mpsc::channel(64);
         let app = move |session| {
             let started = started.clone();
             async move { started.send(session).await.expect("the test takes the session") }
         };
-        Self { sessions: Mutex::new(sessions), ..Self::with_app(builder, app) }
+        let (connect, post) = (sse.connect_sse(app), sse.handle_post_message());
+        Self { sse, connect, post, sessions: Mutex::new(sessions) }
     }
 
     pub(crate) fn with_app<A, F>(builder: Builder, app: A) -> Self
