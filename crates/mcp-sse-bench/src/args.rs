@@ -53,6 +53,8 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
     },
+    /// POSTs to two replicas of the program over an engine: at the one that holds the session, and at the other
+    Replicas(Replicas),
     /// Round trips of `echo` against one server
     RoundTrips {
         /// Where the server listens, as in 127.0.0.1:8000
@@ -120,6 +122,22 @@ impl Run {
     pub(crate) fn has(&self, scenario: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|only| only == scenario)
     }
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Replicas {
+    /// A nats-server
+    #[arg(long)]
+    pub(crate) nats: Option<std::path::PathBuf>,
+    /// A redis-server
+    #[arg(long)]
+    pub(crate) redis: Option<std::path::PathBuf>,
+    /// Measured seconds of POSTs at once
+    #[arg(long, default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    /// Rounds, of which medians are reported
+    #[arg(long, default_value_t = 5)]
+    pub(crate) rounds: usize,
 }
 
 /// Where the peers that are no Rust are; without it they are left out.

@@ -10,6 +10,7 @@ mod gateways;
 mod load;
 mod posts;
 mod process;
+mod replicas;
 mod report;
 mod run;
 mod servers;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
             gateways::pipes(Duration::from_secs_f64(seconds)).map(|outcome| println!("{outcome}"))
         }
         Command::Run(options) => run::run(&options),
+        Command::Replicas(options) => replicas::run(&options),
         Command::RoundTrips { address, sessions, in_flight, bytes, sends_to_all, seconds } => {
             let load = load::Load { sessions, in_flight, bytes, sends_to_all, ..load::Load::default() };
             load::round_trips(address, load, Duration::from_secs_f64(seconds))

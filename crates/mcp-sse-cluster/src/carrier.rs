@@ -59,7 +59,8 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 
 /// What takes calls of other replicas.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// The reply to a call. `None`: there is none to be given.
+    /// The reply to a call. `None`: there is none to be given. Whoever asks has to wait to the end, since what was begun and
+    /// dropped has no answer.
     fn called(self: Arc<Self>, bytes: Bytes) -> BoxFuture<'static, Option<Bytes>>;
 
     /// Something was announced to all.

@@ -285,7 +285,7 @@ impl Node {
             Link::Up(since) => now.saturating_duration_since(since) < RETURNING,
             Link::Down => true,
         };
-        is_new || lock(&self.others).is_known(replica, now)
+        is_new || lock(&self.others).may_be_there(replica, now)
     }
 
     // ---- requests of others ----------------------------------------------------------------------------
@@ -315,10 +315,13 @@ impl Node {
         let (caller, call) = (ask.caller()?, ask.call);
         let reply = match ask.what {
             What::Request(head, body) => self.take(&caller, call, head, body).await,
-            What::Begin { head, length, parts } => {
-                let begins = lock(&self.parts).begins(&caller, call, head, length, parts, clock::now());
-                write(call, if begins { Said::Go } else { Said::Busy })
-            }
+            What::Begin { head, length, parts } => match self.refuses(&head, length).await {
+                Some(answer) => write(call, Said::Answer(answer)),
+                None => {
+                    let begins = lock(&self.parts).begins(&caller, call, head, length, parts, clock::now());
+                    write(call, if begins { Said::Go } else { Said::Busy })
+                }
+            },
             What::Part { index, bytes } => {
                 let added = lock(&self.parts).add(&caller, call, index, bytes, clock::now());
                 match added {
@@ -344,21 +347,16 @@ impl Node {
     }
 
     /// The reply to a request, which is acted on once.
-    async fn take(self: &Arc<Self>, caller: &ReplicaId, call: u64, head: Head, body: Bytes) -> Bytes {
+    async fn take(&self, caller: &ReplicaId, call: u64, head: Head, body: Bytes) -> Bytes {
         let arrival = lock(&self.seen).arrives(caller, call, clock::now());
         if !matches!(arrival, Arrival::New) {
             self.figures.doubled.add();
             return self.known(arrival, call).await;
         }
         self.figures.answered.add();
-        // Whoever carries the reply may give up; what was begun is finished, and has one answer.
-        let (node, caller) = (Arc::clone(self), caller.clone());
-        let work = tokio::spawn(async move {
-            let taken = Taken { node: &node, caller: &caller, call };
-            let said = node.host(&caller, call, head, body).await;
-            taken.answered(said)
-        });
-        work.await.unwrap_or_else(|_| write(call, Said::Unknown))
+        let taken = Taken { node: self, caller, call };
+        let said = self.host(caller, call, head, body).await;
+        taken.answered(said)
     }
 
     async fn known(&self, arrival: Arrival, call: u64) -> Bytes {
@@ -368,6 +366,15 @@ impl Node {
             Arrival::Full => write(call, Said::Busy),
             Arrival::New | Arrival::Old => write(call, Said::Unknown),
         }
+    }
+
+    /// The answer to a request that is refused before its body has come.
+    async fn refuses(&self, head: &Head, length: u64) -> Option<Answer> {
+        let host = lock(&self.hosts).get(&*head.service).and_then(Weak::upgrade)?;
+        let request = head.clone().request(Bytes::new())?.map(drop);
+        let (parts, body) = host.refuses(request, length).await?.into_parts();
+        let body = timeout(ALL_ATTEMPTS, body.collect()).await.ok()?.ok()?;
+        Some(Answer::new(&parts, body.to_bytes(), false))
     }
 
     /// Has the host answer a request.

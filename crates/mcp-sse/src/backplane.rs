@@ -39,6 +39,17 @@ pub trait Backplane: Send + Sync + 'static {
 pub trait Host: Send + Sync + 'static {
     /// Answers a request that has [`Forwarded`](crate::Forwarded) in its extensions.
     fn answer(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>>;
+
+    /// The answer to a request whose body, of this length in bytes, has not come yet, if it can be refused without it. So a
+    /// host that has no room hears no large body. Default: it cannot.
+    fn refuses(
+        &self,
+        request: Request<()>,
+        length: u64,
+    ) -> Pin<Box<dyn Future<Output = Option<Response<Body>>> + Send + '_>> {
+        let _ = (request, length);
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Why another replica has not answered.

@@ -7,8 +7,11 @@ use tokio::time::Instant;
 
 /// How often a replica says that it is there.
 pub(crate) const ANNOUNCED_EVERY: Duration = Duration::from_secs(2);
-/// After how long without a word it counts as gone.
-const GONE_AFTER: Duration = Duration::from_secs(7);
+/// After how long without a word it is not spoken to unasked.
+const SILENT_FOR: Duration = Duration::from_secs(7);
+/// After how long without a word one that nobody can reach counts as gone. It may only be cut off, and its sessions wait as
+/// long for their clients.
+const GONE_AFTER: Duration = Duration::from_secs(30);
 /// How many are known.
 const KNOWN: usize = 256;
 /// After so many requests in a row without a reply, one at a time is sent.
@@ -19,10 +22,17 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default)]
 pub(crate) struct Others {
-    known: HashMap<ReplicaId, Instant>,
+    known: HashMap<ReplicaId, Heard>,
     /// Those that have left lately, of which something may still be on its way.
     left: HashMap<ReplicaId, Instant>,
     silent: HashMap<ReplicaId, Silent>,
+}
+
+/// When a replica has said first and last that it is there.
+#[derive(Debug)]
+struct Heard {
+    first: Instant,
+    last: Instant,
 }
 
 #[derive(Debug)]
@@ -49,26 +59,43 @@ impl Others {
         if self.known.len() >= KNOWN && !self.known.contains_key(&replica) {
             return false;
         }
-        self.known.insert(replica, now).is_none()
+        if let Some(heard) = self.known.get_mut(&replica) {
+            heard.last = now;
+            return false;
+        }
+        self.known.insert(replica, Heard { first: now, last: now });
+        true
     }
 
     fn forget(&mut self, now: Instant) {
-        self.known.retain(|_, last| now.saturating_duration_since(*last) < GONE_AFTER);
+        self.known.retain(|_, heard| now.saturating_duration_since(heard.last) < GONE_AFTER);
         self.left.retain(|_, last| now.saturating_duration_since(*last) < REMEMBERED_FOR);
     }
 
     /// Those that are there, in the order of their names.
     pub(crate) fn known(&mut self, now: Instant) -> Vec<ReplicaId> {
         self.forget(now);
-        let mut known: Vec<_> = self.known.keys().cloned().collect();
-        known.sort();
-        known
+        let is_there = |heard: &Heard| now.saturating_duration_since(heard.last) < SILENT_FOR;
+        let there = self.known.iter().filter(|(_, heard)| is_there(heard)).map(|(replica, _)| replica);
+        let mut there: Vec<_> = there.filter(|replica| !self.is_replaced(replica)).cloned().collect();
+        there.sort();
+        there
     }
 
-    /// Whether it has said lately that it is there, and not that it leaves.
-    pub(crate) fn is_known(&self, replica: &ReplicaId, now: Instant) -> bool {
-        let last = self.known.get(replica);
-        last.is_some_and(|last| now.saturating_duration_since(*last) < GONE_AFTER)
+    /// Whether one that nobody can reach may still be there: it has said so lately, and not that it leaves, and no other one
+    /// has come since by its name.
+    pub(crate) fn may_be_there(&self, replica: &ReplicaId, now: Instant) -> bool {
+        let heard = self.known.get(replica);
+        heard.is_some_and(|heard| now.saturating_duration_since(heard.last) < GONE_AFTER)
+            && !self.is_replaced(replica)
+    }
+
+    /// Whether another run of the same replica has come since it was heard last.
+    fn is_replaced(&self, replica: &ReplicaId) -> bool {
+        let Some(heard) = self.known.get(replica) else { return false };
+        self.known.iter().any(|(other, since)| {
+            other != replica && other.name() == replica.name() && since.first > heard.last
+        })
     }
 
     /// Whether a request may be sent to it now. If so, [`spoke`](Self::spoke), [`was_silent`](Self::was_silent) or
@@ -121,15 +148,29 @@ mod tests {
         let (mut others, now) = (Others::default(), clock::now());
         let a = ReplicaId::new("a").unwrap();
         assert!(others.announced(a.clone(), false, now) && !others.announced(a.clone(), false, now));
-        assert!(others.is_known(&a, now) && !others.is_known(&a, now + GONE_AFTER));
+        assert!(others.may_be_there(&a, now) && !others.may_be_there(&a, now + GONE_AFTER));
         assert_eq!(others.known(now), std::slice::from_ref(&a));
-        assert!(others.announced(a.clone(), true, now) && !others.is_known(&a, now));
-        assert!(!others.announced(a.clone(), false, now) && !others.is_known(&a, now), "it was late");
+        assert!(others.known(now + SILENT_FOR).is_empty() && others.may_be_there(&a, now + SILENT_FOR));
+        assert!(others.announced(a.clone(), true, now) && !others.may_be_there(&a, now));
+        assert!(!others.announced(a.clone(), false, now) && !others.may_be_there(&a, now), "it was late");
         for _ in 0..2 * KNOWN {
             others.announced(ReplicaId::new("b").unwrap(), false, now);
         }
         assert_eq!(others.known(now).len(), KNOWN);
         assert!(others.known(now + GONE_AFTER).is_empty());
+    }
+
+    #[test]
+    fn one_that_has_started_again_is_not_the_one_before_and_two_by_one_name_are_two() {
+        let (mut others, now) = (Others::default(), clock::now());
+        let [before, after] = [0, 1].map(|_| ReplicaId::new("a").unwrap());
+        others.announced(before.clone(), false, now);
+        let now = now + Duration::from_secs(1);
+        others.announced(after.clone(), false, now);
+        assert!(!others.may_be_there(&before, now) && others.may_be_there(&after, now));
+        assert_eq!(others.known(now), std::slice::from_ref(&after));
+        others.announced(before.clone(), false, now + Duration::from_secs(1));
+        assert!(others.may_be_there(&before, now) && others.may_be_there(&after, now));
     }
 
     #[test]

@@ -10,12 +10,16 @@ use serde_json::Value;
 use crate::{
     engines::Engine,
     help::{Client, Folder, INITIALIZE, Program, echo, until},
+    tls::Authority,
 };
 
 /// A gateway of a cluster.
 fn replica(engine: &Engine, name: &str, options: &[&str]) -> Program {
-    let url = engine.url();
-    let mut all = vec!["--cluster", &*url, "--replica-name", name, "--admin", "127.0.0.1:0", "--metrics"];
+    replica_at(&engine.url(), name, options)
+}
+
+fn replica_at(url: &str, name: &str, options: &[&str]) -> Program {
+    let mut all = vec!["--cluster", url, "--replica-name", name, "--admin", "127.0.0.1:0", "--metrics"];
     all.extend(options);
     Program::gateway(&all)
 }
@@ -220,7 +224,7 @@ fn without_the_engine_sessions_go_on_and_it_is_back_when_the_engine_is() {
 }
 
 #[test]
-fn a_replica_that_leaves_is_gone_at_once_and_one_that_is_killed_soon() {
+fn a_replica_that_leaves_is_gone_at_once_and_one_that_is_killed_when_it_is_back() {
     let engine = Engine::nats();
     let [a, b, c] = three(&engine, &[]);
     let mut client = a.connect();
@@ -247,7 +251,10 @@ fn a_replica_that_leaves_is_gone_at_once_and_one_that_is_killed_soon() {
     let endpoint = client.endpoint.clone();
     drop(client);
     let head = format!("POST {endpoint} HTTP/1.1\r\ncontent-type: application/json");
-    // It may only be cut off, until it has said nothing for some seconds.
+    let cut_off = b.request(&head, &echo(2, "never"));
+    assert!(cut_off.contains(" 503 ") || cut_off.contains(" 504 "), "{cut_off}");
+    // It may only be cut off, until there is another one by its name, or it has said nothing for half a minute.
+    let _again = replica(&engine, "c", &[]);
     until("it is gone", || {
         let answer = b.request(&head, &echo(2, "never"));
         assert!(answer.contains(" 404 ") || answer.contains(" 503 ") || answer.contains(" 504 "), "{answer}");
@@ -325,4 +332,36 @@ fn what_cannot_be_a_replica_says_why() {
     let engine = Engine::nats();
     let said = refused(&["--cluster", &engine.url(), "--replica-name", "a.b"]);
     assert!(said.contains("a.b"), "{said}");
+}
+
+#[test]
+fn the_engine_may_want_tls_and_a_password() {
+    let folder = Folder::new();
+    let authority = Authority::new("test");
+    let [certificate, key] = authority.files(&folder, "localhost");
+    let ca = authority.file(&folder);
+    let nats = ["--tls", "--tlscert", &certificate, "--tlskey", &key, "--user", "mcp", "--pass", "geheim"];
+    let nats = Engine::nats_with(&nats);
+    let redis = Engine::redis_with(&["--requirepass", "geheim"]);
+    let front = authority.front("localhost", &format!("127.0.0.1:{}", redis.port()));
+    for (scheme, user, port) in [("tls", "mcp", nats.port()), ("rediss", "", front.port())] {
+        let url = |password: &str| format!("{scheme}://{user}:{password}@localhost:{port}");
+        let [a, b] = ["a", "b"].map(|name| replica_at(&url("geheim"), name, &["--cluster-ca-file", &ca]));
+        let mut client = a.connect();
+        begin(&mut client, &b);
+        client.echo(1, "hello");
+        for replica in [&a, &b] {
+            assert!(!replica.log.so_far().contains("geheim"), "{}", replica.log.so_far());
+        }
+        let refused = |url: &str, options: &[&str]| {
+            let mut all = vec!["serve", "--port", "0", "--cluster", url];
+            all.extend(options);
+            all.extend(["--", "true"]);
+            crate::help::refused(&all)
+        };
+        let said = refused(&url("falsch"), &["--cluster-ca-file", &ca]);
+        assert!(said.contains("refuses") && !said.contains("falsch"), "{said}");
+        let said = refused(&url("geheim"), &[]);
+        assert!(said.contains("no TLS") && !said.contains("geheim"), "{said}");
+    }
 }

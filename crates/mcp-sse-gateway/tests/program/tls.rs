@@ -12,22 +12,30 @@ use tokio_rustls::{
 use crate::help::{Folder, INITIALIZE, Program};
 
 /// An authority of the test's own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn file(&self, folder: &Folder) -> String {
+    pub(crate) fn file(&self, folder: &Folder) -> String {
         folder.write("ca.pem", &self.0.pem())
     }
 
+    /// Files of a certificate for this name, and of its key.
+    pub(crate) fn files(&self, folder: &Folder, name: &str) -> [String; 2] {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        [folder.write("cert.pem", &certificate.pem()), folder.write("key.pem", &key.serialize_pem())]
+    }
+
     /// TLS in front of a server, until the test ends. The certificate is for this name.
-    fn front(&self, name: &str, server: &str) -> SocketAddr {
+    pub(crate) fn front(&self, name: &str, server: &str) -> SocketAddr {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();

@@ -76,6 +76,23 @@ impl Sessions {
         transports.find(|transport| Arc::ptr_eq(transport.endpoint(), &session.endpoint))
     }
 
+    /// Whether a message of this length may come now. What is checked here is checked again when it is there.
+    async fn has_room(&self, request: &Request<()>, length: u64) -> Result<(), Rejection> {
+        let limits = &self.common.limits;
+        let length = usize::try_from(length).ok().filter(|length| *length <= limits.body_bytes);
+        let length = length.ok_or(Rejection::BodyTooLarge)?;
+        let id = admission::session_id(request.uri().query())?;
+        let known = request.extensions().get::<Forwarded>();
+        let principal = known.and_then(|known| known.principal.as_ref());
+        let session = self.common.registry.get(id).filter(|session| {
+            session.endpoint.as_str() == request.uri().path() && session.principal.as_ref() == principal
+        });
+        let session = session.ok_or(Rejection::SessionNotFound)?;
+        let mut wait = limits.queue_timeout;
+        let room = session.reserve(length, &mut wait).await;
+        room.map(drop).map_err(|refusal| answer::rejection(&session, refusal))
+    }
+
     async fn answer(&self, mut request: Request<Bytes>) -> Response<Body> {
         let what = if request.method() == Method::POST { Refused::Message } else { Refused::Stream };
         let Some(transport) = self.transport(&request) else {
@@ -94,6 +111,17 @@ impl Sessions {
 impl Host for Sessions {
     fn answer(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>> {
         Box::pin(self.answer(request))
+    }
+
+    fn refuses(
+        &self,
+        request: Request<()>,
+        length: u64,
+    ) -> Pin<Box<dyn Future<Output = Option<Response<Body>>> + Send + '_>> {
+        Box::pin(async move {
+            let refused = self.has_room(&request, length).await.err()?;
+            Some(answer::refusal(Some(&self.common), Refused::Message, refused))
+        })
     }
 }
 
