@@ -14,6 +14,7 @@
 //! `docs/gateways.md`.
 
 mod api;
+mod chaos;
 mod engines;
 mod house;
 mod interop;
@@ -27,11 +28,12 @@ use std::process::{Command, ExitCode};
 use report::Report;
 
 const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
-       cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…] | cargo xtask engines
-parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, page, api, semver (all of them if none is named)";
+       cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…] |
+       cargo xtask chaos [--minutes N] | cargo xtask engines
+parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, page, chaos, api, semver (all of them if none is named)";
 
 /// The cheap ones first, and last those whose tools take long to compile.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     "house",
     "dependencies",
     "features",
@@ -43,6 +45,7 @@ const PARTS: [&str; 13] = [
     "oauth",
     "proxies",
     "page",
+    "chaos",
     "api",
     "semver",
 ];
@@ -55,6 +58,9 @@ fn main() -> ExitCode {
     }
     if let ["compare", scenarios @ ..] = arguments.as_slice() {
         return exit(interop::gateways::compare(scenarios));
+    }
+    if let ["chaos", options @ ..] = arguments.as_slice() {
+        return exit(chaos::by_hand(options));
     }
     if let ["engines"] = arguments.as_slice() {
         return exit(engines::install().map(drop));
@@ -97,6 +103,7 @@ fn main() -> ExitCode {
             "oauth" => interop::with_oauth(&mut report),
             "proxies" => interop::behind_proxies(&mut report),
             "page" => interop::with_page(&mut report),
+            "chaos" => chaos::run(&mut report),
             other => {
                 eprintln!("there is no part {other:?}\n{USAGE}");
                 return ExitCode::from(2);
