@@ -24,7 +24,7 @@ use crate::{
     carrier::{BoxFuture, Carrier, Handler, Link, NoReply},
     clock,
     core::{
-        others::{ANNOUNCED_EVERY, Others},
+        others::{ANNOUNCED_EVERY, GONE_AFTER, Others},
         parts::{Added, Parts},
         seen::{Arrival, Seen},
     },
@@ -235,7 +235,9 @@ impl Node {
     ) -> Result<Said, Failed> {
         let ask = wire::write(&Ask { caller: self.me.to_string(), call, what });
         let mut sent = false;
-        for _ in 0..ATTEMPTS {
+        let is_lost = self.is_lost(to);
+        let attempts = if is_lost { 1 } else { ATTEMPTS };
+        for _ in 0..attempts {
             let within = attempt.min(until.saturating_duration_since(clock::now()));
             if within.is_zero() {
                 break;
@@ -268,7 +270,16 @@ impl Node {
                 Err(NoReply::Nobody) => return Err(Failed::Gone),
             }
         }
-        Err(Failed::Unknown)
+        // Some engines deliver for many minutes to a machine that is gone.
+        Err(if is_lost { Failed::Gone } else { Failed::Unknown })
+    }
+
+    /// Whether nothing was heard of a replica for as long as it could have been cut off, though our own link was there all the
+    /// time.
+    fn is_lost(&self, replica: &ReplicaId) -> bool {
+        let now = clock::now();
+        let Link::Up(since) = self.carrier.link() else { return false };
+        now.saturating_duration_since(since) >= GONE_AFTER && !lock(&self.others).may_be_there(replica, now)
     }
 
     fn read_reply(&self, bytes: &Bytes, call: u64) -> Option<Said> {

@@ -11,7 +11,7 @@ pub(crate) const ANNOUNCED_EVERY: Duration = Duration::from_secs(2);
 const SILENT_FOR: Duration = Duration::from_secs(7);
 /// After how long without a word one that nobody can reach counts as gone. It may only be cut off, and its sessions wait as
 /// long for their clients.
-const GONE_AFTER: Duration = Duration::from_secs(30);
+pub(crate) const GONE_AFTER: Duration = Duration::from_secs(30);
 /// How many are known.
 const KNOWN: usize = 256;
 /// After so many requests in a row without a reply, one at a time is sent.

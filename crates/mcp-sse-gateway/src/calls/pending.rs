@@ -33,7 +33,8 @@ struct Call {
     bytes: usize,
     /// The place of its line in the audit log.
     permit: Option<Permit>,
-    span: Option<Span>,
+    /// Large, and most have none.
+    span: Option<Box<Span>>,
 }
 
 /// The calls of one session. When it is dropped, those that are left have ended with it.
@@ -129,7 +130,7 @@ impl Calls {
         match message.kind() {
             MessageKind::Request { id, method } => {
                 let call = self.call(&mut state, incoming, Some(id), method, permit);
-                let carried = call.span.as_ref().map(Span::carried);
+                let carried = call.span.as_deref().map(Span::carried);
                 // One by the same id is refused by the transports.
                 if let Some(before) = state.pending.insert(id.clone(), call) {
                     self.tell(&mut state, before, Outcome::Ended, 0);
@@ -145,7 +146,7 @@ impl Calls {
                 } else {
                     // A call without an id, which some servers carry out.
                     let call = self.call(&mut state, incoming, None, method, permit);
-                    let carried = call.span.as_ref().map(Span::carried);
+                    let carried = call.span.as_deref().map(Span::carried);
                     self.tell(&mut state, call, Outcome::Notification, 0);
                     carried
                 }
@@ -203,7 +204,8 @@ impl Calls {
             }
         }
         let whose = permit.is_some().then(|| self.whose(state));
-        let span = self.watchers.traces.as_ref().map(|traces| self.span(traces, incoming, id, &kind));
+        let span =
+            self.watchers.traces.as_ref().map(|traces| Box::new(self.span(traces, incoming, id, &kind)));
         Call { kind, began, whose, bytes: incoming.message.as_bytes().len(), permit, span }
     }
 

@@ -151,7 +151,10 @@ fn names_in(text: &str) -> Vec<String> {
 
 #[test]
 fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
-    let (gateway, metrics) = measured(&[]);
+    // One of several, so that what is measured of replicas is there.
+    let engine = crate::engines::Engine::nats();
+    let url = engine.url();
+    let (gateway, metrics) = measured(&["--cluster", &url, "--replica-name", "a"]);
     gateway.connect().initialize();
     assert!(gateway.request("GET /sse HTTP/1.1\r\nhost: evil.example", "").contains("421"));
     let head =
