@@ -3,7 +3,7 @@
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use mcp_sse::{Backplane, Body, Host, NotForwarded, ReplicaId, ReplicaIdError};
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     engine::Engine,
     figures::ClusterFigures,
     node::Node,
-    relayed,
+    relayed::Puller,
     seal::{ClusterKey, Seals},
 };
 
@@ -125,10 +125,18 @@ impl Cluster {
         self.node.figures.now()
     }
 
+    /// Waits until nothing is read through this replica any more that others answer: streams of events that it relays end,
+    /// spread over a second, so that their clients go on elsewhere; answers to calls end by themselves. For a graceful
+    /// shutdown, with a time limit of your own, when no new requests come.
+    pub async fn drained(&self) {
+        self.node.relayed().await;
+    }
+
     /// Leaves the cluster: tells the others, and takes no more of their requests. What was taken is finished. To be called
     /// when the sessions have ended; requests for them would get 404 from now on.
     ///
-    /// It takes at most 3 s if the engine does not answer.
+    /// What others still read of streams that have ended here is read to its end, for at most 5 s. It takes at most 3 s more if
+    /// the engine does not answer.
     pub async fn leave(&self) {
         self.node.leave().await;
     }
@@ -206,8 +214,31 @@ impl Backplane for Cluster {
     ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, NotForwarded>> + Send + '_>> {
         let (node, to) = (Arc::clone(&self.node), to.clone());
         Box::pin(async move {
-            let (call, answer) = node.forward(&to, service, request).await?;
-            relayed::response(&node, &to, call, answer).ok_or(NotForwarded::Unknown)
+            let (call, is_events) = (node.number(), request.method() == Method::GET);
+            // Whoever asked may go away before there is an answer, which the host may want to have read.
+            let puller = Puller::new(Arc::clone(&node), to.clone(), call, is_events);
+            match node.forward(&to, call, service, request).await {
+                Ok(answer) => puller.response(answer).ok_or(NotForwarded::Unknown),
+                Err(why) => {
+                    puller.is_over();
+                    Err(why)
+                }
+            }
+        })
+    }
+
+    fn check(
+        &self,
+        to: &ReplicaId,
+        service: &'static str,
+        request: Request<()>,
+        length: u64,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Response<Body>>, NotForwarded>> + Send + '_>> {
+        let (node, to) = (Arc::clone(&self.node), to.clone());
+        Box::pin(async move {
+            let Some(answer) = node.check(&to, service, request, length).await? else { return Ok(None) };
+            let body = Body::from(answer.body.clone());
+            Ok(answer.response(body))
         })
     }
 }

@@ -11,10 +11,11 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::{carrier::Handler, throttle::Throttle};
+use crate::{carrier::Handler, streams::STREAMS, throttle::Throttle};
 
-/// How many calls are taken at once. Further ones are dropped, and whoever made them asks again.
-pub(crate) const CALLS: usize = 1_024;
+/// How many calls are taken at once, a place for each stream that is read elsewhere among them: who reads one waits for its
+/// next chunk. Further ones are dropped, and whoever made them asks again.
+pub(crate) const CALLS: usize = 4_096 + STREAMS;
 
 /// Messages that were dropped, counted, and said once in a while.
 #[derive(Debug, Default)]

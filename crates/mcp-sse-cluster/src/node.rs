@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -41,6 +41,8 @@ const ATTEMPTS: u32 = 3;
 pub(crate) const ALL_ATTEMPTS: Duration = Duration::from_secs(5);
 /// After the link is back, the others may still be on their way back.
 const RETURNING: Duration = Duration::from_secs(2);
+/// How long whoever asks again waits for the answer, before it hears that there is none yet. Shorter than an attempt.
+const WORKING: Duration = Duration::from_secs(1);
 /// The pause before something is sent again that was not lost in silence.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What is larger crosses in parts of this size, so many at a time.
@@ -62,6 +64,11 @@ pub(crate) struct Node {
     /// Another replica has come.
     news: Arc<Notify>,
     left: AtomicBool,
+    /// How many answers of others are read.
+    pub(crate) reading: AtomicUsize,
+    /// Whether streams of events among them are to end.
+    ending: AtomicBool,
+    ends: Notify,
     pub(crate) figures: Figures,
     unread: Throttle,
 }
@@ -74,6 +81,8 @@ pub(crate) enum Failed {
     Unavailable,
     /// It may have been.
     Unknown,
+    /// The same, and nothing at all was heard.
+    Silent,
 }
 
 impl Node {
@@ -90,6 +99,9 @@ impl Node {
             next: AtomicU64::new(1),
             news: Arc::default(),
             left: AtomicBool::new(false),
+            reading: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
+            ends: Notify::new(),
             figures: Figures::default(),
             unread: Throttle::default(),
         }
@@ -135,35 +147,58 @@ impl Node {
         let _ = timeout(ATTEMPT, self.carrier.announce(sealed)).await;
     }
 
-    /// Takes no more requests of others, and says so.
+    /// Waits until nothing that others have answered is read here any more: streams of events end, as their clients go on
+    /// elsewhere, and all else at its own pace.
+    pub(crate) async fn relayed(&self) {
+        self.ending.store(true, Ordering::Release);
+        self.ends.notify_waiters();
+        while self.reading.load(Ordering::Acquire) > 0 {
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Resolves when streams of events that are read here are to end.
+    pub(crate) async fn is_ending(&self) {
+        let ends = self.ends.notified();
+        if !self.ending.load(Ordering::Acquire) {
+            ends.await;
+        }
+    }
+
+    /// Takes no more requests of others, and says so. What they still read is read to its end.
     pub(crate) async fn leave(&self) {
         self.announce(true).await;
+        let _ = timeout(ALL_ATTEMPTS, self.streams.emptied()).await;
         let _ = timeout(ATTEMPT, self.carrier.leave()).await;
     }
 
     // ---- requests of ours ------------------------------------------------------------------------------
 
-    /// Has a request answered by another replica. Returns the number of the request too, by which an answer is read that
-    /// streams.
+    /// The number of a request to another replica, by which an answer is read that streams.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Has a request answered by another replica.
     pub(crate) async fn forward(
         &self,
         to: &ReplicaId,
+        call: u64,
         service: &str,
         request: Request<Bytes>,
-    ) -> Result<(u64, Answer), NotForwarded> {
+    ) -> Result<Answer, NotForwarded> {
         if !lock(&self.others).may_be_asked(to, clock::now()) {
             self.figures.unavailable.add();
             return Err(NotForwarded::Unavailable);
         }
         // Whoever asked may go away meanwhile.
         let probe = Probe { node: self, to, heard: false };
-        let call = self.next.fetch_add(1, Ordering::Relaxed);
         let answered = self.answer_of(to, call, service, request).await;
         probe.ends(&answered);
         match answered {
             Ok(answer) => {
                 self.figures.forwarded.add();
-                Ok((call, answer))
+                Ok(answer)
             }
             Err(Failed::Gone) => {
                 self.figures.gone.add();
@@ -173,10 +208,35 @@ impl Node {
                 self.figures.unavailable.add();
                 Err(NotForwarded::Unavailable)
             }
-            Err(Failed::Unknown) => {
+            Err(Failed::Unknown | Failed::Silent) => {
                 self.figures.unknown.add();
                 Err(NotForwarded::Unknown)
             }
+        }
+    }
+
+    /// The answer of another replica to a request whose body, of this length, is still to come, if it is refused without it.
+    pub(crate) async fn check(
+        &self,
+        to: &ReplicaId,
+        service: &str,
+        request: Request<()>,
+        length: u64,
+    ) -> Result<Option<Answer>, NotForwarded> {
+        if !lock(&self.others).may_be_asked(to, clock::now()) {
+            return Err(NotForwarded::Unavailable);
+        }
+        let probe = Probe { node: self, to, heard: false };
+        let head = Head::of(service, &request.map(|()| Bytes::new()));
+        let until = clock::now() + ALL_ATTEMPTS;
+        let said = self.ask(to, self.number(), What::Check { head, length }, ATTEMPT, until).await;
+        probe.ends(&said);
+        match said {
+            Ok(Said::Answer(answer)) => Ok(Some(answer)),
+            Ok(_) => Ok(None),
+            Err(Failed::Gone) => Err(NotForwarded::Gone),
+            // Nothing of the message was sent.
+            Err(Failed::Unavailable | Failed::Unknown | Failed::Silent) => Err(NotForwarded::Unavailable),
         }
     }
 
@@ -203,7 +263,7 @@ impl Node {
             Ok(Said::Go) => {}
             Ok(Said::Answer(answer)) => return Ok(answer),
             // Nothing of the body was sent, so nothing can have been taken.
-            Ok(_) | Err(Failed::Unknown) => return Err(Failed::Unavailable),
+            Ok(_) | Err(Failed::Unknown | Failed::Silent) => return Err(Failed::Unavailable),
             Err(failed) => return Err(failed),
         }
         let window = Semaphore::new(WINDOW);
@@ -234,7 +294,7 @@ impl Node {
         until: Instant,
     ) -> Result<Said, Failed> {
         let ask = wire::write(&Ask { caller: self.me.to_string(), call, what });
-        let mut sent = false;
+        let (mut sent, mut heard) = (false, false);
         let is_lost = self.is_lost(to);
         let attempts = if is_lost { 1 } else { ATTEMPTS };
         for _ in 0..attempts {
@@ -253,8 +313,15 @@ impl Node {
             let sealed = self.seals.seal(Sent::Ask { to }, &ask);
             match self.carrier.call(to, sealed, within).await {
                 Ok(bytes) => match self.read_reply(&bytes, call) {
+                    // An earlier copy may still arrive.
+                    Some(Said::Busy) if sent => return Err(Failed::Unknown),
+                    // The answer will come to another copy.
+                    Some(Said::Working) => (sent, heard) = (true, true),
                     Some(said) => return Ok(said),
-                    None => sent = true,
+                    None => {
+                        sent = true;
+                        sleep(PAUSE).await;
+                    }
                 },
                 Err(NoReply::Silence) => sent = true,
                 Err(NoReply::NotSent) if !sent => return Err(Failed::Unavailable),
@@ -271,7 +338,11 @@ impl Node {
             }
         }
         // Some engines deliver for many minutes to a machine that is gone.
-        Err(if is_lost { Failed::Gone } else { Failed::Unknown })
+        Err(match (is_lost, heard) {
+            (true, false) => Failed::Gone,
+            (false, false) => Failed::Silent,
+            (_, true) => Failed::Unknown,
+        })
     }
 
     /// Whether nothing was heard of a replica for as long as it could have been cut off, though our own link was there all the
@@ -328,10 +399,17 @@ impl Node {
             What::Request(head, body) => self.take(&caller, call, head, body).await,
             What::Begin { head, length, parts } => match self.refuses(&head, length).await {
                 Some(answer) => write(call, Said::Answer(answer)),
+                None if !lock(&self.seen).begins(&caller, call, clock::now()) => {
+                    self.again(&caller, call).await
+                }
                 None => {
                     let begins = lock(&self.parts).begins(&caller, call, head, length, parts, clock::now());
                     write(call, if begins { Said::Go } else { Said::Busy })
                 }
+            },
+            What::Check { head, length } => match self.refuses(&head, length).await {
+                Some(answer) => write(call, Said::Answer(answer)),
+                None => write(call, Said::Go),
             },
             What::Part { index, bytes } => {
                 let added = lock(&self.parts).add(&caller, call, index, bytes, clock::now());
@@ -373,7 +451,10 @@ impl Node {
     async fn known(&self, arrival: Arrival, call: u64) -> Bytes {
         match arrival {
             Arrival::Again(reply) => reply,
-            Arrival::Working(told) => told.await.unwrap_or_else(|_| write(call, Said::Unknown)),
+            Arrival::Working(told) => match timeout(WORKING, told).await {
+                Ok(told) => told.unwrap_or_else(|_| write(call, Said::Unknown)),
+                Err(_) => write(call, Said::Working),
+            },
             Arrival::Full => write(call, Said::Busy),
             Arrival::New | Arrival::Old => write(call, Said::Unknown),
         }
@@ -394,7 +475,7 @@ impl Node {
         let (Some(host), Some(request)) = (host, head.request(body)) else {
             return Said::Answer(not_found());
         };
-        if !self.streams.has_room() {
+        if host.may_stream(&request) && !self.streams.has_room() {
             return Said::Busy;
         }
         let (parts, body) = host.answer(request).await.into_parts();
@@ -453,7 +534,8 @@ impl Probe<'_> {
         let mut others = lock(&self.node.others);
         match answered {
             Ok(_) => others.spoke(self.to),
-            Err(Failed::Unknown) => others.was_silent(self.to, clock::now()),
+            Err(Failed::Unknown) => others.spoke(self.to),
+            Err(Failed::Silent) => others.was_silent(self.to, clock::now()),
             Err(Failed::Gone | Failed::Unavailable) => others.was_not_asked(self.to),
         }
     }

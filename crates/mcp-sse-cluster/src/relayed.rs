@@ -1,6 +1,10 @@
 //! A stream of another replica, read chunk by chunk.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -19,25 +23,58 @@ use crate::{
 
 /// How long the host may say nothing. It waits as long for its reader.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Over how long the ends of streams are spread when this replica ends, and in how many steps.
+const SPREAD: Duration = Duration::from_secs(1);
+const SPREADS: u64 = 32;
 /// The pause before a host is asked again that could not be.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads a stream. Dropping it tells the host that nobody does any more.
-struct Puller {
+pub(crate) struct Puller {
     node: Arc<Node>,
     host: ReplicaId,
     call: u64,
     chunk: u64,
+    /// Whether it is a stream of events, which may end at any time, rather than the answer to a call.
+    is_events: bool,
     over: bool,
 }
 
 impl Puller {
-    fn new(node: Arc<Node>, host: ReplicaId, call: u64) -> Self {
-        Self { node, host, call, chunk: 1, over: false }
+    /// For an answer that is still to come.
+    pub(crate) fn new(node: Arc<Node>, host: ReplicaId, call: u64, is_events: bool) -> Self {
+        node.reading.fetch_add(1, Ordering::AcqRel);
+        Self { node, host, call, chunk: 1, is_events, over: false }
+    }
+
+    /// The response that the host has given; `None` if it is none.
+    pub(crate) fn response(mut self, answer: Answer) -> Option<Response<Body>> {
+        if answer.streams {
+            return answer.response(stream(self));
+        }
+        self.over = true;
+        let body = Body::from(answer.body.clone());
+        answer.response(body)
+    }
+
+    /// There is no answer, or there will be none.
+    pub(crate) fn is_over(mut self) {
+        self.over = true;
     }
 
     /// The next bytes; `None` at the end.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let node = Arc::clone(&self.node);
+        let (is_events, later) = (self.is_events, SPREAD * (self.call % SPREADS) as u32 / SPREADS as u32);
+        tokio::select! {
+            biased;
+            next = self.pull() => next,
+            // A while after it is said, each at its own time, so that not all come again at once.
+            () = async { node.is_ending().await; sleep(later).await }, if is_events => Ok(None),
+        }
+    }
+
+    async fn pull(&mut self) -> io::Result<Option<Bytes>> {
         let mut heard = clock::now();
         loop {
             let now = clock::now();
@@ -54,10 +91,8 @@ impl Puller {
                     self.chunk += 1;
                     return Ok(Some(bytes));
                 }
-                Ok(Said::Over { broken: false }) => {
-                    self.over = true;
-                    return Ok(None);
-                }
+                // The host is told that this has arrived.
+                Ok(Said::Over { broken: false }) => return Ok(None),
                 Ok(Said::Nothing) => heard = clock::now(),
                 Ok(_) | Err(Failed::Gone) => {
                     self.over = true;
@@ -66,7 +101,7 @@ impl Puller {
                         "the replica that holds the session is gone, or its stream",
                     ));
                 }
-                Err(Failed::Unavailable | Failed::Unknown) => sleep(PAUSE).await,
+                Err(Failed::Unavailable | Failed::Unknown | Failed::Silent) => sleep(PAUSE).await,
             }
         }
     }
@@ -74,6 +109,7 @@ impl Puller {
 
 impl Drop for Puller {
     fn drop(&mut self) {
+        self.node.reading.fetch_sub(1, Ordering::AcqRel);
         if self.over {
             return;
         }
@@ -84,20 +120,6 @@ impl Drop for Puller {
             let _ = node.ask(&host, call, What::End, ATTEMPT, clock::now() + ALL_ATTEMPTS).await;
         });
     }
-}
-
-/// The response that another replica has given to a request with this number; `None` if it is none.
-pub(crate) fn response(
-    node: &Arc<Node>,
-    host: &ReplicaId,
-    call: u64,
-    answer: Answer,
-) -> Option<Response<Body>> {
-    if answer.streams {
-        return answer.response(stream(Puller::new(Arc::clone(node), host.clone(), call)));
-    }
-    let body = Body::from(answer.body.clone());
-    answer.response(body)
 }
 
 /// The stream as the body of a response.

@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::carrier::NoReply;
 
 /// How many calls may wait at once.
-const WAITING: usize = 4_096;
+const WAITING: usize = if cfg!(test) { 100 } else { 32_768 };
 
 type Outcome = Result<Bytes, NoReply>;
 
@@ -25,6 +26,8 @@ pub(crate) struct Replies {
     // Never held across an await.
     waiting: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
     next: AtomicU64,
+    /// Numbers that nobody can guess, so that nobody replies who has not been asked.
+    secret: RandomState,
 }
 
 /// The reply to one call, which is waited for until this is dropped.
@@ -42,7 +45,7 @@ impl Replies {
         if waiting.len() >= WAITING {
             return None;
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = self.secret.hash_one(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, outcome) = oneshot::channel();
         waiting.insert(number, sender);
         Some(Expected { number, outcome, replies: Arc::clone(self) })
@@ -89,7 +92,7 @@ mod tests {
         replies.give(two.number(), Ok(Bytes::from_static(b"two")));
         replies.give(two.number(), Ok(Bytes::from_static(b"again")));
         replies.give(one.number(), Err(NoReply::Nobody));
-        replies.give(99, Ok(Bytes::new()));
+        replies.give(one.number() ^ 1, Ok(Bytes::new()));
         assert_eq!(one.reply().await, Err(NoReply::Nobody));
         assert_eq!(two.reply().await, Ok(Bytes::from_static(b"two")));
     }

@@ -15,19 +15,23 @@ use mcp_sse::{Body, ReplicaId};
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::wire::Said;
 
 /// How many streams are read elsewhere at once.
-const STREAMS: usize = 4_096;
-/// How long a reader may say nothing. Then its client counts as gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const STREAMS: usize = 4_096;
+/// How long a reader may say nothing, whose client may be slow. Then that counts as gone. Before the first chunk, nobody can
+/// be slow yet.
+const PATIENCE: Duration = Duration::from_secs(30);
+const FIRST: Duration = Duration::from_secs(6);
 /// How long a reader waits for a chunk before it hears that there is none.
 pub(crate) const WAIT: Duration = Duration::from_millis(2_500);
 /// The largest chunk.
-const CHUNK: usize = if cfg!(test) { 100 } else { 256 * 1024 };
+const CHUNK: usize = if cfg!(test) { 100 } else { 64 * 1024 };
+/// How often it is looked whether there are any left.
+const LOOK: Duration = Duration::from_millis(100);
 /// How many questions wait. A reader has one, and copies of it.
 const ASKED: usize = 8;
 
@@ -52,6 +56,13 @@ struct Pull {
 impl Streams {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Reading>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all have been read, or nobody reads them any more.
+    pub(crate) async fn emptied(&self) {
+        while !self.lock().is_empty() {
+            sleep(LOOK).await;
+        }
     }
 
     /// Whether there is room for another one.
@@ -113,8 +124,10 @@ async fn run(mut body: Body, mut asked: mpsc::Receiver<Pull>) {
     let mut next = 1;
     let mut last: Option<Said> = None;
     let mut rest = Bytes::new();
-    while let Ok(Some(Pull { chunk, reply })) = timeout(PATIENCE, asked.recv()).await {
-        if chunk + 1 == next
+    let mut patience = FIRST;
+    while let Ok(Some(Pull { chunk, reply })) = timeout(patience, asked.recv()).await {
+        patience = PATIENCE;
+        if chunk.checked_add(1) == Some(next)
             && let Some(last) = &last
         {
             let _ = reply.send(last.again());

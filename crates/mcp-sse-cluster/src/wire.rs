@@ -1,7 +1,8 @@
 //! What replicas say to each other, as bytes.
 //!
-//! Replicas of different versions meet while a new one is rolled out. So variants and fields are only ever added at the
-//! end, and [`VERSION`] changes when that is not enough: what has another one is not read.
+//! Replicas of different versions meet while a new one is rolled out. So variants are only ever added at the end, what is
+//! new about a request or an answer goes into `more`, and [`VERSION`] changes when that is not enough: what has another one
+//! is not read.
 
 use std::net::IpAddr;
 
@@ -11,6 +12,8 @@ use mcp_sse::{Body, ClientIp, Forwarded, Principal, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) const VERSION: u8 = 1;
+/// The most headers that are read. No server here takes as many.
+const HEADERS: usize = 1_000;
 
 /// What one replica asks of another.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,8 @@ pub(crate) enum What {
     Pull { chunk: u64 },
     /// Nobody reads the stream any more.
     End,
+    /// Would a request be refused whose body, of this length, is still to come?
+    Check { head: Head, length: u64 },
 }
 
 /// The head of a request, and what else is known of it.
@@ -46,6 +51,8 @@ pub(crate) struct Head {
     principal: Option<String>,
     client_ip: Option<IpAddr>,
     mount_prefix: String,
+    /// What later versions may add.
+    more: Bytes,
 }
 
 /// What is said to an [`Ask`].
@@ -75,6 +82,8 @@ pub(crate) enum Said {
     Busy,
     /// Nothing is known of this request any more.
     Unknown,
+    /// It is acted on, and has no answer yet.
+    Working,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -84,6 +93,8 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// The body is a stream, to be pulled.
     pub(crate) streams: bool,
+    /// What later versions may add.
+    more: Bytes,
 }
 
 /// What one replica tells all.
@@ -111,6 +122,7 @@ impl Head {
             principal: forwarded.principal.map(|principal| principal.as_str().to_owned()),
             client_ip: forwarded.client_ip.map(|ip| ip.0),
             mount_prefix: forwarded.mount_prefix,
+            more: Bytes::new(),
         }
     }
 
@@ -131,7 +143,8 @@ impl Head {
 
 impl Answer {
     pub(crate) fn new(parts: &http::response::Parts, body: Bytes, streams: bool) -> Self {
-        Self { status: parts.status.as_u16(), headers: texts(&parts.headers), body, streams }
+        let more = Bytes::new();
+        Self { status: parts.status.as_u16(), headers: texts(&parts.headers), body, streams, more }
     }
 
     /// The response, with this body in place of its own; `None` if it is none.
@@ -151,7 +164,10 @@ fn texts(headers: &HeaderMap) -> Vec<(String, Bytes)> {
 }
 
 fn headers(texts: Vec<(String, Bytes)>) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(texts.len());
+    if texts.len() > HEADERS {
+        return None;
+    }
+    let mut headers = HeaderMap::try_with_capacity(texts.len()).ok()?;
     for (name, value) in texts {
         let value = HeaderValue::from_maybe_shared(value).ok()?;
         headers.try_append(HeaderName::from_bytes(name.as_bytes()).ok()?, value).ok()?;
@@ -215,8 +231,10 @@ mod tests {
         assert_eq!(&reply(Said::Chunk { number: 3, bytes: "xy".into() })[..], b"\x01\x02\x03\x02xy");
         assert_eq!(&reply(Said::Over { broken: true })[..], b"\x01\x04\x01");
         assert_eq!(&reply(Said::Unknown)[..], b"\x01\x06");
-        let answer = Answer { status: 202, headers: Vec::new(), body: "ok".into(), streams: false };
-        assert_eq!(&reply(Said::Answer(answer))[..], b"\x01\x00\xca\x01\x00\x02ok\x00");
+        let (parts, ()) = Response::builder().status(202).body(()).unwrap().into_parts();
+        let answer = Answer::new(&parts, "ok".into(), false);
+        assert_eq!(&reply(Said::Answer(answer))[..], b"\x01\x00\xca\x01\x00\x02ok\x00\x00");
+        assert_eq!(&reply(Said::Working)[..], b"\x01\x07");
         let gone = Announcement { replica: "a.0".to_owned(), leaves: true };
         assert_eq!(&write(&gone)[..], b"\x03a.0\x01");
     }

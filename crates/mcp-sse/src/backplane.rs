@@ -25,6 +25,19 @@ pub trait Backplane: Send + Sync + 'static {
     /// has one host, and a later one takes the place of one before.
     fn bind(&self, service: &'static str, host: Weak<dyn Host>);
 
+    /// The answer of another replica to a request whose body, of this length in bytes, is still to come, if that is refused
+    /// without it. Default: nothing is known.
+    fn check(
+        &self,
+        to: &ReplicaId,
+        service: &'static str,
+        request: Request<()>,
+        length: u64,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Response<Body>>, NotForwarded>> + Send + '_>> {
+        let _ = (to, service, request, length);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Has a request answered by a service of another replica. The request has [`Forwarded`](crate::Forwarded) in its extensions; nothing
     /// else of those crosses. The host gets it once at most, even if the answer is an error.
     fn forward(
@@ -39,6 +52,12 @@ pub trait Backplane: Send + Sync + 'static {
 pub trait Host: Send + Sync + 'static {
     /// Answers a request that has [`Forwarded`](crate::Forwarded) in its extensions.
     fn answer(&self, request: Request<Bytes>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send + '_>>;
+
+    /// Whether the answer may be a stream, for which there has to be room where it is read elsewhere. Default: it may.
+    fn may_stream(&self, request: &Request<Bytes>) -> bool {
+        let _ = request;
+        true
+    }
 
     /// The answer to a request whose body, of this length in bytes, has not come yet, if it can be refused without it. So a
     /// host that has no room hears no large body. Default: it cannot.

@@ -12,6 +12,8 @@ use crate::wire::Head;
 const BYTES: usize = 16 * 1024 * 1024;
 /// The largest body.
 const LARGEST: u64 = 256 * 1024 * 1024;
+/// Parts are larger than that, but for the last one: each takes some memory.
+const SMALLEST: usize = if cfg!(test) { 2 } else { 64 * 1024 };
 /// How many are held.
 const BODIES: usize = 256;
 /// How long one may come to nothing. Its caller asks again within seconds.
@@ -68,8 +70,8 @@ impl Parts {
         let Some(length) = usize::try_from(length).ok().filter(|_| length <= LARGEST) else { return false };
         let is_alone = self.bodies.is_empty();
         let fits = is_alone || self.bytes.saturating_add(length) <= BYTES;
-        // No part is empty, so there are no more of them than bytes.
-        if !fits || self.bodies.len() >= BODIES || parts == 0 || parts as usize > length {
+        let most = length.div_ceil(SMALLEST);
+        if !fits || self.bodies.len() >= BODIES || parts == 0 || parts as usize > most {
             return false;
         }
         self.bytes += length;
@@ -142,7 +144,7 @@ mod tests {
         let begins = |parts: &mut Parts, call, length, count, now| {
             parts.begins(&from, call, head.clone(), length, count, now)
         };
-        assert!(!begins(&mut parts, 1, 10, 11, now) && !begins(&mut parts, 1, 10, 0, now));
+        assert!(!begins(&mut parts, 1, 10, 6, now) && !begins(&mut parts, 1, 10, 0, now));
         assert!(!begins(&mut parts, 1, LARGEST + 1, 9, now));
         assert!(begins(&mut parts, 1, BYTES as u64 * 2, 9, now), "alone");
         assert!(!begins(&mut parts, 2, 1, 1, now));

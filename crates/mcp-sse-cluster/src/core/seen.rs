@@ -24,6 +24,8 @@ const BYTES: usize = 16 * 1024 * 1024;
 const WAITING: usize = 8;
 /// How long an answer is kept. Its caller asks again within seconds.
 const KEPT: Duration = Duration::from_secs(30);
+/// How long the body of one may take that crosses in parts.
+const BEGUN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -42,8 +44,15 @@ struct Caller {
 
 #[derive(Debug)]
 enum Call {
+    /// Its body is on its way.
+    Begun {
+        at: Instant,
+    },
     Working(Vec<oneshot::Sender<Bytes>>),
-    Answered { reply: Bytes, at: Instant },
+    Answered {
+        reply: Bytes,
+        at: Instant,
+    },
 }
 
 /// What is known of a request that has come.
@@ -75,8 +84,13 @@ impl Seen {
             last: now,
         });
         caller.last = now;
-        if let Some(known) = caller.calls.get_mut(&call) {
-            return known.again();
+        match caller.calls.get_mut(&call) {
+            Some(begun @ Call::Begun { .. }) => {
+                *begun = Call::Working(Vec::new());
+                return Arrival::New;
+            }
+            Some(known) => return known.again(),
+            None => {}
         }
         if call <= caller.floor {
             return Arrival::Old;
@@ -94,6 +108,20 @@ impl Seen {
         }
         caller.calls.insert(call, Call::Working(Vec::new()));
         Arrival::New
+    }
+
+    /// The body of a request will come; until then it is not forgotten. `false`: it is known already, or cannot be taken.
+    pub(crate) fn begins(&mut self, from: &ReplicaId, call: u64, now: Instant) -> bool {
+        match self.known(from, call) {
+            Arrival::Old => {}
+            Arrival::New => return true,
+            _ => return false,
+        }
+        if !matches!(self.arrives(from, call, now), Arrival::New) {
+            return false;
+        }
+        let known = self.callers.get_mut(from).and_then(|caller| caller.calls.get_mut(&call));
+        known.map(|known| *known = Call::Begun { at: now }).is_some()
     }
 
     /// What is known of a request that was taken before, if it was.
@@ -140,6 +168,7 @@ impl Call {
     /// Another copy of it has come.
     fn again(&mut self) -> Arrival {
         match self {
+            Self::Begun { .. } => Arrival::New,
             Self::Answered { reply, .. } => Arrival::Again(reply.clone()),
             Self::Working(waiting) => {
                 waiting.retain(|waiting| !waiting.is_closed());
@@ -165,15 +194,20 @@ impl Caller {
         self.calls.values().map(bytes).sum()
     }
 
-    /// Forgets those answers that are too old, up to the first that is not. Returns how many bytes that were.
+    /// Forgets those answers that are too old, or too many, up to the first that is neither. Returns how many bytes that were.
     fn forget_oldest(&mut self, now: Instant) -> usize {
         let mut bytes = 0;
+        let mut len = self.calls.len();
         while let Some(oldest) = self.calls.first_entry() {
+            let is_young = |at: &Instant, time| now.saturating_duration_since(*at) < time;
             match oldest.get() {
-                Call::Answered { at, .. } if now.saturating_duration_since(*at) < KEPT => break,
                 Call::Working(_) => break,
+                Call::Begun { at } if is_young(at, BEGUN) => break,
+                Call::Answered { at, .. } if len < CALLS && is_young(at, KEPT) => break,
+                Call::Begun { .. } => {}
                 Call::Answered { reply, .. } => bytes += reply.len(),
             }
+            len -= 1;
             self.floor = self.floor.max(*oldest.key());
             oldest.remove();
         }
@@ -187,6 +221,12 @@ impl Caller {
         let mut left = self.calls.len();
         let mut floor = self.floor;
         self.calls.retain(|number, call| {
+            if let Call::Begun { at } = call
+                && now.saturating_duration_since(*at) >= BEGUN
+            {
+                (left, floor) = (left - 1, floor.max(*number));
+                return false;
+            }
             let Call::Answered { reply, at } = call else { return true };
             if left <= most && now.saturating_duration_since(*at) < KEPT {
                 return true;
@@ -239,6 +279,27 @@ mod tests {
         assert!(is_new(&mut seen, &a, 10_001, now));
         assert!((1..=10_001).all(|call| !is_new(&mut seen, &a, call, now)));
         assert_eq!(seen.bytes, 0);
+    }
+
+    #[test]
+    fn a_request_whose_body_is_on_its_way_stays_new_whatever_comes_meanwhile() {
+        let (mut seen, a, now) = (Seen::default(), replica("a"), clock::now());
+        assert!(seen.begins(&a, 1, now) && seen.begins(&a, 1, now));
+        for call in 2..3 * CALLS as u64 {
+            assert!(is_new(&mut seen, &a, call, now));
+            seen.answered(&a, call, &"x".into(), now);
+        }
+        assert!(is_new(&mut seen, &a, 1, now) && !is_new(&mut seen, &a, 1, now));
+        assert!(
+            !seen.begins(&a, 1, now) && !seen.begins(&a, 2, now),
+            "one that was taken does not begin again"
+        );
+        // One that never comes is forgotten.
+        assert!(seen.begins(&a, 100_000, now));
+        let now = now + KEPT;
+        assert!(is_new(&mut seen, &a, 100_001, now));
+        seen.answered(&a, 1, &"x".into(), now);
+        assert!(is_new(&mut seen, &a, 100_002, now + KEPT) && !is_new(&mut seen, &a, 100_000, now));
     }
 
     #[test]

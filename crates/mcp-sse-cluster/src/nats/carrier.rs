@@ -77,6 +77,7 @@ impl NatsCarrier {
             announcements: self.subscribe(format!("mcp-sse.{}.all", self.cluster)).await?,
             intake,
             expected: Arc::clone(&self.replies),
+            prefix: format!("mcp-sse.{}.", self.cluster),
         };
         tokio::spawn(taking.run(leaving));
         self.prove(&subject).await

@@ -25,6 +25,8 @@ pub(super) struct Taking {
     pub(super) announcements: Subscriber,
     pub(super) intake: Arc<Intake>,
     pub(super) expected: Arc<Replies>,
+    /// What subjects of the cluster begin with.
+    pub(super) prefix: String,
 }
 
 impl Taking {
@@ -68,6 +70,10 @@ impl Taking {
             self.intake.drops("it does not say where its reply belongs");
             return;
         };
+        if !to.as_str().starts_with(&self.prefix) {
+            self.intake.drops("its reply belongs to nobody of this cluster");
+            return;
+        }
         let client = self.client.clone();
         self.intake.take(call.payload, move |reply| async move {
             // What cannot be sent in time is lost, and asked for again.

@@ -78,6 +78,11 @@ impl Replicas {
         self.0.figures()
     }
 
+    /// Waits until nothing is read through this replica that others answer.
+    pub(crate) async fn drained(&self) {
+        self.0.drained().await;
+    }
+
     pub(crate) async fn leave(&self) {
         self.0.leave().await;
     }

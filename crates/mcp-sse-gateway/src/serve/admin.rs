@@ -160,6 +160,11 @@ impl Admin {
         if answer.status() != StatusCode::NOT_FOUND {
             return answer;
         }
+        let listed = self.all_sessions().await;
+        let all = listed["sessions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if all.iter().filter(|session| session["id"] == id).count() > 1 {
+            return several();
+        }
         let path = format!("/sessions/{id}");
         let answers = others::ask_all(replicas, method, &path).await;
         let mut statuses =

@@ -120,6 +120,24 @@ impl Host for Here {
         }
         Box::pin(self.0.clone().answer(request.map(Full::new)))
     }
+
+    fn refuses(
+        &self,
+        mut request: Request<()>,
+        _: u64,
+    ) -> Pin<Box<dyn Future<Output = Option<Response<Body>>> + Send + '_>> {
+        let table = &self.0.health.table;
+        let principal = request.extensions().get::<Forwarded>().and_then(|known| known.principal.clone());
+        if let Some(replicas) = table.replicas() {
+            At::of(request.headers_mut(), replicas.id());
+        }
+        let id = request.headers().get("mcp-session-id").and_then(|id| id.to_str().ok());
+        let named = table.at_mcp_path(request.uri().path());
+        let mcp = named.as_ref().and_then(|named| named.mcp.as_ref());
+        let is_there = mcp.zip(id).is_some_and(|(mcp, id)| mcp.has(id, principal.as_ref()));
+        let gone = || text(StatusCode::NOT_FOUND, "Not Found: Session not found").map(Body::new);
+        Box::pin(std::future::ready((!is_there).then(gone)))
+    }
 }
 
 /// The page for people.
@@ -174,7 +192,14 @@ impl Mcp {
         let is_forwarded = request.extensions().get::<Forwarded>().is_some();
         match At::of(request.headers_mut(), replicas.id()) {
             At::Elsewhere(replica) if !is_forwarded => {
-                self.table.transport.forward(&replica, replicas::HTTP, request).await
+                let mut answer = self.table.transport.forward(&replica, replicas::HTTP, request).await;
+                // Its own, which come again here.
+                for name in
+                    [header::VARY, header::ACCESS_CONTROL_ALLOW_ORIGIN, header::ACCESS_CONTROL_EXPOSE_HEADERS]
+                {
+                    answer.headers_mut().remove(name);
+                }
+                answer
             }
             _ => {
                 let mut answer = self.answer(request).await;

@@ -169,7 +169,12 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         let timeout = args.listen.shutdown_timeout;
         // Connections are still accepted, so that answers to the servers' own requests come in.
         let drained = async {
-            tokio::join!(transport.shutdown(timeout), table.drain_http(timeout));
+            let relayed = async {
+                if let Some(replicas) = &replicas {
+                    let _ = tokio::time::timeout(timeout, replicas.drained()).await;
+                }
+            };
+            tokio::join!(transport.shutdown(timeout), table.drain_http(timeout), relayed);
             table.sessions_ended().await;
             // There is nothing left for which the others would come here.
             if let Some(replicas) = &replicas {

@@ -230,10 +230,12 @@ impl Builder {
     ///
     /// The endpoint that clients are told has `&at=NAME.RUN` then, and the ids of events end with it. Where a session is
     /// at another replica, that one answers as if the request had come there, with three answers more: 404 if it is gone;
-    /// 503 with `Retry-After` if it cannot be reached, or too much is on its way to it (256 requests, or 16 MiB for all
-    /// replicas and 4 MiB of them from one address), and has not got the message; 504 if it does not answer and may have
-    /// taken the message, which it does once at most. All replicas need the same settings, endpoints and authenticator;
-    /// of a request's extensions, only the [`Principal`](crate::Principal) and the [`ClientIp`](crate::ClientIp) cross.
+    /// 503 with `Retry-After` if it cannot be reached, or too much is on its way to it (256 requests, of them 64 for one
+    /// session and 128 from one address; 16 MiB of bodies over 64 KiB for all replicas, 4 MiB of them for one session or from
+    /// one address), and has not got the message; 504 if it does not answer and may have
+    /// taken the message, which it does once at most. All replicas need the same settings, endpoints and authenticator, which
+    /// has to be the transport's own ([`authenticate`](Self::authenticate)) if clients get new tokens during a session; of a
+    /// request's extensions, only the [`Principal`](crate::Principal) and the [`ClientIp`](crate::ClientIp) cross.
     ///
     /// Give one backplane to one transport, and to those made of it by
     /// [`with_endpoint`](SseServerTransport::with_endpoint). See the crate `mcp-sse-cluster` for examples.

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -16,13 +17,16 @@ pub(super) const ALL: &str = "sse-all";
 
 /// How many bytes of bodies are held for other replicas.
 const BYTES: usize = 16 * 1024 * 1024;
-/// How many of them for one address, so that a few clients that send half and stop do not hold all. One body may be
-/// larger.
-const BYTES_OF_ADDRESS: usize = BYTES / 4;
-/// How many bytes of a body are read before there has to be room for more.
+/// How many of them for one address, and for one session, so that a few clients that send half and stop do not hold all.
+/// One body may be larger.
+const BYTES_OF_ONE: usize = BYTES / 4;
+/// How many bytes of a body are read without room for them, as of any body, and with how many more it goes on then.
 pub(super) const PART: usize = 64 * 1024;
-/// How many requests are under way to one replica, and to all.
+/// How many requests are under way to one replica, how many of them for one session and for one address, and how many to all
+/// replicas. One that waits at a host waits for up to 5 s.
 const CALLS_TO_ONE: usize = 256;
+const CALLS_OF_SESSION: usize = 64;
+const CALLS_OF_ADDRESS: usize = 128;
 const CALLS: usize = 4_096;
 
 /// The other replicas, as a transport sees them.
@@ -30,20 +34,30 @@ const CALLS: usize = 4_096;
 pub(super) struct Elsewhere {
     pub(super) backplane: Arc<dyn Backplane>,
     gate: Arc<Mutex<Gate>>,
+    hasher: RandomState,
 }
 
 /// What is under way to other replicas.
 #[derive(Debug, Default)]
 struct Gate {
     bytes: usize,
-    by_address: HashMap<IpAddr, usize>,
+    bytes_by: HashMap<Of, usize>,
     calls: usize,
-    by_replica: HashMap<ReplicaId, usize>,
+    calls_by: HashMap<Of, usize>,
+}
+
+/// What is counted together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Of {
+    Replica(ReplicaId),
+    Address(IpAddr),
+    /// By what the client says, so that it may be any text.
+    Session(u64),
 }
 
 impl Elsewhere {
     pub(super) fn new(backplane: Arc<dyn Backplane>) -> Self {
-        Self { backplane, gate: Arc::default() }
+        Self { backplane, gate: Arc::default(), hasher: RandomState::new() }
     }
 
     /// The other replica that a request names.
@@ -51,21 +65,47 @@ impl Elsewhere {
         at?.parse().ok().filter(|at| at != self.backplane.id())
     }
 
-    /// Room for a body of a client at this address.
-    pub(super) fn room(&self, address: Option<IpAddr>) -> Held {
-        Held { gate: Arc::clone(&self.gate), address, bytes: 0 }
+    /// What a request of this client counts with.
+    pub(super) fn of(&self, address: Option<IpAddr>, session: &[u8]) -> Vec<Of> {
+        let session = Of::Session(self.hasher.hash_one(session));
+        address.map(Of::Address).into_iter().chain([session]).collect()
+    }
+
+    /// Room for a body.
+    pub(super) fn room(&self, of: Vec<Of>) -> Held {
+        Held { gate: Arc::clone(&self.gate), of, bytes: 0 }
     }
 
     /// A place among the requests that are under way.
-    pub(super) fn call(&self, to: &ReplicaId) -> Option<Calling> {
+    pub(super) fn call(&self, to: &ReplicaId, of: &[Of]) -> Option<Calling> {
         let mut gate = lock(&self.gate);
-        let to_one = gate.by_replica.get(to).copied().unwrap_or_default();
-        if gate.calls >= CALLS || to_one >= CALLS_TO_ONE {
+        let all: Vec<Of> = of.iter().cloned().chain([Of::Replica(to.clone())]).collect();
+        let is_full = |of: &Of| {
+            let most = match of {
+                Of::Replica(_) => CALLS_TO_ONE,
+                Of::Address(_) => CALLS_OF_ADDRESS,
+                Of::Session(_) => CALLS_OF_SESSION,
+            };
+            gate.calls_by.get(of).is_some_and(|calls| *calls >= most)
+        };
+        if gate.calls >= CALLS || all.iter().any(is_full) {
             return None;
         }
         gate.calls += 1;
-        gate.by_replica.insert(to.clone(), to_one + 1);
-        Some(Calling { gate: Arc::clone(&self.gate), to: to.clone() })
+        for of in &all {
+            *gate.calls_by.entry(of.clone()).or_default() += 1;
+        }
+        Some(Calling { gate: Arc::clone(&self.gate), of: all })
+    }
+}
+
+/// Takes some away of what is counted.
+fn less(counts: &mut HashMap<Of, usize>, of: &Of, by: usize) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= by;
+        if *count == 0 {
+            counts.remove(of);
+        }
     }
 }
 
@@ -76,26 +116,26 @@ fn lock(gate: &Mutex<Gate>) -> MutexGuard<'_, Gate> {
 /// Bytes that are held. Dropping it gives them back.
 pub(super) struct Held {
     gate: Arc<Mutex<Gate>>,
-    address: Option<IpAddr>,
-    pub(super) bytes: usize,
+    of: Vec<Of>,
+    bytes: usize,
 }
 
 impl Held {
     /// Holds so many more; whether there was room.
     pub(super) fn more(&mut self, bytes: usize) -> bool {
         let mut gate = lock(&self.gate);
-        let of_address = self.address.map(|address| gate.by_address.entry(address).or_default());
-        let others = of_address.as_ref().map_or(0, |of_address| **of_address - self.bytes);
         // What is alone may take more than its part.
-        if others > 0 && others + self.bytes + bytes > BYTES_OF_ADDRESS {
+        let fits = |all: usize, most: usize| all == self.bytes || all + bytes <= most;
+        let of_each = |of: &Of| gate.bytes_by.get(of).copied().unwrap_or_default();
+        if !fits(gate.bytes, BYTES) || !self.of.iter().all(|of| fits(of_each(of), BYTES_OF_ONE)) {
             return false;
         }
-        if let Some(of_address) = of_address {
-            *of_address += bytes;
-        }
         gate.bytes += bytes;
+        for of in &self.of {
+            *gate.bytes_by.entry(of.clone()).or_default() += bytes;
+        }
         self.bytes += bytes;
-        gate.bytes == self.bytes || gate.bytes <= BYTES
+        true
     }
 }
 
@@ -103,13 +143,8 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut gate = lock(&self.gate);
         gate.bytes -= self.bytes;
-        if let Some(address) = self.address
-            && let Some(of_address) = gate.by_address.get_mut(&address)
-        {
-            *of_address -= self.bytes;
-            if *of_address == 0 {
-                gate.by_address.remove(&address);
-            }
+        for of in &self.of {
+            less(&mut gate.bytes_by, of, self.bytes);
         }
     }
 }
@@ -117,18 +152,15 @@ impl Drop for Held {
 /// A request that is under way. Dropping it gives its place back.
 pub(super) struct Calling {
     gate: Arc<Mutex<Gate>>,
-    to: ReplicaId,
+    of: Vec<Of>,
 }
 
 impl Drop for Calling {
     fn drop(&mut self) {
         let mut gate = lock(&self.gate);
         gate.calls -= 1;
-        if let Some(to_one) = gate.by_replica.get_mut(&self.to) {
-            *to_one -= 1;
-            if *to_one == 0 {
-                gate.by_replica.remove(&self.to);
-            }
+        for of in &self.of {
+            less(&mut gate.calls_by, of, 1);
         }
     }
 }
@@ -143,32 +175,32 @@ impl fmt::Debug for Elsewhere {
 mod tests {
     use super::*;
 
-    fn gate() -> Arc<Mutex<Gate>> {
-        Arc::default()
+    fn of(last: u8, session: u64) -> Vec<Of> {
+        vec![Of::Address(IpAddr::from([192, 0, 2, last])), Of::Session(session)]
     }
 
-    fn held(gate: &Arc<Mutex<Gate>>, address: Option<u8>) -> Held {
-        let address = address.map(|last| IpAddr::from([192, 0, 2, last]));
-        Held { gate: Arc::clone(gate), address, bytes: 0 }
+    fn held(gate: &Arc<Mutex<Gate>>, of: Vec<Of>) -> Held {
+        Held { gate: Arc::clone(gate), of, bytes: 0 }
     }
 
     #[test]
-    fn one_address_holds_a_part_of_the_bytes_and_all_together_no_more_than_there_are() {
-        let gate = gate();
-        let mut first = held(&gate, Some(1));
-        assert!(first.more(BYTES_OF_ADDRESS));
-        assert!(!held(&gate, Some(1)).more(1), "its part is taken");
+    fn one_address_and_one_session_hold_a_part_of_the_bytes_and_all_together_no_more_than_there_are() {
+        let gate = Arc::default();
+        let mut first = held(&gate, of(1, 1));
+        assert!(first.more(BYTES_OF_ONE));
+        assert!(!held(&gate, of(1, 2)).more(1), "its address has its part");
+        assert!(!held(&gate, of(2, 1)).more(1), "its session has its part");
         // One body that is larger than that passes.
-        assert!(first.more(BYTES_OF_ADDRESS));
-        let mut second = held(&gate, Some(2));
-        assert!(second.more(BYTES_OF_ADDRESS));
-        let mut local = held(&gate, None);
-        assert!(local.more(BYTES_OF_ADDRESS));
-        assert!(!held(&gate, Some(3)).more(1), "all are taken");
+        assert!(first.more(BYTES_OF_ONE));
+        let mut second = held(&gate, of(2, 2));
+        assert!(second.more(BYTES_OF_ONE));
+        let mut third = held(&gate, vec![Of::Session(3)]);
+        assert!(third.more(BYTES_OF_ONE));
+        assert!(!held(&gate, of(4, 4)).more(1), "all are taken");
         drop(first);
-        assert!(held(&gate, Some(1)).more(1));
-        drop((second, local));
+        assert!(held(&gate, of(1, 1)).more(1));
+        drop((second, third));
         let gate = lock(&gate);
-        assert_eq!((gate.bytes, gate.by_address.len()), (0, 0));
+        assert_eq!((gate.bytes, gate.bytes_by.len()), (0, 0));
     }
 }

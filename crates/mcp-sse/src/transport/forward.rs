@@ -13,7 +13,7 @@ use super::{
     Inner, SseServerTransport,
     answer::{self, Refused},
     body_reader::BodyReader,
-    elsewhere::{Held, PART, SESSIONS},
+    elsewhere::{Elsewhere, Held, Of, PART, SESSIONS},
     get::Opening,
     host::Hosted,
 };
@@ -36,37 +36,31 @@ impl SseServerTransport {
         admitted: Admitted,
         body: BodyReader<'_, B>,
     ) -> Result<Response<Body>, Rejection> {
-        let (body, _held) = self.read_for_another(admitted.parts(), body).await?;
         let (parts, known) = self.in_own_words(admitted.into_parts())?;
-        self.forward_whole(to, SESSIONS, parts, known, body).await
+        let mut forwarding = self.forwarding(to, SESSIONS, &parts, &known)?;
+        let body = match forwarding.read(&parts, &known, body).await? {
+            Ok(body) => body,
+            Err(refused) => return Ok(refused),
+        };
+        forwarding.send(parts, known, body).await
     }
 
-    /// Reads a body that is for another replica, within the bounds of those.
-    async fn read_for_another<B: http_body::Body>(
-        &self,
+    /// What a request for another replica needs here.
+    fn forwarding<'a>(
+        &'a self,
+        to: &'a ReplicaId,
+        service: &'static str,
         parts: &Parts,
-        mut body: BodyReader<'_, B>,
-    ) -> Result<(Bytes, Held), Rejection> {
+        known: &Forwarded,
+    ) -> Result<Forwarding<'a>, Rejection> {
         let Some(elsewhere) = self.inner.elsewhere.as_ref() else { return Err(Rejection::SessionNotFound) };
         // A loopback address may be that of a proxy, for many clients.
-        let address = ClientIp::of(&parts.extensions).filter(|ip| !ip.is_loopback());
-        let mut held = elsewhere.room(address.map(ClientIp::network));
-        // Before anything is read: what a body declares becomes less as it is.
-        let declared = body.declared();
-        loop {
-            let rest = declared.map_or(PART, |length| length.saturating_sub(body.length()).min(PART));
-            if rest == 0 {
-                break;
-            }
-            if !held.more(rest) {
-                body.discard().await?;
-                return Err(Rejection::ReplicaBusy);
-            }
-            if body.read_up_to(held.bytes).await? {
-                break;
-            }
-        }
-        Ok((body.read().await?, held))
+        let address = known.client_ip.filter(|ip| !ip.is_loopback()).map(ClientIp::network);
+        let session = parts.headers.get("mcp-session-id").map(HeaderValue::as_bytes);
+        let session = session.or_else(|| parts.uri.query().map(str::as_bytes)).unwrap_or_default();
+        let of = elsewhere.of(address, session);
+        let held = elsewhere.room(of.clone());
+        Ok(Forwarding { elsewhere, to, service, of, held })
     }
 
     /// Has another replica answer a request for a service of your own, which is bound there by
@@ -84,12 +78,15 @@ impl SseServerTransport {
         let (mut parts, body) = request.into_parts();
         let limits = &self.inner.common.limits;
         let forwarded = async {
-            let body = pin!(body);
-            let body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
-            let (body, _held) = self.read_for_another(&parts, body).await?;
             let known = self.known(&parts);
             name_host(&mut parts);
-            self.forward_whole(to, service, parts, known, body).await
+            let mut forwarding = self.forwarding(to, service, &parts, &known)?;
+            let body = pin!(body);
+            let body = BodyReader::new(body, limits.body_bytes, limits.body_timeout)?;
+            match forwarding.read(&parts, &known, body).await? {
+                Ok(body) => forwarding.send(parts, known, body).await,
+                Err(refused) => Ok(refused),
+            }
         };
         let answered = forwarded.await;
         answered.unwrap_or_else(|rejection| {
@@ -104,7 +101,7 @@ impl SseServerTransport {
         admitted: Admitted,
     ) -> Result<Response<Body>, Rejection> {
         let (parts, known) = self.in_own_words(admitted.into_parts())?;
-        match self.forward_whole(to, SESSIONS, parts, known, Bytes::new()).await {
+        match self.forwarding(to, SESSIONS, &parts, &known)?.send(parts, known, Bytes::new()).await {
             // Browsers try again after that, and after no other status.
             Err(rejection @ (Rejection::ReplicaBusy | Rejection::ReplicaAway | Rejection::ReplicaSilent)) => {
                 tracing::debug!(replica = %to, reason = rejection.text(), "a stream cannot be resumed now");
@@ -143,25 +140,103 @@ impl SseServerTransport {
         parts.uri = uri.map_err(|_| Rejection::SessionNotFound)?;
         Ok((parts, known))
     }
+}
 
-    async fn forward_whole(
+/// A request on its way to another replica.
+struct Forwarding<'a> {
+    elsewhere: &'a Elsewhere,
+    to: &'a ReplicaId,
+    service: &'static str,
+    of: Vec<Of>,
+    /// Given back when there is an answer.
+    held: Held,
+}
+
+impl Forwarding<'_> {
+    /// Reads the body. Before more of it is read than of any body, there has to be room, here and at the host; else its
+    /// answer is returned.
+    async fn read<B: http_body::Body>(
+        &mut self,
+        parts: &Parts,
+        known: &Forwarded,
+        mut body: BodyReader<'_, B>,
+    ) -> Result<Result<Bytes, Response<Body>>, Rejection> {
+        // Before anything is read: what a body declares becomes less as it is.
+        let declared = body.declared();
+        let is_short = declared.is_some_and(|length| length <= PART);
+        if is_short || body.read_up_to(PART).await? {
+            return Ok(Ok(body.read().await?));
+        }
+        let length = declared.unwrap_or_else(|| body.length());
+        match self.check(parts, known, length).await {
+            Ok(None) => {}
+            Ok(Some(refused)) => {
+                body.discard().await?;
+                return Ok(Err(refused));
+            }
+            Err(rejection) => {
+                body.discard().await?;
+                return Err(rejection);
+            }
+        }
+        let mut room = body.length();
+        loop {
+            let more = declared.map_or(PART, |length| length.saturating_sub(body.length()).min(PART));
+            if more == 0 {
+                break;
+            }
+            if !self.held.more(more) {
+                self.held = self.elsewhere.room(Vec::new());
+                body.discard().await?;
+                return Err(Rejection::ReplicaBusy);
+            }
+            room += more;
+            if body.read_up_to(room).await? {
+                break;
+            }
+        }
+        Ok(Ok(body.read().await?))
+    }
+
+    /// The host's answer, if it refuses a body of this length.
+    async fn check(
         &self,
-        to: &ReplicaId,
-        service: &'static str,
+        parts: &Parts,
+        known: &Forwarded,
+        length: usize,
+    ) -> Result<Option<Response<Body>>, Rejection> {
+        let Some(_calling) = self.elsewhere.call(self.to, &self.of) else {
+            return Err(Rejection::ReplicaBusy);
+        };
+        let mut parts = parts.clone();
+        parts.extensions = http::Extensions::new();
+        parts.extensions.insert(known.clone());
+        let request = Request::from_parts(parts, ());
+        let checked = self.elsewhere.backplane.check(self.to, self.service, request, length as u64).await;
+        checked.map_err(rejection)
+    }
+
+    async fn send(
+        self,
         mut parts: Parts,
         known: Forwarded,
         body: Bytes,
     ) -> Result<Response<Body>, Rejection> {
-        let Some(elsewhere) = self.inner.elsewhere.as_ref() else { return Err(Rejection::SessionNotFound) };
-        let Some(_calling) = elsewhere.call(to) else { return Err(Rejection::ReplicaBusy) };
+        let Some(_calling) = self.elsewhere.call(self.to, &self.of) else {
+            return Err(Rejection::ReplicaBusy);
+        };
         parts.extensions = http::Extensions::new();
         parts.extensions.insert(known);
-        let answer = elsewhere.backplane.forward(to, service, Request::from_parts(parts, body)).await;
-        answer.map_err(|not| match not {
-            NotForwarded::Gone => Rejection::SessionNotFound,
-            NotForwarded::Unavailable => Rejection::ReplicaAway,
-            NotForwarded::Unknown => Rejection::ReplicaSilent,
-        })
+        let request = Request::from_parts(parts, body);
+        self.elsewhere.backplane.forward(self.to, self.service, request).await.map_err(rejection)
+    }
+}
+
+fn rejection(not: NotForwarded) -> Rejection {
+    match not {
+        NotForwarded::Gone => Rejection::SessionNotFound,
+        NotForwarded::Unavailable => Rejection::ReplicaAway,
+        NotForwarded::Unknown => Rejection::ReplicaSilent,
     }
 }
 

@@ -113,6 +113,10 @@ impl Host for Sessions {
         Box::pin(self.answer(request))
     }
 
+    fn may_stream(&self, request: &Request<Bytes>) -> bool {
+        *request.method() != Method::POST
+    }
+
     fn refuses(
         &self,
         request: Request<()>,

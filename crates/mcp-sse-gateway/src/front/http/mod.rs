@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use http::{HeaderName, Method, Request, StatusCode, request::Parts};
 use http_body_util::Empty;
-use mcp_sse::{BoundHeaders, CloseReason, GrantEnd, SseServerTransport};
+use mcp_sse::{BoundHeaders, CloseReason, GrantEnd, Principal, SseServerTransport};
 use rmcp::{
     RoleServer, ServerHandler,
     model::{ClientJsonRpcMessage, ProtocolVersion, ServerJsonRpcMessage},
@@ -66,6 +66,11 @@ impl Mcp {
         let config = config.with_max_request_body_bytes(usize::MAX);
         let service = StreamableHttpService::new(|| Ok(WithSessionsOnly), Arc::new(sessions), config);
         Self { service, usages, bodies }
+    }
+
+    /// Whether this principal has a session with this id.
+    pub(crate) fn has(&self, id: &str, principal: Option<&Principal>) -> bool {
+        self.usages.is_of(id, principal)
     }
 
     /// Answers a request. Its session is looked up before its body is read. `identity` names the headers that identify

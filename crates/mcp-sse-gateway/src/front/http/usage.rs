@@ -102,6 +102,11 @@ impl Usages {
         Some(found)
     }
 
+    /// Whether it belongs to this principal.
+    pub(super) fn is_of(&self, id: &str, principal: Option<&Principal>) -> bool {
+        self.find(id).is_some_and(|found| found.0.principal.as_ref() == principal)
+    }
+
     pub(super) fn deleted(&self, id: &SessionId) {
         if let Some(usage) = self.lock().get(id) {
             usage.lock().deleted = true;
