@@ -21,7 +21,7 @@ const POD: &str = "mcp-sse-7d4b9c8f6d-x2x4z";
 /// What a Secret has for an engine.
 const PASSWORD: &str = "0123456789abcdef";
 /// How long leaving the other replicas may take, in seconds.
-const LEAVING: u64 = 3;
+const LEAVING: u64 = 8;
 
 fn file(name: &str) -> String {
     fs::read_to_string(format!("{}/../../{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
