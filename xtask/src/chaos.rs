@@ -55,7 +55,7 @@ fn build() -> Result<(), String> {
     tools::run(cargo().args(["build", "--release", "-p", "mcp-sse-gateway"]))
 }
 
-/// Runs one engine's turn; its last line.
+/// Runs one engine's turn; the line that says how it went.
 fn turn(engine: &str, minutes: &str, options: &[&str], report: Option<&Path>) -> Result<String, String> {
     let mut command = Command::new("python3");
     command.current_dir(root()).args(["tests/chaos/run.py", "--engine", engine, "--minutes", minutes]);
@@ -64,6 +64,6 @@ fn turn(engine: &str, minutes: &str, options: &[&str], report: Option<&Path>) ->
         command.arg("--report").arg(report);
     }
     let (ok, text) = output(&mut command)?;
-    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned();
+    let last = text.lines().find(|line| line.contains("**")).unwrap_or("it says nothing").to_owned();
     if ok { Ok(last) } else { Err(last) }
 }

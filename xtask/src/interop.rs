@@ -7,6 +7,7 @@ mod oauth;
 mod page;
 mod program;
 mod proxies;
+mod replicas;
 mod servers;
 
 use std::{ffi::OsString, path::Path};
@@ -38,6 +39,26 @@ pub(crate) fn behind_proxies(report: &mut Report) {
         Ok(node) => proxies::run(report, &node),
         Err(error) => report.part(ALL, Err(error)),
     }
+}
+
+/// Real clients through three replicas.
+pub(crate) fn with_replicas(report: &mut Report) {
+    const ALL: &str = "replicas";
+    if !exists("python3") || !exists("node") || !exists("npm") {
+        return report.left_out(ALL, "no python3, node and npm here");
+    }
+    match build().and_then(|()| node()) {
+        Ok(_) => replicas::run(report, &chromium()),
+        Err(error) => report.part(ALL, Err(error)),
+    }
+}
+
+/// The same at length, by hand.
+pub(crate) fn with_replicas_by_hand() -> Result<(), String> {
+    build()?;
+    node()?;
+    chromium()?;
+    replicas::by_hand()
 }
 
 /// The gateway's page in a browser.

@@ -29,11 +29,11 @@ use report::Report;
 
 const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
        cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…] |
-       cargo xtask chaos [--minutes N] | cargo xtask engines
-parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, page, chaos, api, semver (all of them if none is named)";
+       cargo xtask chaos [--minutes N] | cargo xtask replicas | cargo xtask engines
+parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, page, replicas, chaos, api, semver (all of them if none is named)";
 
 /// The cheap ones first, and last those whose tools take long to compile.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "house",
     "dependencies",
     "features",
@@ -45,6 +45,7 @@ const PARTS: [&str; 14] = [
     "oauth",
     "proxies",
     "page",
+    "replicas",
     "chaos",
     "api",
     "semver",
@@ -61,6 +62,9 @@ fn main() -> ExitCode {
     }
     if let ["chaos", options @ ..] = arguments.as_slice() {
         return exit(chaos::by_hand(options));
+    }
+    if let ["replicas"] = arguments.as_slice() {
+        return exit(interop::with_replicas_by_hand());
     }
     if let ["engines"] = arguments.as_slice() {
         return exit(engines::install().map(drop));
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
             "oauth" => interop::with_oauth(&mut report),
             "proxies" => interop::behind_proxies(&mut report),
             "page" => interop::with_page(&mut report),
+            "replicas" => interop::with_replicas(&mut report),
             "chaos" => chaos::run(&mut report),
             other => {
                 eprintln!("there is no part {other:?}\n{USAGE}");

@@ -58,6 +58,8 @@ class PageProxy {
     upstream.on('error', () => response.destroy());
     upstream.on('response', incoming => {
       response.writeHead(incoming.statusCode, incoming.headers).flushHeaders();
+      // What breaks there breaks here.
+      incoming.on('error', () => response.destroy());
       if (isStream) {
         this.#stream = response;
         incoming.on('data', chunk => this.#pass(incoming, response, chunk)).on('end', () => response.end());
@@ -165,6 +167,8 @@ export class PageClient {
   async request(method, params, { onProgress, signal } = {}) {
     const id = this.#nextId++;
     const answer = new Promise((resolve, reject) => this.#pending.set(id, { resolve, reject, onProgress }));
+    // It may be here before its POST is answered, when nobody waits for it yet.
+    answer.catch(() => {});
     signal?.addEventListener('abort', () => {
       this.#post({ method: 'notifications/cancelled', params: { requestId: id } });
       this.#pending.get(id)?.reject(signal.reason);
