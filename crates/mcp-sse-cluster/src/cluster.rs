@@ -220,7 +220,7 @@ impl Backplane for Cluster {
             match node.forward(&to, call, service, request).await {
                 Ok(answer) => puller.response(answer).ok_or(NotForwarded::Unknown),
                 Err(why) => {
-                    puller.is_over();
+                    puller.ends();
                     Err(why)
                 }
             }

@@ -533,8 +533,7 @@ impl Probe<'_> {
         self.heard = true;
         let mut others = lock(&self.node.others);
         match answered {
-            Ok(_) => others.spoke(self.to),
-            Err(Failed::Unknown) => others.spoke(self.to),
+            Ok(_) | Err(Failed::Unknown) => others.spoke(self.to),
             Err(Failed::Silent) => others.was_silent(self.to, clock::now()),
             Err(Failed::Gone | Failed::Unavailable) => others.was_not_asked(self.to),
         }

@@ -58,7 +58,7 @@ impl Puller {
     }
 
     /// There is no answer, or there will be none.
-    pub(crate) fn is_over(mut self) {
+    pub(crate) fn ends(mut self) {
         self.over = true;
     }
 

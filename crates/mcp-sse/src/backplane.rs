@@ -27,6 +27,7 @@ pub trait Backplane: Send + Sync + 'static {
 
     /// The answer of another replica to a request whose body, of this length in bytes, is still to come, if that is refused
     /// without it. Default: nothing is known.
+    #[allow(clippy::type_complexity, reason = "written out, as futures of a trait are")]
     fn check(
         &self,
         to: &ReplicaId,

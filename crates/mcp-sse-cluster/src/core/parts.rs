@@ -36,6 +36,7 @@ struct Body {
 
 /// What becomes of a part.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "taken apart at once")]
 pub(crate) enum Added {
     /// There are more to come.
     More,

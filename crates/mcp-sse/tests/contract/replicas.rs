@@ -17,7 +17,7 @@ use mcp_sse::{
 
 use crate::help::{
     Answer, Events, HOST, Server, UNKNOWN, builder, call, empty, endless, full, get, message, notification,
-    post, principal, received, request, result, soon, streamed,
+    post, principal, received, request, result, streamed,
 };
 
 type Hosts = HashMap<(ReplicaId, &'static str), Weak<dyn Host>>;
@@ -383,7 +383,7 @@ async fn the_own_server_takes_messages_and_resumptions_for_other_replicas() {
     drop(events);
     session.handle().send(message(result(2))).await.unwrap();
     let mut events = Events::begin(http.send(full(get().header("last-event-id", last), "")).await).await;
-    assert_eq!(soon(events.message()).await, result(2));
+    assert_eq!(crate::help::soon(events.message()).await, result(2));
     session.handle().close();
-    soon(events.assert_ends()).await;
+    crate::help::soon(events.assert_ends()).await;
 }
