@@ -16,7 +16,10 @@ import time
 from world import Broken, World, dies_with_us, until
 
 # How long a client has for what it does, until that counts as nothing: less than the SDKs wait (60 s, or for
-# ever), and more than anything takes here that comes at all.
+# ever), and more than anything takes here that comes at all, the most being a client that asks for the rest of a
+# stream three times before it gives up.
+ENOUGH = 25
+# How long what is done here may take.
 PATIENCE = 10
 # How long a client may take to start on a busy machine: Chromium.
 START = 60
@@ -91,7 +94,7 @@ class Client:
         self.process.stdin.write(json.dumps(line).encode() + b"\n")
         return answer
 
-    async def outcome(self, answer, seconds=PATIENCE):
+    async def outcome(self, answer, seconds=ENOUGH):
         """What came of it, in a few words."""
         try:
             async with asyncio.timeout(seconds):
@@ -101,7 +104,7 @@ class Client:
         return ANSWERED if line["ok"] else plain(line["text"])
 
     async def open(self, connection):
-        return await self.outcome(self.tell("open", connection), 2 * PATIENCE)
+        return await self.outcome(self.tell("open", connection))
 
     def call(self, connection, tool, **arguments):
         return self.tell("call", connection, tool=tool, arguments=arguments)
@@ -290,7 +293,7 @@ class Life:
                 answered += 1
                 continue
             answered, last = 0, time.monotonic()
-            if came != REFUSED or last > back + PATIENCE:
+            if came != REFUSED or last > back + ENOUGH:
                 return came
             await asyncio.sleep(0.05)
         return f"answered within {SOON} s" if last <= back + SOON else f"refused for more than {SOON} s"

@@ -18,7 +18,7 @@ happens; what they do then they do by themselves. With both engines it is the sa
 one. All checks that there are for these clients pass through the replicas too, as they do with one
 gateway.
 
-- **no answer**: none within 10 s. The TypeScript SDKs give up after a minute, the Python ones never
+- **no answer**: none within 25 s. The TypeScript SDKs give up after a minute, the Python ones never
   unless they are told to.
 - **refused**: with 404 or 503, and the call was not made. It is 503 as long as the replica that holds the
   session cannot be reached, and 404 when it is gone.
