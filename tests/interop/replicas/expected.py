@@ -7,6 +7,10 @@ CUT_OFF = "goes on, but not for this client"
 IN_TIME = f"answered within {SOON} s"
 CLOSED = {"python-1x": "error: ClosedResourceError", "python-2x": "error: Connection closed"}
 TERMINATED = "error: Session terminated"
+UNTOLD = {
+    "python-1x": NOTHING,
+    "python-2x": "error: SSE stream ended and reconnection attempts were exhausted",
+}
 
 TYPESCRIPT = ("sdk-1x", "client-2x")
 PYTHON = ("python-1x", "python-2x")
@@ -50,7 +54,7 @@ EXPECTED["left", "chromium", "sse"] = of_replica(ANSWERED, GONE, REFUSED)
 for client in PYTHON:
     EXPECTED["killed", client, "sse"] = of_replica("error: Connection closed", GONE, CLOSED[client])
     EXPECTED["left", client, "sse"] = of_replica(ANSWERED, GONE, CLOSED[client])
-    EXPECTED["killed", client, "http"] = of_replica(NOTHING, GONE, TERMINATED)
+    EXPECTED["killed", client, "http"] = of_replica(UNTOLD[client], GONE, TERMINATED)
     EXPECTED["left", client, "http"] = of_replica(ANSWERED, GONE, TERMINATED)
     # One POST that is refused ends the task that posts: that call gets nothing, and later ones are not sent.
     EXPECTED["calls", client, "sse"] = of_calls(ANSWERED, NOTHING, CLOSED[client], CUT_OFF)

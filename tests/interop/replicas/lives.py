@@ -16,8 +16,8 @@ import time
 from world import Broken, World, dies_with_us, until
 
 # How long a client has for what it does, until that counts as nothing: less than the SDKs wait (60 s, or for
-# ever), and more than anything takes here that comes at all, the most being a client that asks for the rest of a
-# stream three times before it gives up.
+# ever), and more than anything takes here that comes at all. Python 2.x asks for the rest of a stream several
+# times, 3 s apart, and may learn only after 7 s that it has ended.
 ENOUGH = 25
 # How long what is done here may take.
 PATIENCE = 10

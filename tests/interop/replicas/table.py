@@ -62,7 +62,7 @@ END = """
 - Open a new connection when one is closed, when a call is answered with 404, and when it cannot be sent.
   A new one works at once, at whatever replica.
 - Say how long a call may take (`read_timeout_seconds` in Python, `timeout` in TypeScript): what was in
-  flight at a replica that is killed is never answered, and only over SSE, in Python, is anybody told.
+  flight at a replica that is killed is never answered, and most clients do not notice.
 - The Python SDKs do not come back. Over SSE they do not survive a POST that is refused either: that call
   waits for ever, and each one after it fails. The remedy is the same, a timeout and a new connection.
 - `EventSource` in a page comes back by itself as long as the replica that holds its session does; at
