@@ -1,5 +1,5 @@
 //! A session id is read from a query only if it stands there once, as 32 hex digits; an event id is read
-//! only if it writes itself back.
+//! only if it writes itself back; so is the id of a replica, which is safe in a subject, a channel and a log.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +10,18 @@ fuzz_target!(|text: &str| {
         assert_eq!(values.len(), 1);
         assert_eq!(values[0].replace('-', "").to_ascii_lowercase(), id.expose_hex());
     }
-    if let Some((session, sequence)) = mcp_sse::fuzz::event_id(text) {
-        assert_eq!(text.to_ascii_lowercase(), format!("{}:{sequence}", session.expose_hex()));
+    if let Some((session, sequence, at)) = mcp_sse::fuzz::event_id(text) {
+        let mut written = format!("{}:{sequence}", session.expose_hex());
+        if let Some(at) = at {
+            written = format!("{written}:{at}");
+        }
+        // Of the whole text, the digits of the session alone may be of either case.
+        assert_eq!(text[..32].to_ascii_lowercase(), written[..32]);
+        assert_eq!(text[32..], written[32..]);
+    }
+    if let Some(replica) = mcp_sse::fuzz::replica_id(text) {
+        assert_eq!(replica.as_str(), text);
+        assert!(text.len() <= 80 && !replica.name().is_empty() && replica.run().len() == 16);
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')));
     }
 });

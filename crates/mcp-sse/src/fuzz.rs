@@ -8,6 +8,7 @@ use crate::{
     admission::{self, Authority, Origin, Pattern},
     event,
     id::{EventId, SessionId},
+    replica::ReplicaId,
     server::head,
     session::head::Head,
 };
@@ -34,8 +35,12 @@ pub fn session_id(query: &str) -> Option<SessionId> {
     admission::session_id(Some(query)).ok()
 }
 
-pub fn event_id(text: &str) -> Option<(SessionId, u64)> {
-    EventId::parse(text).map(|id| (id.session, id.sequence))
+pub fn event_id(text: &str) -> Option<(SessionId, u64, Option<&str>)> {
+    EventId::parse(text).map(|id| (id.session, id.sequence, id.at))
+}
+
+pub fn replica_id(text: &str) -> Option<ReplicaId> {
+    text.parse().ok()
 }
 
 pub fn message_event(json: impl Into<Bytes>) -> Bytes {
