@@ -57,6 +57,9 @@ mod connect_error;
 mod connect_options;
 mod core;
 mod engine;
+#[cfg(all(test, any(feature = "nats", feature = "redis")))]
+#[path = "../tests/engines/mod.rs"]
+mod engines;
 mod figures;
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod intake;
@@ -71,6 +74,8 @@ mod replies;
 mod seal;
 #[cfg(test)]
 mod sim;
+#[cfg_attr(not(test), expect(dead_code, reason = "used by revival, which comes next"))]
+mod store;
 mod streams;
 mod throttle;
 #[cfg(any(feature = "nats", feature = "redis"))]

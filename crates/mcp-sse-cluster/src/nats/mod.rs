@@ -12,15 +12,19 @@
 //! | `connecting` | connecting for the first time |
 //! | `taking` | taking what comes for a replica |
 //! | `carrier` | NATS for one cluster |
+//! | `bucket` | what `JetStream` is asked for the bucket of a cluster, and what its answers mean |
+//! | `store` | records in the bucket |
 
+mod bucket;
 mod carrier;
 mod connecting;
 mod connection;
 mod settings;
+mod store;
 mod subjects;
 mod taking;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_nats::{Client, ServerAddr};
 
@@ -29,13 +33,15 @@ use self::{
     connecting::start,
     connection::{NAME, Seen},
     settings::{addresses, settings, wrong_url},
+    store::NatsStore,
 };
 use crate::{
     address::Address,
-    carrier::{Carrier, MAX_BYTES},
+    carrier::{BoxFuture, Carrier, MAX_BYTES},
     connect_error::ConnectError,
     connect_options::ConnectOptions,
     engine::{Engine, EngineOf},
+    store::{Store, StoreError},
 };
 
 /// A connection to a NATS server, or to a cluster of them: an [`Engine`] for a [`Cluster`](crate::Cluster).
@@ -114,6 +120,15 @@ impl Nats {
 impl EngineOf for Nats {
     fn carrier(&self, cluster: &str) -> Arc<dyn Carrier> {
         Arc::new(self.in_cluster(cluster))
+    }
+
+    fn store(&self, cluster: &str, expiry: Duration) -> BoxFuture<'_, Result<Arc<dyn Store>, StoreError>> {
+        let cluster = cluster.to_owned();
+        Box::pin(async move {
+            let (client, seen) = (self.client.clone(), Arc::clone(&self.seen));
+            let store = NatsStore::open(client, seen, &cluster, expiry).await?;
+            Ok(Arc::new(store) as Arc<dyn Store>)
+        })
     }
 
     fn name(&self) -> &'static str {

@@ -5,6 +5,9 @@
 //! | `mcp-sse.CLUSTER.NAME.RUN` | calls of a replica |
 //! | `mcp-sse.CLUSTER.NAME.RUN.NUMBER` | the reply to a call that this replica has made, or that nobody takes it |
 //! | `mcp-sse.CLUSTER.all` | announcements |
+//! | `mcp-sse.CLUSTER.store.ID.NUMBER` | what `JetStream` answers, for one replica's view of the records |
+
+use std::fmt::Display;
 
 use mcp_sse::ReplicaId;
 
@@ -13,8 +16,13 @@ pub(super) fn subject(cluster: &str, replica: &ReplicaId) -> String {
     format!("mcp-sse.{cluster}.{}.{}", replica.name(), replica.run())
 }
 
-/// The subject of a reply.
-pub(super) fn reply_subject(caller: &str, number: u64) -> String {
+/// What subjects of answers about records begin with.
+pub(super) fn store_subject(cluster: &str, id: u64) -> String {
+    format!("mcp-sse.{cluster}.store.{id:016x}")
+}
+
+/// The subject of a reply; with a `*` that of all.
+pub(super) fn reply_subject(caller: &str, number: impl Display) -> String {
     format!("{caller}.{number}")
 }
 
@@ -36,5 +44,6 @@ mod tests {
         assert_eq!(reply, "mcp-sse.main.web-1.0123456789abcdef.7");
         assert_eq!(number(&reply), Some(7));
         assert_eq!(number(&format!("{subject}.x")), None);
+        assert_eq!(store_subject("main", 7), "mcp-sse.main.store.0000000000000007");
     }
 }

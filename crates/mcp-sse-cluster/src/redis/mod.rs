@@ -12,12 +12,13 @@
 //! | here | `Redis`, as users see it |
 //! | `server` | what the server is asked, and what it says |
 //! | `settings` | what the URL and the files say: who we are, and TLS |
-//! | `sent` | the names of channels, and what is sent there |
+//! | `sent` | the names of channels, and what is sent there; the keys of records |
 //! | `connection` | what is known of the connection, and whom its messages are for |
 //! | `connecting` | a new connection, for the first time and again |
 //! | `keeping` | looking whether the connection is there, and making another when it is not |
 //! | `bringing` | bringing what comes to whom it is for, and replies on their way |
 //! | `carrier` | Redis for one cluster |
+//! | `store` | records under keys |
 
 mod bringing;
 mod carrier;
@@ -27,10 +28,12 @@ mod keeping;
 mod sent;
 mod server;
 mod settings;
+mod store;
 
 use std::{
     fmt,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -42,13 +45,15 @@ use self::{
     keeping::keep,
     server::NAME,
     settings::{SCHEMES, connector, login, wrong_url},
+    store::RedisStore,
 };
 use crate::{
     address::Address,
-    carrier::Carrier,
+    carrier::{BoxFuture, Carrier},
     connect_error::ConnectError,
     connect_options::ConnectOptions,
     engine::{Engine, EngineOf},
+    store::{Store, StoreError},
     throttle::Throttle,
 };
 
@@ -140,6 +145,14 @@ impl Redis {
 impl EngineOf for Redis {
     fn carrier(&self, cluster: &str) -> Arc<dyn Carrier> {
         Arc::new(self.in_cluster(cluster))
+    }
+
+    fn store(&self, cluster: &str, expiry: Duration) -> BoxFuture<'_, Result<Arc<dyn Store>, StoreError>> {
+        let cluster = cluster.to_owned();
+        Box::pin(async move {
+            let store = RedisStore::open(Arc::clone(&self.0), &cluster, expiry).await?;
+            Ok(Arc::new(store) as Arc<dyn Store>)
+        })
     }
 
     fn name(&self) -> &'static str {

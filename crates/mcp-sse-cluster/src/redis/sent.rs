@@ -1,17 +1,19 @@
-//! The names of channels, and what is sent there.
+//! The names of channels, and what is sent there; the keys of records.
 //!
 //! | channel | what is sent there |
 //! |---|---|
 //! | `mcp-sse:CLUSTER:NAME.RUN` | calls of a replica: `1`, a number of 8 bytes, the length of a channel in 1 byte, the channel for the reply, the call |
 //! | `mcp-sse:CLUSTER:NAME.RUN:replies` | replies to calls of this replica: `2`, the number, the reply |
 //! | `mcp-sse:CLUSTER:all` | announcements |
+//!
+//! A record has the key `mcp-sse:CLUSTER:session:KEY`.
 
 use bytes::Bytes;
 use mcp_sse::ReplicaId;
 
 const CALL: u8 = b'1';
 const REPLIED: u8 = b'2';
-/// Before the names of all channels.
+/// Before the names of all channels, and before all keys.
 const PREFIX: &str = "mcp-sse:";
 
 #[derive(Debug, PartialEq, Eq)]
@@ -84,6 +86,10 @@ pub(super) fn announcements_channel(cluster: &str) -> String {
     format!("{PREFIX}{cluster}:all")
 }
 
+pub(super) fn record_key(cluster: &str, key: &str) -> String {
+    format!("{PREFIX}{cluster}:session:{key}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +100,7 @@ mod tests {
         assert_eq!(calls_channel("main", &replica), "mcp-sse:main:web-1.0123456789abcdef");
         assert_eq!(replies_channel("main", &replica), "mcp-sse:main:web-1.0123456789abcdef:replies");
         assert_eq!(announcements_channel("main"), "mcp-sse:main:all");
+        assert_eq!(record_key("main", "k"), "mcp-sse:main:session:k");
     }
 
     #[test]

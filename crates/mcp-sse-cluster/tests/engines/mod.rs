@@ -21,6 +21,12 @@ use std::{
 /// How long an engine may take until it answers.
 const START: Duration = Duration::from_secs(10);
 
+/// Where engines keep what they have. Cargo names a place to tests outside of the crate only.
+const FOLDER: &str = match option_env!("CARGO_TARGET_TMPDIR") {
+    Some(folder) => folder,
+    None => concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tmp"),
+};
+
 /// An engine that runs until it is dropped.
 pub(crate) struct Engine {
     kind: Kind,
@@ -35,6 +41,8 @@ pub(crate) struct Engine {
 #[derive(Clone, Copy)]
 enum Kind {
     Nats,
+    /// Without `JetStream`.
+    PlainNats,
     Redis,
 }
 
@@ -49,6 +57,11 @@ impl Engine {
         Self::new(Kind::Nats, arguments)
     }
 
+    /// A NATS server that keeps nothing: without `JetStream`.
+    pub(crate) fn plain_nats() -> Self {
+        Self::new(Kind::PlainNats, &[])
+    }
+
     /// A Redis server that keeps what is written.
     pub(crate) fn redis() -> Self {
         Self::redis_with(&[])
@@ -61,7 +74,7 @@ impl Engine {
 
     fn new(kind: Kind, arguments: &[&str]) -> Self {
         let name = match kind {
-            Kind::Nats => "nats-server",
+            Kind::Nats | Kind::PlainNats => "nats-server",
             Kind::Redis => "redis-server",
         };
         let program = program(name);
@@ -70,8 +83,7 @@ impl Engine {
         loop {
             attempt += 1;
             let port = free_port();
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-            let folder = folder.join(format!("{name}-{}-{port}", process::id()));
+            let folder = Path::new(FOLDER).join(format!("{name}-{}-{port}", process::id()));
             let (program, arguments) = (program.clone(), arguments.clone());
             let mut engine = Self { kind, program, arguments, port, folder, child: None };
             match engine.try_start() {
@@ -95,7 +107,7 @@ impl Engine {
     /// The same, with a user and what belongs to it: `url_with("user:password@")`.
     pub(crate) fn url_with(&self, user: &str) -> String {
         let scheme = match self.kind {
-            Kind::Nats => "nats",
+            Kind::Nats | Kind::PlainNats => "nats",
             Kind::Redis => "redis",
         };
         format!("{scheme}://{user}127.0.0.1:{}", self.port)
@@ -152,6 +164,9 @@ impl Engine {
                     .args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"])
                     .arg(self.folder.join("jetstream"));
             }
+            Kind::PlainNats => {
+                command.args(["-a", "127.0.0.1", "-p", &port]);
+            }
             Kind::Redis => {
                 command.args(["--bind", "127.0.0.1", "--port", &port, "--daemonize", "no", "--save", ""]);
                 command.args(["--appendonly", "yes", "--appendfsync", "always", "--dir"]).arg(&self.folder);
@@ -190,7 +205,7 @@ impl Engine {
             stream.set_read_timeout(Some(Duration::from_secs(1)))?;
             let expected: &[&[u8]] = match self.kind {
                 // It begins.
-                Kind::Nats => &[b"INFO"],
+                Kind::Nats | Kind::PlainNats => &[b"INFO"],
                 Kind::Redis => {
                     stream.write_all(b"PING\r\n")?;
                     // Without a password it answers too.
