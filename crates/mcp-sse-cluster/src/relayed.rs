@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::{
     clock,
-    node::{ALL_ATTEMPTS, ATTEMPT, Failed, Node},
+    node::{ALL_ATTEMPTS, ATTEMPT, Node, asking::Failed},
     streams::WAIT,
     wire::{Answer, Said, What},
 };
@@ -101,7 +101,7 @@ impl Puller {
                         "the replica that holds the session is gone, or its stream",
                     ));
                 }
-                Err(Failed::Unavailable | Failed::Unknown | Failed::Silent) => sleep(PAUSE).await,
+                Err(Failed::Away | Failed::Busy | Failed::Unknown | Failed::Silent) => sleep(PAUSE).await,
             }
         }
     }
@@ -116,7 +116,9 @@ impl Drop for Puller {
         // Without a runtime, the host finds out by itself.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (node, host, call) = (Arc::clone(&self.node), self.host.clone(), self.call);
+        let Ok(place) = Arc::clone(&self.node.ending_elsewhere).try_acquire_owned() else { return };
         runtime.spawn(async move {
+            let _place = place;
             let _ = node.ask(&host, call, What::End, ATTEMPT, clock::now() + ALL_ATTEMPTS).await;
         });
     }

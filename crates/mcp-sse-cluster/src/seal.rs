@@ -5,7 +5,8 @@
 //! to what it is.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Read as _},
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -19,6 +20,8 @@ use ring::{
 
 use crate::wire::VERSION;
 
+/// The largest file of a key that is read, in bytes.
+const LARGEST_FILE: u64 = 1024;
 const RUN: usize = 16;
 const COUNT: usize = 8;
 /// The version, whether it is sealed, who has sealed it, and how many before.
@@ -65,13 +68,15 @@ impl ClusterKey {
         Ok(Self(key))
     }
 
-    /// Reads a key from a file. Blocks.
+    /// Reads a key from a file of at most 1 KiB. Blocks. Who else may read the file is not looked at.
     ///
     /// # Errors
     ///
     /// [`ClusterKeyError`]: the file cannot be read, or holds something else.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ClusterKeyError> {
-        Self::parse(&std::fs::read_to_string(path)?)
+        let mut text = String::new();
+        std::fs::File::open(path)?.take(LARGEST_FILE).read_to_string(&mut text)?;
+        Self::parse(&text)
     }
 }
 

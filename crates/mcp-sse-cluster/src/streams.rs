@@ -21,7 +21,7 @@ use tokio::{
 use crate::wire::Said;
 
 /// How many streams are read elsewhere at once.
-pub(crate) const STREAMS: usize = 4_096;
+pub(crate) const STREAMS: usize = if cfg!(test) { 64 } else { 4_096 };
 /// How long a reader may say nothing, whose client may be slow. Then that counts as gone. Before the first chunk, nobody can
 /// be slow yet.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,18 +70,22 @@ impl Streams {
         self.lock().len() < STREAMS
     }
 
-    /// Lets a replica read a body.
-    pub(crate) fn open(&self, reader: &ReplicaId, call: u64, body: Body) {
+    /// Lets a replica read a body; whether there was room for it.
+    pub(crate) fn open(&self, reader: &ReplicaId, call: u64, body: Body) -> bool {
         let key = (reader.clone(), call);
         let (ask, asked) = mpsc::channel(ASKED);
         let open = Open { streams: Arc::downgrade(&self.0), key: key.clone() };
         // The lock is held until the task is known, so that its end comes later.
         let mut streams = self.lock();
+        if streams.len() >= STREAMS {
+            return false;
+        }
         let task = tokio::spawn(async move {
             run(body, asked).await;
             drop(open);
         });
         streams.insert(key, Reading { ask, task: task.abort_handle() });
+        true
     }
 
     /// A chunk of a stream; the first one has the number 1.
@@ -185,5 +189,46 @@ impl Said {
             Self::Over { broken } => Self::Over { broken: *broken },
             _ => Self::Nothing,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_are_read_and_no_more_until_one_has_ended() {
+        let (streams, reader) = (Streams::default(), ReplicaId::new("a").unwrap());
+        let open = |call| streams.open(&reader, call, Body::from("some text"));
+        assert!((0..STREAMS as u64).all(open));
+        assert!(!streams.has_room() && !open(9_999));
+        assert!(matches!(streams.pull(&reader, 9_999, 1).await, Said::Unknown));
+        streams.close(&reader, 7);
+        assert!(matches!(streams.pull(&reader, 7, 1).await, Said::Unknown), "its reader has ended it");
+        assert!(open(9_999) && !open(10_000));
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_the_same_when_it_is_asked_for_again_and_one_before_it_is_gone() {
+        let (streams, reader) = (Streams::default(), ReplicaId::new("a").unwrap());
+        let text = "x".repeat(CHUNK + 1);
+        assert!(streams.open(&reader, 1, Body::from(text)));
+        let length = |said: &Said| match said {
+            Said::Chunk { bytes, .. } => Some(bytes.len()),
+            _ => None,
+        };
+        for _ in 0..3 {
+            assert_eq!(length(&streams.pull(&reader, 1, 1).await), Some(CHUNK));
+        }
+        for _ in 0..3 {
+            assert_eq!(length(&streams.pull(&reader, 1, 2).await), Some(1));
+        }
+        assert!(matches!(streams.pull(&reader, 1, 1).await, Said::Unknown));
+        assert!(matches!(streams.pull(&reader, 1, 4).await, Said::Unknown), "nor one that is too far ahead");
+        for _ in 0..2 {
+            assert!(matches!(streams.pull(&reader, 1, 3).await, Said::Over { broken: false }));
+        }
+        let other = ReplicaId::new("b").unwrap();
+        assert!(matches!(streams.pull(&other, 1, 3).await, Said::Unknown), "it is another's");
     }
 }

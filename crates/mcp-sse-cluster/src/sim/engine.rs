@@ -56,6 +56,8 @@ pub(super) enum Wire {
     Hole,
     /// Nothing comes in.
     Deaf,
+    /// Nothing goes out.
+    Mute,
 }
 
 impl Engine {
@@ -67,6 +69,13 @@ impl Engine {
         let late = Duration::from_millis(if rough { 1 << random.below(12) } else { 1 });
         let state = State { random, loss, doubles, late, frozen_until: None, ends: BTreeMap::new() };
         Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// One that does what it should.
+    pub(super) fn good() -> Self {
+        let engine = Self::new(Random::new(0));
+        engine.heal();
+        engine
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -136,7 +145,9 @@ impl Carrier for At {
     fn link(&self) -> Link {
         let state = self.engine.lock();
         match state.ends.get(&self.me) {
-            Some(End { link: Wire::Good | Wire::Hole | Wire::Deaf, since, .. }) => Link::Up(*since),
+            Some(End { link: Wire::Good | Wire::Hole | Wire::Deaf | Wire::Mute, since, .. }) => {
+                Link::Up(*since)
+            }
             _ => Link::Down,
         }
     }
@@ -153,7 +164,7 @@ impl Carrier for At {
             let mut state = self.engine.lock();
             match state.link(&self.me) {
                 Some(Wire::Good | Wire::Deaf) => {}
-                Some(Wire::Hole) => {
+                Some(Wire::Hole | Wire::Mute) => {
                     drop(state);
                     return Box::pin(async move {
                         let _reply = reply;
@@ -180,7 +191,7 @@ impl Carrier for At {
                 tokio::spawn(async move {
                     sleep_until(at).await;
                     let handler = match engine.lock().ends.get(&to) {
-                        Some(End { link: Wire::Good, handler, .. }) => handler.upgrade(),
+                        Some(End { link: Wire::Good | Wire::Mute, handler, .. }) => handler.upgrade(),
                         _ => None,
                     };
                     let Some(handler) = handler else { return };
@@ -220,7 +231,7 @@ impl Carrier for At {
                 tokio::spawn(async move {
                     sleep_until(at).await;
                     let handler = match engine.lock().ends.get(&to) {
-                        Some(End { link: Wire::Good, handler, .. }) => handler.upgrade(),
+                        Some(End { link: Wire::Good | Wire::Mute, handler, .. }) => handler.upgrade(),
                         _ => None,
                     };
                     if let Some(handler) = handler {

@@ -11,18 +11,20 @@
 //!
 //! There are 200 seeds in a run of the tests, 10,000 in `cargo xtask test model`, and as many as you like with `SEEDS`.
 
+mod cases;
 mod client;
 mod engine;
+pub(crate) mod store;
 mod world;
 
 use self::world::World;
 
 /// Numbers that are the same each time.
 #[derive(Debug)]
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03)
     }
 
