@@ -203,4 +203,58 @@ mod tests {
         let gate = lock(&gate);
         assert_eq!((gate.bytes, gate.bytes_by.len()), (0, 0));
     }
+
+    #[derive(Debug)]
+    struct Nobody(ReplicaId);
+
+    impl Backplane for Nobody {
+        fn id(&self) -> &ReplicaId {
+            &self.0
+        }
+
+        fn replicas(&self) -> Vec<ReplicaId> {
+            Vec::new()
+        }
+
+        fn bind(&self, _: &'static str, _: std::sync::Weak<dyn crate::Host>) {}
+
+        fn forward(
+            &self,
+            _: &ReplicaId,
+            _: &'static str,
+            _: http::Request<bytes::Bytes>,
+        ) -> std::pin::Pin<
+            Box<dyn Future<Output = Result<http::Response<crate::Body>, crate::NotForwarded>> + Send + '_>,
+        > {
+            Box::pin(std::future::ready(Err(crate::NotForwarded::Gone)))
+        }
+    }
+
+    #[test]
+    fn one_session_one_address_and_one_replica_have_so_many_calls_under_way_and_no_more() {
+        let [me, a, b] = ["me", "a", "b"].map(|name| ReplicaId::new(name).unwrap());
+        let elsewhere = Elsewhere::new(Arc::new(Nobody(me)));
+        let of = |address: u16, session: u16| {
+            let [high, low] = address.to_be_bytes();
+            elsewhere.of(Some(IpAddr::from([192, 0, high, low])), &session.to_be_bytes())
+        };
+        let mut calls = Vec::new();
+        let mut fill = |to: &ReplicaId, most: usize, of: &dyn Fn(u16) -> Vec<Of>| {
+            let before = calls.len();
+            calls.extend((0..5_000).map_while(|nth| elsewhere.call(to, &of(nth))));
+            assert_eq!(calls.len() - before, most);
+        };
+        fill(&a, CALLS_OF_SESSION, &|nth| of(nth, 1));
+        fill(&a, CALLS_OF_ADDRESS, &|nth| of(9_999, 10_000 + nth));
+        fill(&a, CALLS_TO_ONE - CALLS_OF_SESSION - CALLS_OF_ADDRESS, &|nth| of(nth, 20_000 + nth));
+        fill(&b, CALLS_TO_ONE, &|nth| of(nth, 20_000 + nth));
+        let others = (2..CALLS / CALLS_TO_ONE).map(|nth| ReplicaId::new(&nth.to_string()).unwrap());
+        others.for_each(|to| fill(&to, CALLS_TO_ONE, &|nth| of(20_000 + nth, 30_000 + nth)));
+        let last = ReplicaId::new("last").unwrap();
+        fill(&last, 0, &|nth| of(nth, nth));
+        drop(calls);
+        assert!(elsewhere.call(&last, &of(9_999, 1)).is_some());
+        let gate = lock(&elsewhere.gate);
+        assert_eq!((gate.calls, gate.calls_by.len()), (0, 0), "each has given its place back");
+    }
 }

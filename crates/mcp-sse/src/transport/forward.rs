@@ -18,12 +18,13 @@ use super::{
     host::Hosted,
 };
 use crate::{
-    admission::{Admitted, Rejection},
+    admission::{self, Admitted, Rejection},
     backplane::NotForwarded,
     body::Body,
     client_ip::ClientIp,
     endpoint::EndpointPath,
     forwarded::Forwarded,
+    id::EventId,
     message::Message,
     replica::ReplicaId,
 };
@@ -56,9 +57,7 @@ impl SseServerTransport {
         let Some(elsewhere) = self.inner.elsewhere.as_ref() else { return Err(Rejection::SessionNotFound) };
         // A loopback address may be that of a proxy, for many clients.
         let address = known.client_ip.filter(|ip| !ip.is_loopback()).map(ClientIp::network);
-        let session = parts.headers.get("mcp-session-id").map(HeaderValue::as_bytes);
-        let session = session.or_else(|| parts.uri.query().map(str::as_bytes)).unwrap_or_default();
-        let of = elsewhere.of(address, session);
+        let of = elsewhere.of(address, &named_session(parts));
         let held = elsewhere.room(of.clone());
         Ok(Forwarding { elsewhere, to, service, of, held })
     }
@@ -230,6 +229,17 @@ impl Forwarding<'_> {
         let request = Request::from_parts(parts, body);
         self.elsewhere.backplane.forward(self.to, self.service, request).await.map_err(rejection)
     }
+}
+
+/// The session that a request names, in one spelling.
+fn named_session(parts: &Parts) -> Vec<u8> {
+    let header = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+    if let Some(session) = header("mcp-session-id") {
+        return session.to_owned();
+    }
+    let event = header("last-event-id").and_then(|id| EventId::parse(std::str::from_utf8(id).ok()?));
+    let session = admission::session_id(parts.uri.query()).ok().or_else(|| event.map(|id| id.session));
+    session.map(|session| session.expose_hex().into_bytes()).unwrap_or_default()
 }
 
 fn rejection(not: NotForwarded) -> Rejection {
