@@ -37,6 +37,7 @@ mod relay;
 mod replicas;
 mod reread;
 mod revive;
+mod secret_file;
 mod serve;
 mod signals;
 mod traces;

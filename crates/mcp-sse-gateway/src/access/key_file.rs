@@ -4,19 +4,19 @@
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use mcp_sse::BearerTokens;
 
-use crate::watched::{self, Failure, Watched};
+use crate::{
+    secret_file,
+    watched::{Failure, Watched},
+};
 
 /// The largest file, in bytes: some ten thousand keys.
 const LARGEST: u64 = 1024 * 1024;
-/// The permission bits that a file of secrets must not have: all of others, and writing by its group.
-const TOO_OPEN: u32 = 0o027;
 
 /// A file of keys, and the keys that it had when it was last right.
 #[derive(Debug)]
@@ -61,19 +61,7 @@ impl KeyFile {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    let shown = path.display();
-    let bytes = watched::read(path, LARGEST, |metadata| {
-        let mode = metadata.mode() & 0o777;
-        if mode & TOO_OPEN == 0 {
-            return Ok(());
-        }
-        Err(format!(
-            "{shown} has mode {mode:03o}, so that others than its owner may read or change the keys; expected 600, or 640 for a group that may read it (chmod 600 {shown})"
-        ))
-    })?;
-    String::from_utf8(bytes).map_err(|_| {
-        Failure::Wrong(format!("{shown} is not UTF-8; expected a line with a name and a key for each client"))
-    })
+    secret_file::read(path, LARGEST, "the keys")
 }
 
 /// All files of keys, each once.

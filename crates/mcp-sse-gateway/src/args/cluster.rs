@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use mcp_sse::ReplicaId;
 use mcp_sse_cluster::{ClusterKey, ConnectOptions};
 
-use crate::{config::expand, replicas::Joins};
+use crate::{config::expand, replicas::Joins, secret_file};
 
 /// How much of a host's name is the name of a replica.
 const LONGEST_NAME: usize = 63;
+/// The largest file of a key, in bytes.
+const LARGEST_KEY_FILE: u64 = 1024;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Several replicas")]
@@ -29,7 +31,7 @@ pub(crate) struct ClusterOptions {
     replica_name: Option<String>,
 
     /// File with a key that all the gateways share, 64 hex digits (`openssl rand -hex 32`): what crosses is encrypted and
-    /// authenticated
+    /// authenticated. Nobody but its owner may change it, nor others than its group read it
     #[arg(long, value_name = "FILE", requires = "cluster")]
     cluster_key_file: Option<PathBuf>,
 
@@ -48,7 +50,9 @@ impl ClusterOptions {
         let Some(url) = &self.cluster else { return Ok(None) };
         let url = expand::from_environment(url).map_err(|why| format!("--cluster: {why}"))?;
         let key = self.cluster_key_file.as_ref().map(|file| {
-            ClusterKey::from_file(file)
+            let text = secret_file::read(file, LARGEST_KEY_FILE, "the key")
+                .map_err(|why| format!("--cluster-key-file: {}", why.into_text()))?;
+            ClusterKey::parse(&text)
                 .map_err(|error| format!("--cluster-key-file {}: {error}", file.display()))
         });
         let mut options = ConnectOptions::new();

@@ -105,7 +105,7 @@ impl Start {
 
     /// The gateway, started so, but with files and ports of its own, and with the engine at this URL.
     fn gateway(&self, folder: &Folder, cluster: &str) -> Program {
-        folder.write("cluster-key", &"5a".repeat(32));
+        crate::page::keys(folder, "cluster-key", &"5a".repeat(32));
         let keys = folder.write("keys", "test 0123456789abcdef\n");
         fs::set_permissions(&keys, PermissionsExt::from_mode(0o600)).unwrap();
         folder.write("mcp.json", &self.servers());

@@ -176,7 +176,7 @@ fn a_session_belongs_to_its_principal_at_every_replica() {
     let folder = Folder::new();
     let keys = "alice alice-key-0123456789abcdef\nmallory mallory-key-0123456789abcdef\n";
     let keys = crate::page::keys(&folder, "keys", keys);
-    let secret = folder.write("secret", &"5a".repeat(32));
+    let secret = crate::page::keys(&folder, "secret", &"5a".repeat(32));
     let engine = Engine::nats();
     let options = ["--bearer-token-file", &keys, "--cluster-key-file", &secret];
     let [a, b, _c] = three(&engine, &options);
@@ -229,9 +229,11 @@ fn a_replica_that_leaves_is_gone_at_once_and_one_that_is_killed_when_it_is_back(
     let [a, b, c] = three(&engine, &[]);
     let mut client = a.connect();
     begin(&mut client, &b);
-    // What is asked is answered before it goes.
-    accepted(&b, &client, &crate::help::long_task(1, 3, 50));
+    // What is asked is answered before it goes. Meanwhile new clients go elsewhere, and the others reach it through them.
+    accepted(&b, &client, &crate::help::long_task(1, 30, 50));
     a.signal("-TERM");
+    until("nothing listens there", || TcpStream::connect(&a.address).is_err());
+    accepted(&b, &client, r#"{"jsonrpc":"2.0","method":"notifications/roots/list_changed"}"#);
     assert!(client.answer(1).contains("result"));
     client.rest();
     let (endpoint, id) = (client.endpoint.clone(), client.last_id.clone());
@@ -326,9 +328,12 @@ fn what_cannot_be_a_replica_says_why() {
     let said = refused(&["--cluster", "redis://:geheim@127.0.0.1:1"]);
     assert!(said.contains("127.0.0.1:1") && !said.contains("geheim"), "{said}");
     let folder = Folder::new();
-    let key = folder.write("key", "short");
+    let key = crate::page::keys(&folder, "key", "short");
     let said = refused(&["--cluster", "nats://127.0.0.1:1", "--cluster-key-file", &key]);
     assert!(said.contains("64 hex digits"), "{said}");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let said = refused(&["--cluster", "nats://127.0.0.1:1", "--cluster-key-file", &key]);
+    assert!(said.contains("mode 644") && said.contains("chmod 600"), "{said}");
     let engine = Engine::nats();
     let said = refused(&["--cluster", &engine.url(), "--replica-name", "a.b"]);
     assert!(said.contains("a.b"), "{said}");
