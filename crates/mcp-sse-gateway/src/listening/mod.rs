@@ -19,12 +19,14 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
+    pin::pin,
     task::Poll,
     time::Duration,
 };
 
 use mcp_sse::{Listener, Socket};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use self::one::One;
 
@@ -85,6 +87,8 @@ pub(crate) struct Listening {
     all: Vec<One>,
     /// The listener to poll first; rotates.
     next: usize,
+    /// Cancelled when no more connections are accepted.
+    closes: CancellationToken,
 }
 
 impl Listening {
@@ -108,7 +112,13 @@ impl Listening {
                 Place::Systemd(name) => all.extend(inherited::take(name.as_deref())?),
             }
         }
-        Ok(Self { all, next: 0 })
+        Ok(Self { all, next: 0, closes: CancellationToken::new() })
+    }
+
+    /// When this is cancelled, what waits to be accepted is, and then nothing listens any more: a load balancer brings the
+    /// next connection elsewhere.
+    pub(crate) fn closes(&self) -> CancellationToken {
+        self.closes.clone()
     }
 
     /// An address that a network can reach, if there is one.
@@ -166,7 +176,8 @@ impl Listening {
 
 impl Listener for Listening {
     async fn accept(&mut self) -> io::Result<Socket> {
-        let Self { all, next } = self;
+        let Self { all, next, closes } = self;
+        let mut closed = pin!(closes.cancelled());
         poll_fn(|cx| {
             for at in 0..all.len() {
                 let at = (*next + at) % all.len();
@@ -180,6 +191,9 @@ impl Listener for Listening {
                     *next = at + 1;
                     return accepted;
                 }
+            }
+            if closed.as_mut().poll(cx).is_ready() {
+                all.clear();
             }
             Poll::Pending
         })

@@ -74,6 +74,11 @@ impl Replicas {
         self.0.is_connected()
     }
 
+    /// Whether there are others that take requests for the sessions here.
+    pub(crate) fn have_another(&self) -> bool {
+        self.is_connected() && !self.others().is_empty()
+    }
+
     pub(crate) fn figures(&self) -> ClusterFigures {
         self.0.figures()
     }

@@ -41,6 +41,7 @@ use crate::{
     encoded::in_url,
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     metrics::{Counts, Metrics},
+    replicas::Replicas,
     reread::Reread,
     signals::{self, Signals},
     traces::Traces,
@@ -159,6 +160,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         HealthCheck::Gateway => None,
         HealthCheck::Server => Some(tokio::spawn(probe_again(Arc::clone(&table)))),
     };
+    let closes = listener.closes();
     let end = async {
         signals.next().await;
         signals::tell_systemd(&[NotifyState::Stopping]);
@@ -167,7 +169,12 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
             probes.abort();
         }
         let timeout = args.listen.shutdown_timeout;
-        // Connections are still accepted, so that answers to the servers' own requests come in.
+        // Connections are still accepted, so that answers to the servers' own requests come in; unless they do through
+        // others, where new clients are better off: some give up at the first 503.
+        if replicas.as_ref().is_some_and(Replicas::have_another) {
+            tracing::info!("connections are not accepted any more: the other replicas take requests");
+            closes.cancel();
+        }
         let drained = async {
             let relayed = async {
                 if let Some(replicas) = &replicas {
