@@ -20,7 +20,7 @@ use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use tokio::time::Instant;
 
 use super::{
-    kept::{Compared, Greeting, Kept, notification},
+    kept::{Compared, Greeting, Kept, lean, notification},
     policy::{FIRST_ATTEMPTS, Policy, Restart, SETTLED, STABLE},
 };
 use crate::{
@@ -173,8 +173,16 @@ impl Core {
     /// The client has sent a request with this head, whose message may wait.
     pub(crate) fn has_head(&mut self, head: &Parts) {
         if self.policy.keeps_heads {
-            self.head = Some(head.clone());
+            self.head = Some(lean(head, true));
         }
+    }
+
+    /// There is no server for a while: gives back what it does not need.
+    pub(crate) fn rests(&mut self) {
+        self.pending.shrink_to_fit();
+        self.own.shrink_to_fit();
+        self.asked.shrink_to_fit();
+        self.retried.shrink_to_fit();
     }
 
     fn own_id(&mut self) -> RequestId {
@@ -317,7 +325,7 @@ impl Core {
             // Nobody will be told.
             Pending::Initialize(_) if self.policy.restart == Restart::Never => {}
             Pending::Initialize(initialize) => {
-                self.unkept = !self.kept.greeted(*initialize, answer);
+                self.unkept = !self.kept.greeted(&initialize, answer, self.policy.keeps_heads);
                 if self.unkept {
                     tracing::warn!(
                         "this session ends with its server: its initialize is too large to be kept"
@@ -426,7 +434,7 @@ impl Core {
                 ));
             }
         }
-        let changed = greeting.changed_lists().filter_map(notification).collect();
+        let changed = greeting.changed_lists().into_iter().filter_map(notification).collect();
         self.kept.server = greeting;
         self.greeted = Some(now);
         let mut ids = Vec::new();

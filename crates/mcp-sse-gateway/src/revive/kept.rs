@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mcp_sse::{Incoming, Message, RequestId};
-use serde::Deserialize;
+use http::{HeaderValue, request::Parts};
+use mcp_sse::{ClientIp, Incoming, Message, Principal, RequestId};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 /// The most subscriptions that are kept, and their bytes; the rest would not survive.
@@ -21,7 +22,7 @@ const SHOWN: usize = 200;
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// The client's, which was answered with a result.
-    initialize: Option<Incoming>,
+    initialize: Option<Initialize>,
     pub(super) initialized: bool,
     /// What the answer said.
     pub(super) server: Greeting,
@@ -31,9 +32,19 @@ pub(super) struct Kept {
     subscribed_bytes: usize,
 }
 
-/// What a server says of itself.
+/// How a client has begun.
+#[derive(Debug)]
+struct Initialize {
+    params: Box<RawValue>,
+    head: Box<Parts>,
+}
+
+/// What a server says of itself, as JSON: as values it would take several times the memory.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Greeting {
+pub(super) struct Greeting(Box<str>);
+
+#[derive(Default, PartialEq, Deserialize, Serialize)]
+struct Says {
     version: Value,
     info: Value,
     capabilities: Value,
@@ -63,15 +74,31 @@ impl Greeting {
         let Result { protocol_version, server_info, capabilities } =
             answer.map(|answer| answer.result).unwrap_or_default();
         let info = |name: &str| server_info.get(name).cloned().unwrap_or_default();
-        Self {
-            version: protocol_version,
-            info: serde_json::json!([info("name"), info("version")]),
-            capabilities,
-        }
+        let info = serde_json::json!([info("name"), info("version")]);
+        let says = Says { version: protocol_version, info, capabilities };
+        Self(serde_json::to_string(&says).unwrap_or_default().into())
+    }
+
+    fn read(&self) -> Says {
+        serde_json::from_str(&self.0).unwrap_or_default()
     }
 
     /// What this server cannot do that another could, which its client may count on; else what is new about it.
     pub(super) fn against(&self, before: &Self) -> Compared {
+        if self == before {
+            return Compared::Same;
+        }
+        self.read().against(&before.read())
+    }
+
+    /// The notifications by which its client learns that lists may be others now.
+    pub(super) fn changed_lists(&self) -> Vec<&'static str> {
+        self.read().changed_lists().collect()
+    }
+}
+
+impl Says {
+    fn against(&self, before: &Self) -> Compared {
         if self.version != before.version {
             let what = format!("protocol version {} instead of {}", self.version, before.version);
             return Compared::Lost(shown(&what));
@@ -92,8 +119,7 @@ impl Greeting {
         Compared::Other(shown(&news.join(", ")))
     }
 
-    /// The notifications by which its client learns that lists may be others now.
-    pub(super) fn changed_lists(&self) -> impl Iterator<Item = &'static str> + '_ {
+    fn changed_lists(&self) -> impl Iterator<Item = &'static str> + '_ {
         [
             ("tools", "notifications/tools/list_changed"),
             ("prompts", "notifications/prompts/list_changed"),
@@ -137,14 +163,16 @@ fn lost(before: &Value, now: &Value, path: &str) -> Option<String> {
 
 impl Kept {
     /// The client has begun, and the server has taken it. Returns whether that is kept.
-    pub(super) fn greeted(&mut self, initialize: Incoming, answer: &Message) -> bool {
-        let is_short = initialize.message.params().is_some_and(|params| params.len() <= INITIALIZE);
-        let server = Greeting::short(answer).filter(|_| is_short);
+    /// Of its head, headers are kept if they matter.
+    pub(super) fn greeted(&mut self, initialize: &Incoming, answer: &Message, keeps_heads: bool) -> bool {
+        let params = initialize.message.params().filter(|params| params.len() <= INITIALIZE).and_then(raw);
+        let kept = params.zip(Greeting::short(answer));
         // The client may have said that it has initialized before it had the answer.
         let initialized = self.initialized;
         *self = Self { initialized, ..Self::default() };
-        let Some(server) = server else { return false };
-        (self.initialize, self.server) = (Some(initialize), server);
+        let Some((params, server)) = kept else { return false };
+        let head = Box::new(lean(initialize.parts(), keeps_heads));
+        (self.initialize, self.server) = (Some(Initialize { params, head }), server);
         true
     }
 
@@ -178,13 +206,12 @@ impl Kept {
 
     /// The client's `initialize`, with an id of ours; `None` if there was none.
     pub(super) fn initialize(&self, id: &RequestId) -> Option<Message> {
-        let params = self.initialize.as_ref()?.message.params()?;
-        request(id, "initialize", &raw(params)?)
+        request(id, "initialize", &self.initialize.as_ref()?.params)
     }
 
     /// The head of the request that it came with.
-    pub(super) fn head(&self) -> Option<&http::request::Parts> {
-        self.initialize.as_ref().map(Incoming::parts)
+    pub(super) fn head(&self) -> Option<&Parts> {
+        self.initialize.as_ref().map(|initialize| &*initialize.head)
     }
 
     /// How many requests are needed to tell a new server the rest.
@@ -206,6 +233,24 @@ impl Kept {
         }
         messages
     }
+}
+
+/// What a server is started with, of the head of a request. It stays for long, so it is a copy of its own: as it came, it
+/// holds all that was read with it.
+pub(super) fn lean(head: &Parts, keeps_headers: bool) -> Parts {
+    let (mut lean, ()) = http::Request::new(()).into_parts();
+    if keeps_headers {
+        let copied = head.headers.iter().filter_map(|(name, value)| {
+            let mut copy = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+            copy.set_sensitive(value.is_sensitive());
+            Some((name.clone(), copy))
+        });
+        lean.headers.extend(copied);
+    }
+    let extensions = &head.extensions;
+    extensions.get::<Principal>().cloned().map(|principal| lean.extensions.insert(principal));
+    extensions.get::<ClientIp>().copied().map(|address| lean.extensions.insert(address));
+    lean
 }
 
 fn raw(json: &str) -> Option<Box<RawValue>> {
@@ -265,6 +310,6 @@ mod tests {
             assert_eq!(greeting("2024-11-05", "a", &less).against(&before), Compared::Lost(what.to_owned()));
         }
         assert!(matches!(greeting("2025-06-18", "a", &all).against(&before), Compared::Lost(_)));
-        assert_eq!(before.changed_lists().collect::<Vec<_>>(), ["notifications/tools/list_changed"]);
+        assert_eq!(before.changed_lists(), ["notifications/tools/list_changed"]);
     }
 }

@@ -16,6 +16,7 @@ mod upstream;
 
 use std::{
     collections::VecDeque,
+    pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -24,7 +25,7 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use mcp_sse::{Incoming, Message, MessageKind};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::Notify,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
@@ -88,83 +89,158 @@ pub(crate) async fn run<B: Backend>(
     tell: impl Fn(Event<'_>) + Send + Sync,
 ) -> Result<(), Failure> {
     let core = Shared(Mutex::new(Core::new(policy, clock::now())));
-    let (own, pings) = mpsc::channel(1);
-    let first_head = first.parts().clone();
+    let pings = Pings::default();
+    let first_head = kept::lean(first.parts(), policy.keeps_heads);
     let woken = Notify::new();
     let held = VecDeque::from([Held::new(first, &policy)]);
-    let told = VecDeque::new();
     let times = Times::of(&policy);
-    let mut client = Client { receiver, core: &core, times, pings, told, held, woken: &woken };
-    let mut pause = Duration::ZERO;
-    let mut wakes = true;
-    let mut away: Option<Away> = None;
+    let client =
+        Client { receiver, core: &core, times, pings: &pings, told: VecDeque::new(), held, woken: &woken };
+    let mut session = Session {
+        backend,
+        policy,
+        client,
+        reply,
+        tell,
+        core: &core,
+        first_head,
+        pause: Duration::ZERO,
+        wakes: true,
+        away: None,
+    };
     loop {
+        // What serves the client is large. A session whose server is ended until it is needed does without.
+        match Box::pin(session.serve()).await {
+            Step::Again => {}
+            Step::Asleep => {
+                if !session.sleep().await {
+                    return gone(reply).await;
+                }
+            }
+            Step::Gone => return gone(reply).await,
+            Step::End(failure) => return Err(failure),
+        }
+    }
+}
+
+/// A session, and what stands behind it.
+struct Session<'a, B, R, P, T> {
+    backend: &'a mut B,
+    policy: Policy,
+    client: Client<'a, R>,
+    reply: &'a P,
+    tell: T,
+    core: &'a Shared,
+    first_head: Parts,
+    /// The pause before the next attempt, and whether the client ends it.
+    pause: Duration,
+    wakes: bool,
+    away: Option<Away>,
+}
+
+/// What follows when a server has served a session.
+enum Step {
+    /// The next one.
+    Again,
+    /// The next one, when the client asks for something.
+    Asleep,
+    /// Nothing: the client is gone.
+    Gone,
+    /// Nothing: it was the last server.
+    End(Failure),
+}
+
+impl<B, R, P, T> Session<'_, B, R, P, T>
+where
+    B: Backend,
+    R: Receive,
+    P: Reply,
+    T: Fn(Event<'_>) + Send + Sync,
+{
+    /// Starts a server, and has it serve the client until one of them is gone.
+    async fn serve(&mut self) -> Step {
         // What came while the last attempt was made wakes nobody any more.
-        let _ = woken.notified().now_or_never();
+        let _ = self.client.woken.notified().now_or_never();
+        let begun = self.core.lock().has_begun();
+        let Some(opened) = self.start(begun).await else { return Step::Gone };
+        let Ended { failure, halves } = match opened {
+            Ok(started) => match self.relay(started, begun).await {
+                Some(ended) => ended,
+                None => return Step::Gone,
+            },
+            Err(failure) => Ended::<B> { failure, halves: None },
+        };
+        self.ends(failure, halves).await
+    }
+
+    /// The next server; `None` if the client is gone.
+    async fn start(&mut self, begun: bool) -> Option<Result<Started<B>, Failure>> {
+        let Self { backend, client, reply, tell, core, first_head, pause, wakes, away, .. } = self;
+        let (woken, reply, core) = (client.woken, *reply, *core);
         let attempt = async {
             tokio::select! {
-                () = sleep(pause) => {}
+                () = sleep(*pause) => {}
                 // The client wants something now.
-                () = woken.notified(), if wakes => {}
+                () = woken.notified(), if *wakes => {}
             }
             let head = core.lock().head().unwrap_or_else(|| first_head.clone());
             tell(Event::Starts);
             core.lock().starts(clock::now());
-            start(backend, &core, head, reply).await
+            start(*backend, core, head, reply).await
         };
-        let begun = core.lock().has_begun();
-        let opened = {
-            // It is large, and over soon.
-            let mut attempt = Box::pin(attempt);
-            loop {
-                let late = tokio::select! {
-                    opened = &mut attempt => break opened,
-                    // Until a client has begun, its first message waits for as long as the start takes.
-                    late = client.holds(), if begun => late,
-                    () = reply.closed() => None,
-                };
-                let Some(Held { incoming, since, .. }) = late else { return gone(reply).await };
-                // Sent here, where nothing takes its place meanwhile: an answer that is half sent may be lost.
-                if let MessageKind::Request { id, .. } = incoming.message.kind() {
-                    core.lock().is_over(id);
-                    let waited = clock::now().saturating_duration_since(since);
-                    let why = away.as_ref().map(|away| &away.last);
-                    let _ = reply.send(Core::in_vain(id, waited, why)).await;
-                } else {
-                    tracing::debug!("a message for a server that is not back was dropped");
-                }
+        let mut attempt = pin!(attempt);
+        loop {
+            let late = tokio::select! {
+                opened = &mut attempt => return Some(opened),
+                // Until a client has begun, its first message waits for as long as the start takes.
+                late = client.holds(), if begun => late,
+                () = reply.closed() => None,
+            };
+            let Held { incoming, since, .. } = late?;
+            // Sent here, where nothing takes its place meanwhile: an answer that is half sent may be lost.
+            if let MessageKind::Request { id, .. } = incoming.message.kind() {
+                core.lock().is_over(id);
+                let waited = clock::now().saturating_duration_since(since);
+                let why = away.as_ref().map(|away| &away.last);
+                let _ = reply.send(Core::in_vain(id, waited, why)).await;
+            } else {
+                tracing::debug!("a message for a server that is not back was dropped");
             }
-        };
-        let ended = match opened {
-            Ok(Started { mut sink, mut source, rest }) => {
-                client.told = rest.into();
-                core.lock().is_ready(clock::now());
-                // Of one that has not answered yet nobody knows whether it is back.
-                if begun && let Some(away) = away.take() {
-                    away.back(core.lock().take_dropped());
-                    tell(Event::Revived);
-                }
-                let until = core.lock().started() + policy.start_timeout;
-                let said = client.held.front().filter(|_| !begun).map(|held| held.incoming.message.clone());
-                let mut server = Server { source: &mut source, core: &core, times, own: &own };
-                let mut greeted = Greeted::new(&mut server, said.as_ref(), until, policy.start_timeout);
-                let end = relay(None, &mut client, reply, &mut sink, &mut greeted).await;
-                match end {
-                    End::Client => {
-                        backend.close(sink, source, How::Idle).await;
-                        return gone(reply).await;
-                    }
-                    End::Server(failure) => {
-                        let untaken = backend.untaken(&mut sink, &mut source).await;
-                        let head = core.lock().head().unwrap_or_else(|| first_head.clone());
-                        client.takes_back(untaken, &head, &policy);
-                        Ended { failure, halves: Some((sink, source)) }
-                    }
-                }
+        }
+    }
+
+    /// Carries messages until the server has ended; `None` if the client is gone, and so the server.
+    async fn relay(&mut self, started: Started<B>, begun: bool) -> Option<Ended<B>> {
+        let Self { backend, policy, client, reply, tell, core, first_head, away, .. } = self;
+        let Started { mut sink, mut source, rest } = started;
+        client.told = rest.into();
+        core.lock().is_ready(clock::now());
+        // Of one that has not answered yet nobody knows whether it is back.
+        if begun && let Some(away) = away.take() {
+            away.back(core.lock().take_dropped());
+            tell(Event::Revived);
+        }
+        let until = core.lock().started() + policy.start_timeout;
+        let said = client.held.front().filter(|_| !begun).map(|held| held.incoming.message.clone());
+        let mut server = Server { source: &mut source, core, times: client.times, pings: client.pings };
+        let mut greeted = Greeted::new(&mut server, said.as_ref(), until, policy.start_timeout);
+        match relay(None, client, *reply, &mut sink, &mut greeted).await {
+            End::Client => {
+                backend.close(sink, source, How::Idle).await;
+                None
             }
-            Err(failure) => Ended::<B> { failure, halves: None },
-        };
-        let Ended { failure, halves } = ended;
+            End::Server(failure) => {
+                let untaken = backend.untaken(&mut sink, &mut source).await;
+                let head = core.lock().head().unwrap_or_else(|| first_head.clone());
+                client.takes_back(untaken, &head, policy);
+                Some(Ended { failure, halves: Some((sink, source)) })
+            }
+        }
+    }
+
+    /// The server has ended, or could not be started: the client is told, and the next step is decided.
+    async fn ends(&mut self, failure: Failure, halves: Option<(B::Sink, B::Source)>) -> Step {
+        let Self { backend, policy, client, reply, tell, core, pause, wakes, away, .. } = self;
         let (messages, verdict) = core.lock().dies(&failure, clock::now());
         let errors =
             messages.iter().filter(|message| matches!(message.kind(), MessageKind::Response { .. })).count();
@@ -181,18 +257,19 @@ pub(crate) async fn run<B: Backend>(
                 tell(Event::Dies(&failure));
                 tracing::warn!("the session ends: {failure}");
                 reply.fail(&failure.text).await;
-                return Err(failure);
+                Step::End(failure)
             }
             Verdict::Again { pause: next, wakes: may_wake, first } => {
                 tell(Event::Dies(&failure));
                 tracing::warn!("{failure}; trying again in {next:?}");
-                (pause, wakes) = (next, may_wake);
+                (*pause, *wakes) = (next, may_wake);
                 if let Some(first) = first {
                     let initialized = core.lock().initialized(first.parts());
-                    client.held.extend(initialized.map(|initialized| Held::new(initialized, &policy)));
-                    client.held.push_front(Held::new(*first, &policy));
+                    client.held.extend(initialized.map(|initialized| Held::new(initialized, policy)));
+                    client.held.push_front(Held::new(*first, policy));
                 }
                 away.get_or_insert_with(|| Away::new(failure.clone())).again(failure, errors);
+                Step::Again
             }
             Verdict::Asleep => {
                 if failure.how == How::Idle {
@@ -201,19 +278,29 @@ pub(crate) async fn run<B: Backend>(
                     tell(Event::Dies(&failure));
                     tracing::warn!("{failure}; trying again when the client asks for something");
                 }
-                pause = Duration::ZERO;
-                if !client.held.is_empty() {
-                    continue;
-                }
-                let said = tokio::select! {
-                    said = client.receiver.recv() => said,
-                    () = reply.closed() => None,
-                };
-                let Some(said) = said else { return gone(reply).await };
-                core.lock().has_head(said.parts());
-                client.held.push_back(Held::new(said, &policy));
+                *pause = Duration::ZERO;
+                Step::Asleep
             }
         }
+    }
+
+    /// Waits until the client says something, if it has said nothing that waits; `false` if it is gone.
+    async fn sleep(&mut self) -> bool {
+        let Self { client, reply, core, policy, .. } = self;
+        if !client.held.is_empty() {
+            return true;
+        }
+        // It may be for long.
+        (client.held, client.told) = (VecDeque::new(), VecDeque::new());
+        core.lock().rests();
+        let said = tokio::select! {
+            said = client.receiver.recv() => said,
+            () = reply.closed() => None,
+        };
+        let Some(said) = said else { return false };
+        core.lock().has_head(said.parts());
+        client.held.push_back(Held::new(said, policy));
+        true
     }
 }
 
@@ -306,6 +393,32 @@ impl Shared {
     }
 }
 
+/// Our own ping, on its way to the server. There is one at most.
+#[derive(Default)]
+struct Pings(Mutex<Option<Message>>, Notify);
+
+impl Pings {
+    fn lock(&self) -> MutexGuard<'_, Option<Message>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, ping: Message) {
+        self.lock().get_or_insert(ping);
+        self.1.notify_one();
+    }
+
+    /// Cancel safe.
+    async fn next(&self) -> Message {
+        loop {
+            let ping = self.lock().take();
+            if let Some(ping) = ping {
+                return ping;
+            }
+            self.1.notified().await;
+        }
+    }
+}
+
 /// Whether it matters when a message comes. The clock is not read for nothing.
 #[derive(Clone, Copy)]
 struct Times {
@@ -373,7 +486,7 @@ struct Client<'a, R> {
     core: &'a Shared,
     times: Times,
     /// Our own, for the server.
-    pings: mpsc::Receiver<Message>,
+    pings: &'a Pings,
     /// What a new server has to be told before anything else. It is sent while the server's answers are read.
     told: VecDeque<Incoming>,
     /// Those that come before all others.
@@ -436,7 +549,7 @@ impl<R: Receive> Receive for Client<'_, R> {
                 None if !self.times.matter => self.receiver.recv().await?,
                 None => tokio::select! {
                     biased;
-                    Some(ping) = self.pings.recv() => {
+                    ping = self.pings.next() => {
                         let head = self.core.lock().head();
                         return Some(Incoming::new(ping, head.unwrap_or_else(no_head)));
                     }
@@ -460,7 +573,7 @@ struct Server<'a, S> {
     source: &'a mut S,
     core: &'a Shared,
     times: Times,
-    own: &'a mpsc::Sender<Message>,
+    pings: &'a Pings,
 }
 
 impl<S: Source> Source for Server<'_, S> {
@@ -474,7 +587,7 @@ impl<S: Source> Source for Server<'_, S> {
                     Err(_) => {
                         if let Some(ping) = self.core.lock().due(clock::now())? {
                             // If the one before still waits, the server does not read.
-                            let _ = self.own.try_send(ping);
+                            self.pings.put(ping);
                         }
                         continue;
                     }

@@ -43,13 +43,15 @@ pub(super) async fn run(
         Event::Revived => history.revived(),
     };
 
+    // Each has a place of its own, so that a session takes no more than it needs.
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
             let mut programs = Programs { children, command, history, runs: None, ending: None };
-            revive::run(&mut programs, policy, first, &mut receiver, &reply, tell).await
+            Box::pin(revive::run(&mut programs, policy, first, &mut receiver, &reply, tell)).await
         }
         (Server::Remote(_), Some(remote)) => {
-            revive::run(&mut Upstream(remote), policy, first, &mut receiver, &reply, tell).await
+            let mut upstream = Upstream(remote);
+            Box::pin(revive::run(&mut upstream, policy, first, &mut receiver, &reply, tell)).await
         }
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),
     };
