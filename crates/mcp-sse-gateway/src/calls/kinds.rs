@@ -1,8 +1,9 @@
 //! What a session asks for again and again: its methods and tools, and where each is counted.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use mcp_sse::Message;
+use memchr::memmem;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Outcome;
@@ -15,6 +16,7 @@ use crate::{
 const KEPT: usize = 64;
 /// How much of a method and of the name of a tool is kept, in bytes.
 const LONGEST: usize = 256;
+const CALL: &str = "tools/call";
 /// Stands for the name of a tool that is none, or that is there twice.
 const UNREADABLE: &str = "(unreadable)";
 
@@ -41,7 +43,7 @@ impl Kind {
         };
         // What is cut is not looked for again.
         let kept = if raw.len() <= LONGEST { raw } else { "" };
-        let (method, tool) = (short(method), (method == "tools/call").then(name));
+        let (method, tool) = (short(method), (method == CALL).then(name));
         let audited = audit::what(&method, tool.as_deref());
         Self { method, tool, raw: kept.into(), audited, counted: Default::default() }
     }
@@ -84,7 +86,12 @@ pub(super) struct Kinds {
 
 impl Kinds {
     pub(super) fn of(&mut self, message: &Message, method: &str) -> Arc<Kind> {
-        let raw = if method == "tools/call" { message.param(&["name"]).unwrap_or_default() } else { "" };
+        if method == CALL
+            && let Some(kind) = message.params().and_then(|params| self.quickly(params.as_bytes()))
+        {
+            return Arc::clone(kind);
+        }
+        let raw = if method == CALL { message.param(&["name"]).unwrap_or_default() } else { "" };
         let same = |kind: &&Arc<Kind>| *kind.raw == *raw && *kind.method == *method;
         if let Some(kind) = self.kept.iter().find(same) {
             return Arc::clone(kind);
@@ -98,6 +105,21 @@ impl Kinds {
             self.next = (self.next + 1) % KEPT;
         }
         kind
+    }
+
+    /// A tool that was called before, by parameters as most clients write them: the name comes first, and what follows can
+    /// have no other one. So most are not read twice.
+    fn quickly(&self, params: &[u8]) -> Option<&Arc<Kind>> {
+        static NAME: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\"name\""));
+        let named = params.strip_prefix(b"{\"name\":")?;
+        let is_it = |kind: &&Arc<Kind>| {
+            let raw = kind.raw.as_bytes();
+            !raw.is_empty() && named.starts_with(raw) && matches!(named.get(raw.len()), Some(b',' | b'}'))
+        };
+        let kind = self.kept.iter().find(is_it)?;
+        let rest = named.get(kind.raw.len()..)?;
+        // With an escape, a name may look different.
+        (memchr::memchr(b'\\', rest).is_none() && NAME.find(rest).is_none()).then_some(kind)
     }
 }
 
@@ -126,6 +148,12 @@ mod tests {
         }
         kinds.of(&message(&"x".repeat(10_000)), "tools/call");
         assert_eq!((kinds.kept.len(), first.tool.as_deref()), (KEPT, Some("echo")));
+        let another = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","x":"","NAME":"other"}}"#;
+        for (written, is_twice) in [("name", true), (r"n\u0061me", true), ("Name", false)] {
+            let message = Message::parse(another.replace("NAME", written)).unwrap();
+            let tool = kinds.of(&message, "tools/call").tool.clone();
+            assert_eq!(tool.as_deref(), Some(if is_twice { UNREADABLE } else { "echo" }), "{written}");
+        }
         let cut = kinds.of(&message(&"é".repeat(1_000)), "tools/call");
         assert_eq!(cut.tool.as_deref(), Some(&*"é".repeat(LONGEST / 2)));
     }

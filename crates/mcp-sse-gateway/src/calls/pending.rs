@@ -49,7 +49,7 @@ pub(crate) struct Calls {
 
 #[derive(Debug, Default)]
 struct State {
-    pending: HashMap<RequestId, Call>,
+    pending: HashMap<RequestId, Call, foldhash::fast::RandomState>,
     kinds: Kinds,
     figures: Figures,
     /// The last call, and when it came.
@@ -191,7 +191,10 @@ impl Calls {
         let kind = state.kinds.of(&incoming.message, method);
         let began = clock::now();
         state.figures.calls += 1;
-        state.last = Some((Arc::clone(&kind), began));
+        match &mut state.last {
+            Some((last, at)) if Arc::ptr_eq(last, &kind) => *at = began,
+            last => *last = Some((Arc::clone(&kind), began)),
+        }
         let audit = self.watchers.audit.as_ref();
         let lossy = || audit.filter(|audit| audit.is_lossy()).and_then(Audit::permit_now);
         let permit = permit.take().or_else(lossy);
