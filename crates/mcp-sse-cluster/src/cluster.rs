@@ -4,7 +4,7 @@ use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use mcp_sse::{Backplane, Body, Host, NotForwarded, ReplicaId, ReplicaIdError};
+use mcp_sse::{Backplane, Body, Host, NotForwarded, RecordsError, ReplicaId, ReplicaIdError};
 
 use crate::{
     carrier::{Carrier, Handler, Link},
@@ -13,8 +13,10 @@ use crate::{
     engine::Engine,
     figures::ClusterFigures,
     node::Node,
+    records::{self, SessionRecords},
     relayed::Puller,
     seal::{ClusterKey, Seals},
+    store::Store,
 };
 
 /// The name of a cluster that has none.
@@ -26,6 +28,8 @@ const DEFAULT: &str = "default";
 pub struct Cluster {
     node: Arc<Node>,
     sealed: bool,
+    name: String,
+    engine: Option<Engine>,
 }
 
 /// The settings of a [`Cluster`]; created by [`Cluster::builder`].
@@ -125,6 +129,24 @@ impl Cluster {
         self.node.figures.now()
     }
 
+    /// Where sessions can be kept for other replicas to revive, for [`Builder::revive`](mcp_sse::Builder::revive): in the
+    /// engine, for this time after a record was written last; 1 s at least, some minutes or an hour are usual. NATS has to run with
+    /// JetStream: it keeps them in the key-value bucket `mcp-sse-NAME`, with the cluster's name, on disk. Redis keeps them as
+    /// keys that begin with `mcp-sse:NAME:session:`. What is lost there cannot be revived, and nothing else happens.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordsError`]: the engine cannot be reached, or refuses it; the text says why, and what to do.
+    pub async fn records(&self, expiry: Duration) -> Result<SessionRecords, RecordsError> {
+        let Some(engine) = &self.engine else { return Err(RecordsError::Unavailable) };
+        let store = engine.0.store(&self.name, expiry).await.map_err(records::error)?;
+        Ok(self.records_in(store, expiry))
+    }
+
+    pub(crate) fn records_in(&self, store: Arc<dyn Store>, expiry: Duration) -> SessionRecords {
+        SessionRecords { node: Arc::clone(&self.node), store, expiry }
+    }
+
     /// Waits until nothing is read through this replica any more that others answer: streams of events that it relays end,
     /// spread over a second, so that their clients go on elsewhere; answers to calls end by themselves. For a graceful
     /// shutdown, with a time limit of your own, when no new requests come.
@@ -169,7 +191,9 @@ impl ClusterBuilder {
         }
         let me = ReplicaId::new(&replica)?;
         let carrier = engine.0.carrier(&cluster);
-        Cluster::join(me, &cluster, carrier, key.as_ref()).await
+        let mut joined = Cluster::join(me, &cluster, carrier, key.as_ref()).await?;
+        joined.engine = Some(engine);
+        Ok(joined)
     }
 }
 
@@ -189,7 +213,7 @@ impl Cluster {
         served.map_err(|why| JoinError::Subscription { engine, why })?;
         tokio::spawn(Node::announces(Arc::downgrade(&node)));
         tracing::info!(replica = %me, cluster, engine, sealed, "joined the cluster");
-        Ok(Self { node, sealed })
+        Ok(Self { node, sealed, name: cluster.to_owned(), engine: None })
     }
 }
 

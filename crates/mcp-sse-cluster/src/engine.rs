@@ -17,7 +17,6 @@ pub(crate) trait EngineOf: Send + Sync {
 
     /// The records of a cluster with this name, which has only letters, digits, `-` and `_`. Each expires so long after it
     /// was written last; at least 1 s.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by revival, which comes next"))]
     fn store(&self, cluster: &str, expiry: Duration) -> BoxFuture<'_, Result<Arc<dyn Store>, StoreError>>;
 
     fn name(&self) -> &'static str;

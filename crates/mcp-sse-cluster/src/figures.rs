@@ -24,6 +24,8 @@ pub(crate) struct Figures {
     pub(crate) answered: Count,
     pub(crate) doubled: Count,
     pub(crate) unread: Count,
+    pub(crate) kept: Count,
+    pub(crate) not_kept: Count,
 }
 
 /// What a replica has done for others and had done by them, since it joined; see [`Cluster::figures`](crate::Cluster::figures).
@@ -44,11 +46,15 @@ pub struct ClusterFigures {
     pub doubled: u64,
     /// Messages that were not read: of another version, or not sealed with the cluster's key.
     pub unread: u64,
+    /// Records of sessions that were written, to be revived elsewhere.
+    pub kept: u64,
+    /// Those that could not be written: the engine did not answer, or has refused it.
+    pub not_kept: u64,
 }
 
 impl Figures {
     pub(crate) fn now(&self) -> ClusterFigures {
-        let Self { forwarded, gone, unavailable, unknown, answered, doubled, unread } = self;
+        let Self { forwarded, gone, unavailable, unknown, answered, doubled, unread, kept, not_kept } = self;
         ClusterFigures {
             forwarded: forwarded.get(),
             gone: gone.get(),
@@ -57,6 +63,8 @@ impl Figures {
             answered: answered.get(),
             doubled: doubled.get(),
             unread: unread.get(),
+            kept: kept.get(),
+            not_kept: not_kept.get(),
         }
     }
 }

@@ -41,7 +41,7 @@
 //! none reaches another session. While the engine is away, sessions go on at their own replicas.
 //!
 //! A replica that nobody can reach counts as gone when it says that it leaves, when another run of it has come, or when
-//! nothing was heard of it for 30 s. A session ends with its replica.
+//! nothing was heard of it for 30 s. A session ends with its replica, unless it is kept: see [`Cluster::records`].
 //!
 //! # Trust
 //!
@@ -66,6 +66,7 @@ mod intake;
 #[cfg(feature = "nats")]
 mod nats;
 mod node;
+mod records;
 #[cfg(feature = "redis")]
 mod redis;
 mod relayed;
@@ -74,7 +75,6 @@ mod replies;
 mod seal;
 #[cfg(test)]
 mod sim;
-#[cfg_attr(not(test), expect(dead_code, reason = "used by revival, which comes next"))]
 mod store;
 mod streams;
 mod throttle;
@@ -88,6 +88,7 @@ pub use self::{
     connect_options::ConnectOptions,
     engine::Engine,
     figures::ClusterFigures,
+    records::SessionRecords,
     seal::{ClusterKey, ClusterKeyError},
 };
 

@@ -92,6 +92,7 @@ pub(crate) enum Sent<'a> {
     Ask { to: &'a ReplicaId },
     Reply { to: &'a ReplicaId },
     Announcement,
+    Record { key: &'a str },
 }
 
 /// Why a message is not read.
@@ -137,6 +138,7 @@ impl Seals {
             Sent::Ask { to } => (b'a', to.as_str()),
             Sent::Reply { to } => (b'r', to.as_str()),
             Sent::Announcement => (b'n', ""),
+            Sent::Record { key } => (b's', key),
         };
         // No name has a zero in it.
         [&[VERSION, kind], self.cluster.as_bytes(), &[0], to.as_bytes()].concat()

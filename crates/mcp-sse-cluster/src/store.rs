@@ -19,8 +19,8 @@ use bytes::Bytes;
 
 use crate::carrier::BoxFuture;
 
-/// The most that a record may have, in bytes.
-pub(crate) const MAX_VALUE: usize = 96 * 1024;
+/// The most that a record may have, in bytes: what a transport writes at most, sealed.
+pub(crate) const MAX_VALUE: usize = 97 * 1024;
 /// How long one operation may take in all.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 /// The shortest time that records are kept for.

@@ -42,6 +42,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         longest_away: None,
         ping_interval: None,
         idle_stop: None,
+        revive: false,
         keeps_heads: false,
     };
     let (mut receiver, reply) = stdio(args.max_message_bytes);
@@ -70,7 +71,10 @@ async fn bridge(mut sessions: Upstream<'_>, policy: Policy, receiver: &mut impl 
         };
         let Some(first) = first else { return };
         // Ends before the client only if the client has not begun; then its next message begins again.
-        if revive::run(&mut sessions, policy, first, receiver, reply, |_| {}).await.is_ok() {
+        if revive::run(&mut sessions, policy, revive::Begin::First(first), receiver, reply, |_| {})
+            .await
+            .is_ok()
+        {
             return;
         }
     }

@@ -48,4 +48,7 @@ pub enum ConfigError {
         /// The range that it must be in, such as "at least 1".
         expected: &'static str,
     },
+    /// Sessions are to be revived at other replicas, and there are none.
+    #[error("revive needs a backplane: sessions are revived at other replicas")]
+    ReviveWithoutBackplane,
 }

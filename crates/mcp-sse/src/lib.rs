@@ -94,6 +94,7 @@ mod limits;
 mod message;
 mod output;
 mod principal;
+mod records;
 mod replica;
 #[cfg(feature = "rmcp-3")]
 mod rmcp;
@@ -118,11 +119,12 @@ pub use self::{
     id::{ParseSessionIdError, SessionId},
     message::{Message, MessageKind, ParseMessageError, RequestId, WriteMessageError},
     principal::Principal,
+    records::{Record, Records, RecordsError, RecordsFuture},
     replica::{ReplicaId, ReplicaIdError},
     service::{ConnectSse, HandlePostMessage},
     session::{
-        CloseReason, Incoming, ObservedSession, Observer, Refusal, SendError, Session, SessionFact,
-        SessionFigures, SessionHandle, SessionInfo, SessionReceiver,
+        CloseReason, Incoming, NotKept, ObservedSession, Observer, Refusal, Revived, SendError, Session,
+        SessionFact, SessionFigures, SessionHandle, SessionInfo, SessionReceiver,
     },
     transport::{Guard, GuardLayer, SessionCounts, SessionPermit, ShutdownReport, SseServerTransport},
 };

@@ -175,8 +175,13 @@ impl Node {
         let _ = timeout(ATTEMPT, self.carrier.leave()).await;
     }
 
+    /// For others, and for whoever comes after this replica.
+    pub(crate) fn sealed(&self, what: Sent<'_>, bytes: &[u8]) -> Bytes {
+        self.seals.seal(what, bytes)
+    }
+
     /// What was sent to this replica, opened.
-    fn opened(&self, what: Sent<'_>, bytes: &Bytes) -> Option<Bytes> {
+    pub(crate) fn opened(&self, what: Sent<'_>, bytes: &Bytes) -> Option<Bytes> {
         let why = match self.seals.open(what, bytes) {
             Ok(opened) => return Some(opened),
             Err(why) => why,

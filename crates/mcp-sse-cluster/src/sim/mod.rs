@@ -14,6 +14,7 @@
 mod cases;
 mod client;
 mod engine;
+mod revived;
 pub(crate) mod store;
 mod world;
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use mcp_sse::{Backplane, Observer, Server, SseServerTransport, TransportSecuritySettings};
+use mcp_sse::{Backplane, Observer, Records, Server, SseServerTransport, TransportSecuritySettings};
 
 use super::values::{at_least_one, duration};
 use crate::listening::{
@@ -169,6 +169,13 @@ const PROGRAMS_OF_ADDRESS: usize = 200;
 /// Silent sessions for each session that counts against `--max-sessions`. They have no program, so they are cheap.
 const SILENT_FOR_EACH: usize = 4;
 
+/// What connects the transport with those of other gateways.
+#[derive(Default)]
+pub(crate) struct Others {
+    pub(crate) backplane: Option<Arc<dyn Backplane>>,
+    pub(crate) records: Option<Arc<dyn Records>>,
+}
+
 impl Listen {
     /// The places to listen at.
     pub(crate) fn places(&self) -> Vec<Place> {
@@ -230,7 +237,7 @@ impl Listen {
         limits: &Limits,
         programs: bool,
         observer: Option<impl Observer>,
-        backplane: Option<Arc<dyn Backplane>>,
+        Others { backplane, records }: Others,
     ) -> Result<SseServerTransport, String> {
         let Self { allowed_host, allowed_origin, mount_prefix, .. } = self;
         for place in self.places() {
@@ -272,6 +279,9 @@ impl Listen {
         }
         if let Some(backplane) = backplane {
             builder = builder.backplane(backplane);
+        }
+        if let Some(records) = records {
+            builder = builder.revive(records);
         }
         if let Some(silent) = silent {
             builder = builder.max_silent_sessions(silent);

@@ -21,7 +21,7 @@ pub(crate) use self::{
     access::Access,
     check::Check,
     connect::Connect,
-    listen::{Limits, Listen},
+    listen::{Limits, Listen, Others},
     log::{Log, LogFormat},
     serve::{HealthCheck, Http, Plan, Serve},
 };

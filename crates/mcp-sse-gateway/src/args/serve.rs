@@ -125,12 +125,18 @@ pub(crate) struct KeepOptions {
     /// Off if not given
     #[arg(long, value_name = "TIME", value_parser = duration)]
     idle_stop: Option<Duration>,
+
+    /// With --cluster: another gateway revives the sessions of one that is gone, with a new server, when their clients come
+    /// back with Last-Event-ID. Only for servers whose sessions have no state but `initialize`, the log level and
+    /// subscriptions. NATS needs JetStream for it
+    #[arg(long, requires = "cluster")]
+    revive: bool,
 }
 
 impl KeepOptions {
     pub(crate) fn keep(&self) -> Keep {
-        let Self { restart, ping_interval, idle_stop } = *self;
-        Keep { restart: Some(restart), ping_interval, idle_stop }
+        let Self { restart, ping_interval, idle_stop, revive } = *self;
+        Keep { restart: Some(restart), ping_interval, idle_stop, revive: revive.then_some(true) }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use http::request::Parts;
 use mcp_sse::{Incoming, Message};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +78,14 @@ impl<S: Reply> Reply for Watched<S> {
 
     async fn idle(&self) {
         self.half.idle().await;
+    }
+
+    fn keep(&self, state: String) {
+        self.half.keep(state);
+    }
+
+    fn revived(&self) -> Option<(&str, &Parts)> {
+        self.half.revived()
     }
 
     async fn closed(&self) {

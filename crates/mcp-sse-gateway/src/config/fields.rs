@@ -73,7 +73,7 @@ pub(super) const LIMITS: [Field; 4] = [
 ];
 
 /// The keys of a server. Others are left alone, since clients have their own.
-pub(super) const SERVER: [Field; 22] = [
+pub(super) const SERVER: [Field; 23] = [
     field("command", Of::Program, Kind::Text, "The program to start for each session"),
     field("args", Of::Program, Kind::Texts, "Its arguments"),
     field("env", Of::Program, Kind::Named, "Environment variables to set"),
@@ -123,6 +123,12 @@ pub(super) const SERVER: [Field; 22] = [
         Of::Any,
         Kind::Text,
         "After how long without a message of its client it is ended until there is one",
+    ),
+    field(
+        "revive",
+        Of::Any,
+        Kind::Flag,
+        "Another gateway of the cluster may revive its sessions, with a new server",
     ),
     field("disabled", Of::Any, Kind::Flag, "Do not serve it"),
     field("enabled", Of::Any, Kind::Flag, "Serve it; default: true"),

@@ -213,9 +213,11 @@ fn keep(object: &Object<'_>) -> Result<Keep, String> {
         let time = humantime::parse_duration(node.string()?);
         time.map(Some).map_err(|error| node.wrong(&format!("expected a time such as \"30s\": {error}")))
     };
-    let keep = Keep { restart, ping_interval: time("pingInterval")?, idle_stop: time("idleStop")? };
+    let revive = object.get("revive").map(|node| node.boolean()).transpose()?;
+    let keep = Keep { restart, ping_interval: time("pingInterval")?, idle_stop: time("idleStop")?, revive };
     // The rest is checked with what is set for all servers.
-    if let (Some(node), Err(why)) = (object.get("idleStop"), keep.policy(std::time::Duration::MAX, false)) {
+    let node = object.get("idleStop").or_else(|| object.get("revive"));
+    if let (Some(node), Err(why)) = (node, keep.policy(std::time::Duration::MAX, false)) {
         return Err(node.wrong(&why));
     }
     Ok(keep)

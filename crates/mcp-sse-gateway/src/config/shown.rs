@@ -46,7 +46,7 @@ fn shown(defined: &Definition, auths: &Auths, name: &str) -> Value {
     if let (Some(auth), Value::Object(members)) = (auths.of(name), &mut value) {
         members.insert("auth".to_owned(), of_auth(auth));
     }
-    let Keep { restart, ping_interval, idle_stop } = defined.keep;
+    let Keep { restart, ping_interval, idle_stop, revive } = defined.keep;
     let restart = restart.and_then(|restart| restart.to_possible_value());
     let time = |time: Option<Duration>| time.map(|time| humantime::format_duration(time).to_string());
     for (key, set) in [
@@ -57,6 +57,9 @@ fn shown(defined: &Definition, auths: &Auths, name: &str) -> Value {
         if let Some(set) = set {
             value[key] = set.into();
         }
+    }
+    if let Some(revive) = revive {
+        value["revive"] = revive.into();
     }
     value
 }

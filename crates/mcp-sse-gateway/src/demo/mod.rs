@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     access::{Clients, Documents, Guards, Protection},
-    args::{self, Exit},
+    args::{self, Exit, Others},
     backend::remote::{self, Tls},
     listening::{LAST_PATIENCE, Listening, STALL_MARGIN},
     metrics::Counts,
@@ -33,7 +33,8 @@ pub(crate) async fn run(args: &args::Demo) -> Result<(), Exit> {
         }
         return Ok(());
     }
-    let transport = listen.transport(limits, false, None::<Counts>, None).map_err(Exit::Usage)?;
+    let transport =
+        listen.transport(limits, false, None::<Counts>, Others::default()).map_err(Exit::Usage)?;
     let tls = listen.tls().map_err(Exit::Usage)?;
     listen.check_paths().map_err(Exit::Usage)?;
     let listener = Listening::at(&listen.places()).await.map_err(Exit::Usage)?;

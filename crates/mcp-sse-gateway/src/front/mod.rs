@@ -5,6 +5,7 @@ pub(crate) mod http;
 pub(crate) mod sse;
 pub(crate) mod stdio;
 
+use ::http::request::Parts;
 use mcp_sse::{Incoming, Message};
 
 /// The client is gone.
@@ -28,6 +29,16 @@ pub(crate) trait Reply: Send + Sync {
     /// Resolves when all requests are answered, for a client that has closed its side but still reads. Resolves at once
     /// where a client that leaves no longer reads.
     fn idle(&self) -> impl Future<Output = ()> + Send;
+
+    /// Keeps what another replica needs to revive the session, where that can be.
+    fn keep(&self, state: String) {
+        let _ = state;
+    }
+
+    /// What the session was revived with, and the head of the request for that, if it was at another replica before.
+    fn revived(&self) -> Option<(&str, &Parts)> {
+        None
+    }
 
     /// Resolves when the client is gone.
     fn closed(&self) -> impl Future<Output = ()> + Send;

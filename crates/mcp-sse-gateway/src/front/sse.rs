@@ -1,5 +1,6 @@
 //! A session over HTTP+SSE.
 
+use http::request::Parts;
 use mcp_sse::{Incoming, Message, SendError, SessionHandle, SessionReceiver};
 
 use super::{Gone, Receive, Reply};
@@ -28,6 +29,16 @@ impl Reply for SessionHandle {
     }
 
     async fn idle(&self) {}
+
+    fn keep(&self, state: String) {
+        if let Err(error) = Self::keep(self, state) {
+            tracing::warn!(%error, "this session ends with its replica");
+        }
+    }
+
+    fn revived(&self) -> Option<(&str, &Parts)> {
+        Self::revived(self).map(|revived| (revived.state, revived.parts))
+    }
 
     async fn closed(&self) {
         Self::closed(self).await;

@@ -348,6 +348,8 @@ impl Metrics {
             ("answered", figures.answered),
             ("doubled", figures.doubled),
             ("unread", figures.unread),
+            ("kept", figures.kept),
+            ("not_kept", figures.not_kept),
         ] {
             self.across.get_or_create(&Across { outcome }).inner().store(count, Ordering::Relaxed);
         }

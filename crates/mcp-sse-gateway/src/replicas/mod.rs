@@ -9,9 +9,9 @@
 mod named;
 pub(crate) mod others;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use mcp_sse::{Backplane as _, ReplicaId};
+use mcp_sse::{Backplane as _, Records, ReplicaId};
 use mcp_sse_cluster::{Cluster, ClusterFigures, ClusterKey, ConnectOptions, Engine};
 use serde_json::{Value, json};
 
@@ -21,6 +21,9 @@ pub(crate) use self::named::At;
 pub(crate) const HTTP: &str = "http";
 /// The one that answers operators.
 pub(crate) const ADMIN: &str = "admin";
+
+/// How long a session is kept whose replica does not write it any more.
+const KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// What is needed to be a replica.
 #[derive(Debug)]
@@ -58,6 +61,14 @@ impl Joins {
 impl Replicas {
     pub(crate) fn backplane(&self) -> Arc<Cluster> {
         Arc::clone(&self.0)
+    }
+
+    /// Where sessions are kept for the others.
+    pub(crate) async fn records(&self) -> Result<Arc<dyn Records>, String> {
+        let records = self.0.records(KEPT).await;
+        let records =
+            records.map_err(|error| format!("revive: --cluster does not keep sessions: {error}"))?;
+        Ok(Arc::new(records))
     }
 
     /// This replica.
@@ -107,6 +118,8 @@ impl Replicas {
             "answered": figures.answered,
             "doubled": figures.doubled,
             "unread": figures.unread,
+            "kept": figures.kept,
+            "not_kept": figures.not_kept,
         })
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Core {
     pinged: Option<Instant>,
     /// Messages that belonged to a server that is gone.
     dropped: u64,
+    /// What is kept has changed since other replicas were told.
+    changed: bool,
     head: Option<Parts>,
     mark: u64,
     next: u64,
@@ -150,6 +152,7 @@ impl Core {
             spoken: now,
             pinged: None,
             dropped: 0,
+            changed: false,
             head: None,
             mark: RandomState::new().build_hasher().finish(),
             next: 0,
@@ -158,6 +161,22 @@ impl Core {
 
     pub(crate) fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The session was at another replica, where this was kept; whether it can be read. A server is started for it, and told.
+    pub(crate) fn goes_on(&mut self, state: &str, head: &Parts) -> bool {
+        match Kept::read(state, head) {
+            Some(Some(kept)) => (self.kept, self.is_open) = (kept, true),
+            Some(None) => self.stateless = true,
+            None => return false,
+        }
+        true
+    }
+
+    /// What another replica needs to know to revive the session, if that has changed since it was last asked for.
+    pub(crate) fn take_changed(&mut self) -> Option<String> {
+        let changed = std::mem::take(&mut self.changed) && self.policy.revive && self.has_begun();
+        if !changed || self.unkept { None } else { Some(self.kept.written()) }
     }
 
     /// Messages that belonged to a server that was gone, since this was last asked.
@@ -230,6 +249,7 @@ impl Core {
             MessageKind::Notification { method } => {
                 if &**method == "notifications/initialized" {
                     self.kept.initialized = true;
+                    self.changed = true;
                 }
                 match message.cancelled_id() {
                     // The server that had it is gone, and the client has its error.
@@ -321,6 +341,8 @@ impl Core {
     /// The server has done what the client has asked for.
     fn took(&mut self, pending: Pending, answer: &Message) {
         self.is_open |= matches!(pending, Pending::Initialize(_));
+        // A client without a handshake is kept from its first answer on.
+        self.changed |= !matches!(pending, Pending::Other);
         match pending {
             // Nobody will be told.
             Pending::Initialize(_) if self.policy.restart == Restart::Never => {}
@@ -435,6 +457,7 @@ impl Core {
             }
         }
         let changed = greeting.changed_lists().into_iter().filter_map(notification).collect();
+        self.changed |= self.kept.server != greeting;
         self.kept.server = greeting;
         self.greeted = Some(now);
         let mut ids = Vec::new();

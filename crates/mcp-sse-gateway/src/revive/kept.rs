@@ -161,7 +161,50 @@ fn lost(before: &Value, now: &Value, path: &str) -> Option<String> {
     }
 }
 
+/// What is kept, as another replica gets it.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    /// The parameters of `initialize`; none for a client without a handshake.
+    initialize: Option<Box<RawValue>>,
+    initialized: bool,
+    server: Box<str>,
+    level: Option<Box<str>>,
+    subscriptions: Vec<Box<str>>,
+}
+
 impl Kept {
+    /// For another replica.
+    pub(super) fn written(&self) -> String {
+        let written = Written {
+            initialize: self.initialize.as_ref().map(|initialize| initialize.params.clone()),
+            initialized: self.initialized,
+            server: self.server.0.clone(),
+            level: self.level.clone(),
+            subscriptions: self.subscriptions.iter().cloned().collect(),
+        };
+        // All of it is text.
+        serde_json::to_string(&written).unwrap_or_default()
+    }
+
+    /// What another replica has written, for a client that is here now with a request with this head; `Some(None)`: nothing is
+    /// needed to be known of it.
+    #[allow(clippy::option_option, reason = "taken apart at once")]
+    pub(super) fn read(written: &str, head: &Parts) -> Option<Option<Self>> {
+        let written: Written = serde_json::from_str(written).ok()?;
+        let Some(params) = written.initialize else { return Some(None) };
+        let mut kept = Self {
+            initialize: Some(Initialize { params, head: Box::new(head.clone()) }),
+            initialized: written.initialized,
+            server: Greeting(written.server),
+            ..Self::default()
+        };
+        kept.level(written.level);
+        for uri in written.subscriptions {
+            kept.subscribed(uri);
+        }
+        Some(Some(kept))
+    }
+
     /// The client has begun, and the server has taken it. Returns whether that is kept.
     /// Of its head, headers are kept if they matter.
     pub(super) fn greeted(&mut self, initialize: &Incoming, answer: &Message, keeps_heads: bool) -> bool {

@@ -79,20 +79,50 @@ pub(crate) enum Event<'a> {
     Revived,
 }
 
+/// How a session begins here.
+pub(crate) enum Begin {
+    /// With its client's first message.
+    First(Incoming),
+    /// At another replica, from where it was revived with this state by a request with this head.
+    Revived(String, Parts),
+}
+
+impl Begin {
+    pub(crate) fn parts(&self) -> &Parts {
+        match self {
+            Self::First(first) => first.parts(),
+            Self::Revived(_, parts) => parts,
+        }
+    }
+}
+
 /// Runs a session until its client is gone, or until its server has ended for good; why it has.
 pub(crate) async fn run<B: Backend>(
     backend: &mut B,
     policy: Policy,
-    first: Incoming,
+    begin: Begin,
     receiver: &mut impl Receive,
     reply: &impl Reply,
     tell: impl Fn(Event<'_>) + Send + Sync,
 ) -> Result<(), Failure> {
-    let core = Shared(Mutex::new(Core::new(policy, clock::now())));
+    let first_head = kept::lean(begin.parts(), policy.keeps_heads);
+    let mut core = Core::new(policy, clock::now());
+    let held = match begin {
+        Begin::First(first) => VecDeque::from([Held::new(first, &policy)]),
+        Begin::Revived(state, _) => {
+            if !core.goes_on(&state, &first_head) {
+                let failure = Failure::of(How::Impossible, "what was kept of the session cannot be read");
+                tracing::warn!("the session ends: {failure}");
+                reply.fail(&failure.text).await;
+                return Err(failure);
+            }
+            VecDeque::new()
+        }
+    };
+    let keep = |state| reply.keep(state);
+    let core = Shared { core: Mutex::new(core), keep: &keep };
     let pings = Pings::default();
-    let first_head = kept::lean(first.parts(), policy.keeps_heads);
     let woken = Notify::new();
-    let held = VecDeque::from([Held::new(first, &policy)]);
     let times = Times::of(&policy);
     let client =
         Client { receiver, core: &core, times, pings: &pings, told: VecDeque::new(), held, woken: &woken };
@@ -130,7 +160,7 @@ struct Session<'a, B, R, P, T> {
     client: Client<'a, R>,
     reply: &'a P,
     tell: T,
-    core: &'a Shared,
+    core: &'a Shared<'a>,
     first_head: Parts,
     /// The pause before the next attempt, and whether the client ends it.
     pause: Duration,
@@ -327,7 +357,7 @@ struct Started<B: Backend> {
 /// Starts a server; for a client that has begun, with its `initialize`.
 async fn start<B: Backend>(
     backend: &mut B,
-    core: &Shared,
+    core: &Shared<'_>,
     head: Parts,
     reply: &impl Reply,
 ) -> Result<Started<B>, Failure> {
@@ -354,7 +384,7 @@ async fn start<B: Backend>(
 
 /// Repeats the client's `initialize`, and tells the client what may be new. Returns what else the server has to be told.
 async fn greet(
-    core: &Shared,
+    core: &Shared<'_>,
     head: &Parts,
     sink: &mut impl Sink,
     source: &mut impl Source,
@@ -377,7 +407,7 @@ async fn greet(
             Said::Nothing => {}
         }
     };
-    let (rest, changed) = core.lock().greeted(&answer, clock::now())?;
+    let (rest, changed) = core.with(|core| core.greeted(&answer, clock::now()))?;
     for message in changed {
         let _ = reply.send(message).await;
     }
@@ -385,11 +415,27 @@ async fn greet(
 }
 
 /// The core, shared by both directions. Its lock is never held across an await.
-struct Shared(Mutex<Core>);
+struct Shared<'a> {
+    core: Mutex<Core>,
+    /// Keeps what another replica needs to know.
+    keep: &'a (dyn Fn(String) + Send + Sync),
+}
 
-impl Shared {
+impl Shared<'_> {
     fn lock(&self) -> MutexGuard<'_, Core> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the core, and keeps what has changed for other replicas.
+    fn with<R>(&self, operation: impl FnOnce(&mut Core) -> R) -> R {
+        let (result, changed) = {
+            let mut core = self.lock();
+            (operation(&mut core), core.take_changed())
+        };
+        if let Some(state) = changed {
+            (self.keep)(state);
+        }
+        result
     }
 }
 
@@ -483,7 +529,7 @@ impl Held {
 /// The client's messages, as they are for the server.
 struct Client<'a, R> {
     receiver: &'a mut R,
-    core: &'a Shared,
+    core: &'a Shared<'a>,
     times: Times,
     /// Our own, for the server.
     pings: &'a Pings,
@@ -556,7 +602,7 @@ impl<R: Receive> Receive for Client<'_, R> {
                     incoming = self.receiver.recv() => incoming?,
                 },
             };
-            let asks = self.core.lock().asks(incoming, self.times.now());
+            let asks = self.core.with(|core| core.asks(incoming, self.times.now()));
             if asks.is_some() {
                 return asks;
             }
@@ -571,7 +617,7 @@ fn no_head() -> Parts {
 /// The server's messages, as they are for the client.
 struct Server<'a, S> {
     source: &'a mut S,
-    core: &'a Shared,
+    core: &'a Shared<'a>,
     times: Times,
     pings: &'a Pings,
 }
@@ -593,7 +639,9 @@ impl<S: Source> Source for Server<'_, S> {
                     }
                 },
             };
-            if let Said::ToClient(message) = self.core.lock().says(heard?, self.times.now()) {
+            let heard = heard?;
+            let said = self.core.with(|core| core.says(heard, self.times.now()));
+            if let Said::ToClient(message) = said {
                 return Ok(message);
             }
         }

@@ -22,6 +22,8 @@ pub(crate) struct Keep {
     pub(crate) restart: Option<Restart>,
     pub(crate) ping_interval: Option<Duration>,
     pub(crate) idle_stop: Option<Duration>,
+    /// Whether another replica may revive its sessions.
+    pub(crate) revive: Option<bool>,
 }
 
 impl Keep {
@@ -31,13 +33,20 @@ impl Keep {
             restart: self.restart.or(all.restart),
             ping_interval: self.ping_interval.or(all.ping_interval),
             idle_stop: self.idle_stop.or(all.idle_stop),
+            revive: self.revive.or(all.revive),
         }
     }
 
     /// The policy, or why there cannot be one.
     pub(crate) fn policy(self, start_timeout: Duration, keeps_heads: bool) -> Result<Policy, String> {
-        let Self { restart, ping_interval, idle_stop } = self;
-        let restart = restart.unwrap_or_default();
+        let Self { restart, ping_interval, idle_stop, revive } = self;
+        let (restart, revive) = (restart.unwrap_or_default(), revive.unwrap_or_default());
+        if revive && restart == Restart::Never {
+            return Err(
+                "sessions of a server that is never started again cannot be revived (revive, restart)"
+                    .to_owned(),
+            );
+        }
         if idle_stop.is_some() && restart == Restart::Never {
             return Err(
                 "a server that is never started again cannot be ended when it is idle (idle-stop, restart)"
@@ -59,6 +68,7 @@ impl Keep {
             longest_away: Some(Policy::LONGEST_AWAY),
             ping_interval,
             idle_stop,
+            revive,
             keeps_heads,
         })
     }
@@ -81,6 +91,8 @@ pub(crate) struct Policy {
     pub(crate) ping_interval: Option<Duration>,
     /// After how long without a message of its client a server is ended until there is one.
     pub(crate) idle_stop: Option<Duration>,
+    /// Whether another replica may revive its sessions, so that they are kept for it.
+    pub(crate) revive: bool,
     /// Whether the server gets headers of its client, of which the last ones count.
     pub(crate) keeps_heads: bool,
 }

@@ -33,7 +33,7 @@ use url::Url;
 use self::{http::Beside, servers::Table};
 use crate::{
     access::{Auth, Clients, Guards},
-    args::{Exit, HealthCheck, Plan, Serve},
+    args::{Exit, HealthCheck, Others, Plan, Serve},
     audit::{Audit, Place},
     backend::{child::Children, remote},
     calls::Watchers,
@@ -98,9 +98,18 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         Some(joins) => Some(joins.join().await.map_err(Exit::Usage)?),
         None => None,
     };
+    let revives = args.keep.keep().revive == Some(true)
+        || servers.values().any(|defined| defined.keep.revive == Some(true));
+    let records = match &replicas {
+        Some(replicas) if revives => Some(replicas.records().await.map_err(Exit::Usage)?),
+        _ => None,
+    };
+    let keeps = records.is_some();
     let backplane = replicas.as_ref().map(|replicas| replicas.backplane() as Arc<dyn Backplane>);
-    let transport =
-        args.listen.transport(&args.limits, plan.programs, counts, backplane).map_err(Exit::Usage)?;
+    let transport = args
+        .listen
+        .transport(&args.limits, plan.programs, counts, Others { backplane, records })
+        .map_err(Exit::Usage)?;
     let server = args.listen.server(tls.as_ref());
     let (elsewhere, here) = remote::clients_without_redirects(&plan.tls).map_err(Exit::Usage)?;
     let guards = Arc::new(Guards::new(
@@ -131,7 +140,7 @@ pub(crate) async fn run(args: &Serve) -> Result<(), Exit> {
         Arc::clone(&guards),
         Watchers { metrics: metrics.clone(), audit: audit.clone(), traces: traces.clone() },
         sessions,
-        replicas.clone(),
+        (replicas.clone(), keeps),
     );
     if let Some(main) = &plan.main {
         table.set("", main.clone(), auths.of("")).map_err(Exit::Usage)?;

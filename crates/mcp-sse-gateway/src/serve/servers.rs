@@ -85,6 +85,8 @@ struct Settings {
     keep_alive: Duration,
     /// How servers are kept alive where nothing else is set for them.
     keep: Keep,
+    /// Whether there is a place to keep sessions for other replicas.
+    keeps: bool,
     pub(super) max_sessions: usize,
     http: http::Bounds,
 }
@@ -101,7 +103,7 @@ impl Table {
         guards: Arc<Guards>,
         watchers: Watchers,
         open: Option<Arc<calls::Sessions>>,
-        replicas: Option<Replicas>,
+        (replicas, keeps): (Option<Replicas>, bool),
     ) -> Arc<Self> {
         let settings = Settings {
             layout: Layout {
@@ -115,6 +117,7 @@ impl Table {
             mcp_idle_timeout: args.http.mcp_idle_timeout,
             keep_alive: args.limits.keep_alive,
             keep: args.keep.keep(),
+            keeps,
             max_sessions: bounds.children,
             http: http::Bounds {
                 requests_in_flight: args.limits.max_requests_in_flight,
@@ -469,6 +472,9 @@ impl Table {
     fn policy(&self, server: &Server, keep: Keep) -> Result<Policy, String> {
         let keeps_heads = server.headers_from_client().next().is_some();
         let policy = keep.or(self.settings.keep).policy(self.bounds.start_timeout, keeps_heads)?;
+        if policy.revive && !self.settings.keeps {
+            return Err("sessions can be revived only by other gateways: revive needs --cluster, and to be set for a server when this one starts".to_owned());
+        }
         // That a remote server refuses connections for a while, as during its update, is no loop.
         let attempts = policy.attempts.filter(|_| matches!(server, Server::Command(_)));
         Ok(Policy { attempts, ..policy })

@@ -15,7 +15,7 @@ use crate::{
     },
     config::Server,
     front::{Receive, Reply},
-    revive::{self, Backend, Event, Policy, Upstream},
+    revive::{self, Backend, Begin, Event, Policy, Upstream},
 };
 
 /// Runs the session of a server, of which the name in metrics is given, over a transport; returns why it ended.
@@ -28,15 +28,25 @@ pub(super) async fn run(
     policy: Policy,
     (server, transport): (&str, &str),
 ) -> &'static str {
-    // The half that is received from may wait for something else than the client.
-    let first = tokio::select! {
-        biased;
-        first = receiver.recv() => first,
-        () = reply.closed() => None,
+    let revived = reply.revived().map(|(state, parts)| Begin::Revived(state.to_owned(), parts.clone()));
+    let begin = match revived {
+        Some(revived) => revived,
+        None => {
+            // The half that is received from may wait for something else than the client.
+            let first = tokio::select! {
+                biased;
+                first = receiver.recv() => first,
+                () = reply.closed() => None,
+            };
+            let Some(first) = first else { return CloseReason::ClientGone.as_str() };
+            Begin::First(first)
+        }
     };
-    let Some(first) = first else { return CloseReason::ClientGone.as_str() };
-    let principal = first.parts().extensions.get::<Principal>().map(Principal::as_str);
-    tracing::info!(server, transport, principal, "session began");
+    let principal = begin.parts().extensions.get::<Principal>().map(Principal::as_str);
+    match &begin {
+        Begin::First(_) => tracing::info!(server, transport, principal, "session began"),
+        Begin::Revived(..) => tracing::info!(server, transport, principal, "session goes on here"),
+    }
     let tell = |event: Event<'_>| match event {
         Event::Starts => history.starts(),
         Event::Dies(failure) => history.failed(failure),
@@ -47,11 +57,11 @@ pub(super) async fn run(
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
             let mut programs = Programs { children, command, history, runs: None, ending: None };
-            Box::pin(revive::run(&mut programs, policy, first, &mut receiver, &reply, tell)).await
+            Box::pin(revive::run(&mut programs, policy, begin, &mut receiver, &reply, tell)).await
         }
         (Server::Remote(_), Some(remote)) => {
             let mut upstream = Upstream(remote);
-            Box::pin(revive::run(&mut upstream, policy, first, &mut receiver, &reply, tell)).await
+            Box::pin(revive::run(&mut upstream, policy, begin, &mut receiver, &reply, tell)).await
         }
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),
     };

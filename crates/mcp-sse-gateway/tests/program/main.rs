@@ -30,6 +30,7 @@ mod page;
 mod places;
 mod relay;
 mod replicas;
+mod revived;
 #[cfg(target_os = "linux")]
 mod sandbox;
 mod serve_tls;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A gateway of a cluster.
-fn replica(engine: &Engine, name: &str, options: &[&str]) -> Program {
+pub(crate) fn replica(engine: &Engine, name: &str, options: &[&str]) -> Program {
     replica_at(&engine.url(), name, options)
 }
 
@@ -25,7 +25,7 @@ fn replica_at(url: &str, name: &str, options: &[&str]) -> Program {
 }
 
 /// Three of them, which know of each other.
-fn three(engine: &Engine, options: &[&str]) -> [Program; 3] {
+pub(crate) fn three(engine: &Engine, options: &[&str]) -> [Program; 3] {
     let all = ["a", "b", "c"].map(|name| replica(engine, name, options));
     for one in &all {
         until("they know of each other", || ready(one).1["cluster"]["others"] == 2);
@@ -33,7 +33,7 @@ fn three(engine: &Engine, options: &[&str]) -> [Program; 3] {
     all
 }
 
-fn engines() -> [Engine; 2] {
+pub(crate) fn engines() -> [Engine; 2] {
     [Engine::nats(), Engine::redis()]
 }
 
@@ -43,7 +43,7 @@ fn ready(replica: &Program) -> (u16, Value) {
     (status, serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap())
 }
 
-fn admin(replica: &Program) -> String {
+pub(crate) fn admin(replica: &Program) -> String {
     let line = replica.greeting.lines().find(|line| line.starts_with("Metrics ")).unwrap();
     line.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned()
 }
@@ -54,12 +54,12 @@ fn post(replica: &Program, client: &Client<'_>, headers: &str, message: &str) ->
     replica.request(&head, message)
 }
 
-fn accepted(replica: &Program, client: &Client<'_>, message: &str) {
+pub(crate) fn accepted(replica: &Program, client: &Client<'_>, message: &str) {
     let answer = post(replica, client, "", message);
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
 }
 
-fn begin(client: &mut Client<'_>, at: &Program) {
+pub(crate) fn begin(client: &mut Client<'_>, at: &Program) {
     accepted(at, client, INITIALIZE);
     client.answer(0);
     accepted(at, client, r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);

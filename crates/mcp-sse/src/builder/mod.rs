@@ -17,8 +17,9 @@ use crate::{
     endpoint::{EndpointPath, Mount},
     error::ConfigError,
     limits::Limits,
+    records::Records,
     session::Observer,
-    transport::SseServerTransport,
+    transport::{Others, SseServerTransport},
 };
 
 impl SseServerTransport {
@@ -96,7 +97,7 @@ pub struct Builder {
     cors: bool,
     authenticate: Option<Arc<dyn Authenticate>>,
     observer: Option<Arc<dyn Observer>>,
-    backplane: Option<Arc<dyn Backplane>>,
+    others: Others,
     limits: Limits,
 }
 
@@ -122,7 +123,7 @@ impl Builder {
             cors: false,
             authenticate: None,
             observer: None,
-            backplane: None,
+            others: Others::default(),
             limits: Limits::default(),
         }
     }
@@ -240,7 +241,20 @@ impl Builder {
     /// Give one backplane to one transport, and to those made of it by
     /// [`with_endpoint`](SseServerTransport::with_endpoint). See the crate `mcp-sse-cluster` for examples.
     pub fn backplane(mut self, backplane: Arc<dyn Backplane>) -> Self {
-        self.backplane = Some(backplane);
+        self.others.backplane = Some(backplane);
+        self
+    }
+
+    /// Keeps sessions here, so that another replica can revive them when this one is gone: those of which the app says so, by
+    /// [`SessionHandle::keep`](crate::SessionHandle::keep). Needs a [`backplane`](Self::backplane). Default: a session ends
+    /// with its replica.
+    ///
+    /// A session is revived by its client, which comes back with `Last-Event-ID` at any replica, as browsers do. It has to be
+    /// the same principal. A message that comes first, for a session whose replica is gone, waits for that for up to 3 s.
+    /// Messages for a session whose client is away are accepted only if the record says that it is still here: 503 while that
+    /// cannot be known.
+    pub fn revive(mut self, records: Arc<dyn Records>) -> Self {
+        self.others.records = Some(records);
         self
     }
 
@@ -294,6 +308,9 @@ impl Builder {
         if self.limits.stall_timeout.is_zero() {
             return Err(ConfigError::OutOfRange { setting: "stall_timeout", expected: "more than zero" });
         }
+        if self.others.records.is_some() && self.others.backplane.is_none() {
+            return Err(ConfigError::ReviveWithoutBackplane);
+        }
         let gate = Gate::new(Names::new(&self.security)?);
         let gate = match self.authenticate {
             Some(authenticate) => gate.with(authenticate),
@@ -306,7 +323,7 @@ impl Builder {
             self.cors,
             self.limits,
             self.observer,
-            self.backplane,
+            self.others,
         ))
     }
 }

@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::request::Parts;
 use tokio::sync::Notify;
 
 use super::{
@@ -23,6 +24,7 @@ use super::{
     facts::{ObservedSession, Observers, SessionFact},
     head::Head,
     incoming::Incoming,
+    marks::Marks,
     registry::{AppRuns, Registry},
     timers::Due,
 };
@@ -37,6 +39,7 @@ use crate::{
     limits::Limits,
     message::Message,
     principal::Principal,
+    records::Records,
     replica::ReplicaId,
 };
 
@@ -51,6 +54,42 @@ pub(crate) struct Common {
     pub(crate) observers: Observers,
     /// Where the sessions are, if there are several replicas.
     pub(crate) replica: Option<ReplicaId>,
+    /// Where those are kept that may be revived at another one.
+    pub(crate) keeping: Option<Keeping>,
+}
+
+/// Where sessions are kept that may be revived at another replica.
+pub(crate) struct Keeping {
+    pub(crate) records: Arc<dyn Records>,
+    /// Those that have changed since they were written.
+    pub(crate) marks: Marks<Driver>,
+    /// Whether somebody writes them.
+    pub(crate) is_written: AtomicBool,
+    /// Whether a round of writing is under way.
+    pub(crate) is_writing: AtomicBool,
+}
+
+impl Keeping {
+    pub(crate) fn new(records: Arc<dyn Records>) -> Self {
+        let [is_written, is_writing] = [false; 2].map(AtomicBool::new);
+        Self { records, marks: Marks::default(), is_written, is_writing }
+    }
+}
+
+/// A session as it is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// What the app wants to know of it; `None`: it cannot be kept any more, and its record has to go.
+    pub(crate) state: Option<Arc<str>>,
+    /// Of its record, as far as it is known; `None`: there is none yet.
+    pub(crate) revision: Option<u64>,
+}
+
+/// What a session was revived with.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) state: Arc<str>,
+    pub(crate) parts: Parts,
 }
 
 pub(crate) struct Driver {
@@ -70,6 +109,11 @@ pub(crate) struct Driver {
     start_app: Mutex<Option<StartApp>>,
     /// Whether `start_app` may still hold something; saves taking its lock for each message.
     app_is_due: AtomicBool,
+    /// For a session that may be revived elsewhere. Never locked together with the core.
+    kept: Mutex<Option<Kept>>,
+    is_kept: AtomicBool,
+    /// Set before anybody has the session.
+    pub(crate) origin: OnceLock<Origin>,
     /// Whether its client has posted a message; saves taking the registry's lock for each message.
     spoken: AtomicBool,
 }
@@ -103,6 +147,9 @@ impl Driver {
             core: Mutex::new(Core::new(id, Arc::clone(&common.limits), opened).at(common.replica.clone())),
             closed: Notify::new(),
             app_is_due: AtomicBool::new(start_app.is_some()),
+            kept: Mutex::default(),
+            is_kept: AtomicBool::new(false),
+            origin: OnceLock::new(),
             spoken: AtomicBool::new(false),
             start_app: Mutex::new(start_app),
             common,
@@ -136,6 +183,9 @@ impl Driver {
             self.closed.notify_waiters();
             let age = clock::now().saturating_duration_since(self.opened);
             self.tell(SessionFact::Closed { reason, age, figures });
+            self.changed(false);
+        } else if actions.journaled {
+            self.changed(true);
         }
         actions.wake();
         result
@@ -200,6 +250,68 @@ impl Driver {
 
     fn shown(&self) -> MutexGuard<'_, Option<Grant>> {
         self.grant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- what is kept of it -------------------------------------------------------------------------
+
+    /// From now on the session may be revived elsewhere, with this state; `false` if sessions are not kept.
+    pub(crate) fn keep(&self, state: Arc<str>) -> bool {
+        if self.common.keeping.is_none() {
+            return false;
+        }
+        {
+            let mut kept = self.kept();
+            let revision = kept.as_ref().and_then(|kept| kept.revision);
+            *kept = Some(Kept { state: Some(state), revision });
+        }
+        if !self.is_kept.swap(true, Ordering::AcqRel) {
+            self.run(Core::remember);
+        }
+        self.changed(true);
+        true
+    }
+
+    /// The session was revived with this state, and its record has this revision.
+    pub(crate) fn adopt(&self, state: Arc<str>, revision: u64) {
+        *self.kept() = Some(Kept { state: Some(state), revision: Some(revision) });
+        self.is_kept.store(true, Ordering::Release);
+        self.run(Core::remember);
+    }
+
+    /// The session cannot be kept any more.
+    pub(crate) fn unkeep(&self) {
+        if let Some(kept) = &mut *self.kept() {
+            kept.state = None;
+        }
+        self.changed(self.close_reason().is_none());
+    }
+
+    /// Nothing is kept of it any more.
+    pub(crate) fn forget(&self) {
+        self.is_kept.store(false, Ordering::Release);
+        *self.kept() = None;
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is kept of it has changed.
+    pub(crate) fn changed(&self, is_open: bool) {
+        if self.is_kept()
+            && let (Some(keeping), Some(this)) = (&self.common.keeping, self.this.upgrade())
+        {
+            keeping.marks.mark(self.id, &this, is_open);
+        }
+    }
+
+    /// Whether it may have been revived elsewhere: its client is away. While there is a stream, nobody else has it.
+    pub(crate) fn may_have_moved(&self) -> bool {
+        self.is_kept() && !self.run(|core| core.is_attached())
     }
 
     /// Closes the session to make room for another one, if it is silent or its client is away.
@@ -267,7 +379,7 @@ impl Driver {
         accepted
     }
 
-    fn start_app_if_due(&self) {
+    pub(crate) fn start_app_if_due(&self) {
         if !self.app_is_due.load(Ordering::Acquire) {
             return;
         }
@@ -336,6 +448,12 @@ impl Driver {
             }
             notified.await;
         }
+    }
+}
+
+impl std::fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeping").finish_non_exhaustive()
     }
 }
 

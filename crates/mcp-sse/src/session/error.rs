@@ -40,11 +40,13 @@ pub enum CloseReason {
     /// What its client had shown has expired, and it has shown nothing newer in time (see
     /// [`Grant::expires`](crate::Grant::expires)).
     Expired,
+    /// It goes on at another replica, where it was revived (see [`Builder::revive`](crate::Builder::revive)).
+    Moved,
 }
 
 impl CloseReason {
     /// The reason as one word, as logs and metrics have it: `client_gone`, `app_ended`, `stalled`, `evicted`,
-    /// `closed_by_server`, `shutdown`, `unauthorized` or `expired`. `Display` has it as text.
+    /// `closed_by_server`, `shutdown`, `unauthorized`, `expired` or `moved`. `Display` has it as text.
     ///
     /// ```
     /// use mcp_sse::CloseReason;
@@ -62,6 +64,7 @@ impl CloseReason {
             Self::Shutdown => "shutdown",
             Self::Unauthorized => "unauthorized",
             Self::Expired => "expired",
+            Self::Moved => "moved",
         }
     }
 
@@ -75,7 +78,9 @@ impl CloseReason {
             Self::Expired => {
                 "the client's authorization has expired and was not renewed; the session ended before the answer"
             }
-            Self::ClientGone | Self::Stalled | Self::Evicted => "the session ended before the answer",
+            Self::ClientGone | Self::Stalled | Self::Evicted | Self::Moved => {
+                "the session ended before the answer"
+            }
         }
     }
 }
@@ -91,6 +96,7 @@ impl fmt::Display for CloseReason {
             Self::Expired => "the client's authorization has expired",
             Self::ClosedByServer => "closed by the server",
             Self::Shutdown => "shutdown",
+            Self::Moved => "it goes on at another replica",
         })
     }
 }

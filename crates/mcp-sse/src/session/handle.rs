@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    driver::{Driver, PendingSend},
+    driver::{Driver, Origin, PendingSend},
     error::{CloseReason, SendError},
     incoming::Incoming,
+    kept::STATE_BYTES,
 };
 use crate::{id::SessionId, message::Message, principal::Principal};
 
@@ -109,6 +110,33 @@ pub struct SessionReceiver {
 #[derive(Clone, Debug)]
 pub struct SessionHandle {
     pub(super) session: Arc<Driver>,
+}
+
+/// What a session was revived with (see [`SessionHandle::revived`]).
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Revived<'a> {
+    /// What its app has [kept](SessionHandle::keep) last.
+    pub state: &'a str,
+    /// The head of the request that has revived it.
+    pub parts: &'a http::request::Parts,
+}
+
+/// Why nothing is kept of a session (see [`SessionHandle::keep`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotKept {
+    /// The transport has nowhere to keep it.
+    #[error("sessions are not kept: the transport was built without `revive`")]
+    NoRecords,
+    /// The text is too long.
+    #[error("{bytes} bytes cannot be kept of a session; expected at most {limit}")]
+    TooLarge {
+        /// The size of the text, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
 }
 
 /// A snapshot of a session's state and counters.
@@ -453,6 +481,35 @@ impl SessionHandle {
     /// ```
     pub async fn closed(&self) -> CloseReason {
         self.session.closed().await
+    }
+
+    /// Has the session revived at another replica when this one is gone, and its client comes back there with
+    /// `Last-Event-ID`: the app there gets this text with the session (see [`revived`](Self::revived)). It is what the app
+    /// needs to go on, such as what the client said in `initialize`: at most 32 KiB. Each call replaces what was kept before.
+    /// Sessions for which this was never called end with their replica.
+    ///
+    /// Requests that have no answer when the replica goes get an error from the one that revives the session, and so do those
+    /// whose answer the client does not have yet. What was accepted or answered in the last tenth of a second, or longer
+    /// where there is much to write, may not be known there; then the request has no answer.
+    ///
+    /// # Errors
+    ///
+    /// [`NotKept`]: there is no [`Builder::revive`](crate::Builder::revive), or the text is too long; then the session is not
+    /// kept any more, not even as it was.
+    pub fn keep(&self, state: impl Into<Arc<str>>) -> Result<(), NotKept> {
+        let state = state.into();
+        if state.len() > STATE_BYTES {
+            self.session.unkeep();
+            return Err(NotKept::TooLarge { bytes: state.len(), limit: STATE_BYTES });
+        }
+        if self.session.keep(state) { Ok(()) } else { Err(NotKept::NoRecords) }
+    }
+
+    /// What the session was revived with, if it was at another replica before. Its client goes on as if nothing were: it does
+    /// not say `initialize` again. Such an app is started at once, before there is a message.
+    pub fn revived(&self) -> Option<Revived<'_>> {
+        let Origin { state, parts } = self.session.origin.get()?;
+        Some(Revived { state, parts })
     }
 
     /// A snapshot of the session's state and counters.

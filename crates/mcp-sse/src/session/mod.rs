@@ -5,6 +5,7 @@
 //! | `error` | why a session closed, why a message was not sent |
 //! | `head`, `incoming` | the head of the request that brought a message; both together |
 //! | `core` | the state machine, without IO and without a clock, and its parts |
+//! | `kept`, `marks` | what is written of a session that may be revived elsewhere, and of which sessions there is something to write |
 //! | `registry` | id → session, the caps, which session makes room |
 //! | `timers` | one table of all deadlines |
 //! | `facts` | what is reported about sessions, and to whom |
@@ -24,6 +25,8 @@ mod handle;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only our server shares heads"))]
 pub(crate) mod head;
 mod incoming;
+pub(crate) mod kept;
+pub(crate) mod marks;
 #[cfg(test)]
 mod model_test;
 pub(crate) mod registry;
@@ -35,6 +38,6 @@ pub(crate) use self::app::spawn_app;
 pub use self::{
     error::{CloseReason, SendError},
     facts::{ObservedSession, Observer, Refusal, SessionFact, SessionFigures},
-    handle::{Session, SessionHandle, SessionInfo, SessionReceiver},
+    handle::{NotKept, Revived, Session, SessionHandle, SessionInfo, SessionReceiver},
     incoming::Incoming,
 };

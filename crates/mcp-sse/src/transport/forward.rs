@@ -16,6 +16,7 @@ use super::{
     elsewhere::{Elsewhere, Held, Of, PART, SESSIONS},
     get::Opening,
     host::Hosted,
+    revive,
 };
 use crate::{
     admission::{self, Admitted, Rejection},
@@ -37,13 +38,38 @@ impl SseServerTransport {
         admitted: Admitted,
         body: BodyReader<'_, B>,
     ) -> Result<Response<Body>, Rejection> {
-        let (parts, known) = self.in_own_words(admitted.into_parts())?;
+        let (id, parts) = (admitted.session_id()?, admitted.into_parts());
+        let original = self.keeping().is_some().then(|| parts.clone());
+        let (parts, known) = self.in_own_words(parts)?;
+        if self.inner.common.replica.as_ref() == Some(to) {
+            // It was here.
+            let body = body.read().await?;
+            let followed = match &original {
+                Some(original) => self.follow(to, true, id, original, &body).await,
+                None => None,
+            };
+            return followed.unwrap_or(Err(Rejection::SessionNotFound));
+        }
         let mut forwarding = self.forwarding(to, SESSIONS, &parts, &known)?;
         let body = match forwarding.read(&parts, &known, body).await? {
             Ok(body) => body,
             Err(refused) => return Ok(refused),
         };
-        forwarding.send(parts, known, body).await
+        let Some(original) = original else { return forwarding.send(parts, known, body).await };
+        let answered = forwarding.send(parts, known, body.clone()).await;
+        let Some(gone) = revive::is_nowhere(&answered) else { return answered };
+        self.follow(to, gone, id, &original, &body).await.unwrap_or(answered)
+    }
+
+    /// The same for a message that was read.
+    pub(super) async fn forward_message(
+        &self,
+        to: &ReplicaId,
+        parts: Parts,
+        body: Bytes,
+    ) -> Result<Response<Body>, Rejection> {
+        let (parts, known) = self.in_own_words(parts)?;
+        self.forwarding(to, SESSIONS, &parts, &known)?.send(parts, known, body).await
     }
 
     /// What a request for another replica needs here.
@@ -97,9 +123,9 @@ impl SseServerTransport {
     pub(super) async fn forward_get(
         &self,
         to: &ReplicaId,
-        admitted: Admitted,
+        parts: &Parts,
     ) -> Result<Response<Body>, Rejection> {
-        let (parts, known) = self.in_own_words(admitted.into_parts())?;
+        let (parts, known) = self.in_own_words(parts.clone())?;
         match self.forwarding(to, SESSIONS, &parts, &known)?.send(parts, known, Bytes::new()).await {
             // Browsers try again after that, and after no other status.
             Err(rejection @ (Rejection::ReplicaBusy | Rejection::ReplicaAway | Rejection::ReplicaSilent)) => {
@@ -111,7 +137,7 @@ impl SseServerTransport {
     }
 
     /// A stream that says when to come again.
-    fn later(&self) -> Response<Body> {
+    pub(super) fn later(&self) -> Response<Body> {
         let delay = self.inner.common.limits.reconnect_delay.as_millis();
         let mut response = Response::new(Body::from(format!("retry: {delay}\n\n")));
         let headers = response.headers_mut();

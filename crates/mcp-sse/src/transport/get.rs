@@ -7,17 +7,18 @@ use http::{HeaderName, HeaderValue, Request, Response, header, request::Parts};
 
 #[cfg(feature = "server")]
 use super::elsewhere::Elsewhere;
-use super::{Inner, Located, SseServerTransport, answer, room};
+use super::{Inner, Located, SseServerTransport, answer, keeping, room};
 use crate::{
     admission::{self, Admitted, Rejection},
     body::Body,
     bound_headers::BoundHeaders,
     event,
+    forwarded::Forwarded,
     id::{EventId, SessionId},
     replica::ReplicaId,
     session::{
         Session,
-        driver::{Driver, StartApp},
+        driver::{Common, Driver, StartApp},
         facts::SessionFact,
         registry::{Holder, Owner, Standing},
         stream::EventStream,
@@ -104,7 +105,7 @@ impl SseServerTransport {
         match admitted.parts().headers.get("last-event-id").filter(|id| !id.is_empty()) {
             Some(id) => {
                 let id = id.clone();
-                Ok((self.resume(admitted, &id).await?, None))
+                self.resume(admitted, &id, opening).await
             }
             None if opening.resume_only => Err(Rejection::SessionNotFound),
             None => self.open(&admitted, opening).map(|(response, session)| (response, Some(session))),
@@ -134,37 +135,96 @@ impl SseServerTransport {
         let start_app = opening.start_app.cloned();
         let session =
             Driver::new(id, owner.principal().cloned(), Arc::clone(endpoint), Arc::clone(common), start_app);
+        self.admit(&session, &owner, parts, opening)?;
+        session.show(admitted.grant());
+        Ok((self.first_stream(parts, &session), session))
+    }
+
+    /// Takes a place for a new session, from where on it is there.
+    pub(super) fn admit(
+        &self,
+        session: &Arc<Driver>,
+        owner: &Owner,
+        parts: &Parts,
+        opening: Opening<'_>,
+    ) -> Result<(), Rejection> {
+        let common = &self.inner.common;
         if !opening.bound.is_empty() {
             let bound = BoundHeaders::new(opening.bound.iter().cloned());
             // It cannot fail: no header has a value yet.
             let _ = bound.check(&parts.headers);
             let _ = session.bound.set(bound);
         }
-        let standing = Standing { id, opened: session.opened, silent: true, away: None };
-        room::open(common, &Holder::Session(Arc::clone(&session)), standing, &owner)?;
+        let standing = Standing { id: session.id, opened: session.opened, silent: true, away: None };
+        room::open(common, &Holder::Session(Arc::clone(session)), standing, owner)?;
         common.registry.timers.ensure_running();
+        keeping::ensure_written(common);
         session.set_first_timer();
         session.tell(SessionFact::Opened);
-        session.show(admitted.grant());
-        let at = common.replica.as_ref().map(ReplicaId::as_str);
-        let event_id = common.limits.resumes().then_some(EventId { session: id, sequence: 0, at });
-        Ok((self.stream(parts, &session, event_id, 0), session))
+        Ok(())
     }
 
-    /// Resumes the session that the client names, after the last event that the client has.
-    async fn resume(&self, admitted: Admitted, id: &HeaderValue) -> Result<Response<Body>, Rejection> {
+    /// The stream that a session begins with.
+    pub(super) fn first_stream(&self, parts: &Parts, session: &Arc<Driver>) -> Response<Body> {
+        let common = &self.inner.common;
+        let at = common.replica.as_ref().map(ReplicaId::as_str);
+        let event_id = common.limits.resumes().then_some(EventId { session: session.id, sequence: 0, at });
+        self.stream(parts, session, event_id, 0)
+    }
+
+    /// Resumes the session that the client names, after the last event that the client has. Returns the session, if it was
+    /// revived for that.
+    async fn resume(
+        &self,
+        admitted: Admitted,
+        id: &HeaderValue,
+        opening: Opening<'_>,
+    ) -> Result<(Response<Body>, Option<Arc<Driver>>), Rejection> {
         let id = id.to_str().ok().and_then(EventId::parse).ok_or(Rejection::SessionNotFound)?;
-        let session = match self.locate(&admitted, id.session, id.at)? {
-            Located::Here(session) => session,
-            Located::Elsewhere(replica) => return self.forward_get(&replica, admitted).await,
-            Located::Nowhere => return Err(Rejection::SessionNotFound),
+        let elsewhere = match self.locate(&admitted, id.session, id.at)? {
+            Located::Here(session) => {
+                if !session.may_have_moved() {
+                    return self.attach(&admitted, &session, id).map(|response| (response, None));
+                }
+                match self.is_here(&session).await {
+                    Ok(true) => {
+                        return self.attach(&admitted, &session, id).map(|response| (response, None));
+                    }
+                    Ok(false) => session.common.replica.clone().ok_or(Rejection::SessionNotFound)?,
+                    // Browsers try again after that, and after no other status.
+                    Err(_) => return Ok((self.later(), None)),
+                }
+            }
+            Located::Elsewhere(replica) => replica,
+            Located::Nowhere => self.lost_here(&admitted, id.at).ok_or(Rejection::SessionNotFound)?,
         };
+        // The future is large, and few requests need it.
+        Box::pin(self.resume_elsewhere(elsewhere, admitted, id, opening)).await
+    }
+
+    /// This replica, if it had a session by what the client says that may be elsewhere now.
+    pub(super) fn lost_here(&self, admitted: &Admitted, at: Option<&str>) -> Option<ReplicaId> {
+        let Common { replica, keeping, .. } = &*self.inner.common;
+        let is_final = admitted.parts().extensions.get::<Forwarded>().is_some() || keeping.is_none();
+        replica.clone().filter(|replica| !is_final && at == Some(replica.as_str()))
+    }
+
+    /// Gives a session that is here a new stream.
+    pub(super) fn attach(
+        &self,
+        admitted: &Admitted,
+        session: &Arc<Driver>,
+        id: EventId<'_>,
+    ) -> Result<Response<Body>, Rejection> {
+        // Of one that was revived here, a client that comes back from another replica has seen nothing.
+        let me = session.common.replica.as_ref().map(ReplicaId::as_str);
+        let sequence = if id.at.is_some() && id.at != me { 0 } else { id.sequence };
         let generation =
-            session.with(|core, now| core.resume(id.sequence, now)).ok_or(Rejection::SessionNotFound)?;
-        session.tell(SessionFact::Resumed { after: id.sequence });
+            session.with(|core, now| core.resume(sequence, now)).ok_or(Rejection::SessionNotFound)?;
+        session.tell(SessionFact::Resumed { after: sequence });
         session.show(admitted.grant());
         // The `endpoint` event has no id here, so that the client's position stays what it was.
-        Ok(self.stream(admitted.parts(), &session, None, generation))
+        Ok(self.stream(admitted.parts(), session, None, generation))
     }
 
     fn stream(

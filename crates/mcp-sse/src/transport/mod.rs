@@ -9,6 +9,7 @@
 //! | `body_reader` | reading a request's body, bounded in size and time |
 //! | `room` | closing sessions to make room for others |
 //! | `elsewhere`, `host`, `forward` | requests for sessions of other replicas, those that other replicas forward, and what answers both |
+//! | `keeping`, `revive` | writing down what sessions need to be revived at another replica, and reviving them |
 //! | `permit` | places for sessions of other kinds |
 //! | `guard` | the checks for other services on the same port |
 //! | `shutdown` | ending all sessions |
@@ -20,9 +21,11 @@ mod forward;
 pub(crate) mod get;
 mod guard;
 mod host;
+mod keeping;
 mod permit;
 #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only our server goes the quick way"))]
 pub(crate) mod post;
+mod revive;
 mod room;
 mod shutdown;
 
@@ -51,10 +54,11 @@ use crate::{
     limits::Limits,
     message::Message,
     principal::Principal,
+    records::Records,
     replica::ReplicaId,
     session::{
         CloseReason, SendError, SessionHandle,
-        driver::{Common, Driver},
+        driver::{Common, Driver, Keeping},
         facts::{Observer, Observers},
         registry::Registry,
     },
@@ -110,6 +114,13 @@ struct Hosts {
 #[derive(Debug)]
 struct EndsSessions(Arc<Registry<Driver>>);
 
+/// What connects a transport with other replicas.
+#[derive(Clone, Default)]
+pub(crate) struct Others {
+    pub(crate) backplane: Option<Arc<dyn Backplane>>,
+    pub(crate) records: Option<Arc<dyn Records>>,
+}
+
 /// Where a request's session is.
 enum Located {
     Here(Arc<Driver>),
@@ -149,7 +160,7 @@ impl SseServerTransport {
         cors: bool,
         limits: Limits,
         observer: Option<Arc<dyn Observer>>,
-        backplane: Option<Arc<dyn Backplane>>,
+        Others { backplane, records }: Others,
     ) -> Self {
         let registry = Registry::new();
         let common = Arc::new(Common {
@@ -157,6 +168,7 @@ impl SseServerTransport {
             registry: Arc::clone(&registry),
             observers: Observers::new(observer),
             replica: backplane.as_ref().map(|backplane| backplane.id().clone()),
+            keeping: records.map(Keeping::new),
         });
         let ends = Arc::new(EndsSessions(registry));
         let endpoint = Arc::new(endpoint);

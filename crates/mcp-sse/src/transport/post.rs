@@ -98,6 +98,17 @@ impl SseServerTransport {
                 // The future is large, and few requests need it.
                 return Box::pin(self.forward_post(&replica, admitted, body)).await;
             }
+            Ok(Checked::Away(session, admitted)) => match self.is_here(&session).await {
+                Ok(true) => self.take(&session, admitted)?,
+                Ok(false) => {
+                    let me = common.replica.clone().ok_or(Rejection::SessionNotFound)?;
+                    return Box::pin(self.forward_post(&me, admitted, body)).await;
+                }
+                Err(rejection) => {
+                    body.discard().await?;
+                    return Err(rejection);
+                }
+            },
             Err(rejection) => {
                 // In the order of the checks, the size of the body comes before the session.
                 body.discard().await?;
@@ -127,7 +138,7 @@ impl SseServerTransport {
         });
         match checked {
             Ok(Checked::Here(checked)) => Some(Ok(checked)),
-            Ok(Checked::Elsewhere(..)) => None,
+            Ok(Checked::Elsewhere(..) | Checked::Away(..)) => None,
             Err(rejection) => Some(Err(rejection)),
         }
     }
@@ -135,25 +146,37 @@ impl SseServerTransport {
     fn check_admitted(&self, admitted: Admitted) -> Result<Checked, Rejection> {
         let id = admitted.session_id()?;
         let session = match self.locate(&admitted, id, admitted.at())? {
+            Located::Here(session) if session.may_have_moved() => {
+                return Ok(Checked::Away(session, admitted));
+            }
             Located::Here(session) => session,
             Located::Elsewhere(replica) => return Ok(Checked::Elsewhere(replica, admitted)),
-            Located::Nowhere => return Err(Rejection::SessionNotFound),
+            Located::Nowhere => {
+                let was_here = self.lost_here(&admitted, admitted.at());
+                return was_here.map(|me| Checked::Elsewhere(me, admitted)).ok_or(Rejection::SessionNotFound);
+            }
         };
+        self.take(&session, admitted).map(Checked::Here)
+    }
+
+    /// What a POST for a session that is here needs.
+    fn take(&self, session: &Arc<Driver>, admitted: Admitted) -> Result<CheckedPost, Rejection> {
         session.show(admitted.grant());
         let grant = admitted.grant().cloned();
         let mut parts = admitted.into_parts();
-        let mut is_final = true;
+        // One that is kept may move meanwhile.
+        let mut is_final = !session.is_kept();
         // The app gets the bound headers with every message.
         if let Some(bound) = session.bound.get() {
             // Before they are added: another request may set the last value in between.
-            is_final = BoundHeaders::are_decided(bound);
+            is_final &= BoundHeaders::are_decided(bound);
             bound.add_to(&mut parts.headers);
         }
         let cost = head_bytes(&parts);
         let common = Arc::clone(&session.common);
         let head = Head::new(parts);
-        let session = Arc::downgrade(&session);
-        Ok(Checked::Here(CheckedPost { session, is_final, cost, common, head, grant }))
+        let session = Arc::downgrade(session);
+        Ok(CheckedPost { session, is_final, cost, common, head, grant })
     }
 }
 
@@ -163,6 +186,8 @@ enum Checked {
     Here(CheckedPost),
     /// Its session is at another replica.
     Elsewhere(ReplicaId, Admitted),
+    /// Its client is away, so that it may have been revived elsewhere.
+    Away(Arc<Driver>, Admitted),
 }
 
 /// The head of a POST that passed all checks, and the session that it is for.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::SseServerTransport;
+use super::{SseServerTransport, keeping};
 use crate::{
     clock,
     session::{CloseReason, core::Core, driver::Common},
@@ -111,6 +111,8 @@ impl SseServerTransport {
         for session in registry.all() {
             session.close(CloseReason::Shutdown);
         }
+        // So that they can be revived elsewhere.
+        keeping::written(&self.inner.common).await;
         tracing::info!(drained = report.drained, cut = report.cut, "shut down");
         report
     }

@@ -70,7 +70,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let now = clock::now();
-        let keep = Keep { restart: Some(Restart::Always), ping_interval: Some(TIME), idle_stop: None };
+        let keep = Keep { restart: Some(Restart::Always), ping_interval: Some(TIME), ..Keep::default() };
         let core = Core::new(keep.policy(TIME, false).unwrap(), now);
         let mut world =
             Self { core, now, server: Server::default(), client: Client::default(), random: Random(seed) };

@@ -7,6 +7,8 @@ use crate::session::error::CloseReason;
 /// What the driver has to do after an operation.
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
+    /// What a session that may be revived remembers has changed.
+    pub(crate) journaled: bool,
     wakers: [Option<Waker>; 4],
     pub(super) more_wakers: Vec<Waker>,
     /// The session closed in this operation.

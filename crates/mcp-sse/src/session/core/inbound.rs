@@ -114,6 +114,7 @@ impl Core {
         );
         if polled == Poll::Ready(Ok(())) {
             self.in_flight.insert(id.clone(), InFlight { cost, working: None });
+            self.journaled();
         }
         polled
     }

@@ -59,8 +59,24 @@ impl Log {
         self.first + self.events.len() as u64
     }
 
-    pub(crate) fn push(&mut self, json: Bytes) {
+    /// Adds an event; its sequence number.
+    pub(crate) fn push(&mut self, json: Bytes) -> u64 {
         self.events.push_back(json);
+        self.next() - 1
+    }
+
+    /// The last events, with their sequence numbers, up to so many bytes in all.
+    pub(crate) fn tail(&self, bytes: usize) -> Vec<(u64, Bytes)> {
+        let mut rest = bytes;
+        let fits = |json: &&Bytes| {
+            let fits = json.len() <= rest;
+            rest = rest.saturating_sub(json.len());
+            fits
+        };
+        let count = self.events.iter().rev().take_while(fits).count();
+        let first = self.events.len() - count;
+        let numbers = self.first + first as u64..;
+        numbers.zip(self.events.iter().skip(first).cloned()).collect()
     }
 
     pub(crate) fn has_unsent(&self) -> bool {

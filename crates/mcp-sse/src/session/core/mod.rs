@@ -14,6 +14,7 @@
 //! | here | the state, time and the end |
 //! | `inbound`, `outbound`, `stream` | what the client, the app and the stream do |
 //! | `gate` | a limit on items and bytes, with a fair queue in front |
+//! | `journal` | what is remembered for the session that takes this one's place |
 //! | `log`, `backlog` | what the app sent, and what waits for room in the log |
 //! | `attachment` | whether a stream is attached |
 //! | `cancelled` | cancelled requests that the app may still be working on |
@@ -27,6 +28,7 @@ mod cancelled;
 mod gate;
 mod handshake;
 mod inbound;
+mod journal;
 mod log;
 mod outbound;
 mod stream;
@@ -45,9 +47,12 @@ use self::{
     cancelled::{Cancelled, Working},
     gate::Gate,
     handshake::Handshake,
+    journal::Journal,
     log::Log,
 };
-pub(crate) use self::{attachment::Taken, gate::Ticket, inbound::Refusal, outbound::Sent};
+pub(crate) use self::{
+    attachment::Taken, gate::Ticket, inbound::Refusal, journal::Remembered, outbound::Sent,
+};
 use super::{error::CloseReason, incoming::Incoming};
 use crate::{
     id::SessionId,
@@ -72,6 +77,8 @@ pub(crate) struct Core {
     in_flight: HashMap<RequestId, InFlight>,
     in_flight_gate: Gate,
     cancelled: Cancelled,
+    /// For a session that may be revived elsewhere.
+    journal: Option<Box<Journal>>,
     log: Log,
     outbound_gate: Gate,
     backlog: Backlog,
@@ -148,6 +155,7 @@ impl Core {
                 Log::new(0, 0)
             },
             cancelled: Cancelled::default(),
+            journal: None,
             outbound_gate: Gate::new(limits.outbound_messages, limits.outbound_bytes),
             backlog: Backlog::new(limits.backlog_messages, limits.backlog_bytes),
             stream: attached(now),
@@ -322,8 +330,10 @@ impl Core {
             let json = Message::error(&id, CONNECTION_CLOSED, text).into_bytes();
             self.figures.messages_out += 1;
             self.figures.bytes_out += json.len() as u64;
-            self.log.push(json);
+            let sequence = self.log.push(json);
+            self.journal_answer(sequence, id);
         }
+        self.leaves(reason);
         // Nobody is there to take it, or it is from someone whose word does not count any more.
         if matches!(reason, CloseReason::AppEnded | CloseReason::Unauthorized | CloseReason::Expired) {
             self.inbound = VecDeque::new();

@@ -143,9 +143,10 @@ impl Core {
     fn append(&mut self, json: Bytes, answers: Option<RequestId>, now: Instant) {
         self.figures.messages_out += 1;
         self.figures.bytes_out += json.len() as u64;
-        self.log.push(json);
+        let sequence = self.log.push(json);
         if let Some(id) = answers {
             self.answered(&id, now);
+            self.journal_answer(sequence, id);
         }
         self.notice_waiting(now);
     }
@@ -160,6 +161,7 @@ impl Core {
     /// A request is no longer in flight; whether it was.
     pub(super) fn leaves_flight(&mut self, id: &RequestId, now: Instant) -> bool {
         let Some(request) = self.in_flight.remove(id) else { return false };
+        self.journaled();
         self.in_flight_gate.leave(1, request.cost);
         let waker = self.in_flight_gate.next_to_wake();
         self.actions.add(waker);

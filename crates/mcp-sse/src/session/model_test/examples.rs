@@ -279,6 +279,7 @@ fn told_driver(limits: Limits) -> (Arc<Driver>, Arc<Told>) {
         registry: Registry::new(),
         observers: Observers::new(Some(Arc::clone(&told) as Arc<dyn Observer>)),
         replica: None,
+        keeping: None,
     };
     let endpoint = Arc::new(EndpointPath::parse("/messages/").unwrap());
     (Driver::new(HEX.parse().unwrap(), None, endpoint, Arc::new(common), None), told)
