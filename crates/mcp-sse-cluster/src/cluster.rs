@@ -131,7 +131,7 @@ impl Cluster {
 
     /// Where sessions can be kept for other replicas to revive, for [`Builder::revive`](mcp_sse::Builder::revive): in the
     /// engine, for this time after a record was written last; 1 s at least, some minutes or an hour are usual. NATS has to run with
-    /// JetStream: it keeps them in the key-value bucket `mcp-sse-NAME`, with the cluster's name, on disk. Redis keeps them as
+    /// `JetStream`: it keeps them in the key-value bucket `mcp-sse-NAME`, with the cluster's name, on disk. Redis keeps them as
     /// keys that begin with `mcp-sse:NAME:session:`. What is lost there cannot be revived, and nothing else happens.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ pub(crate) struct KeepOptions {
 
     /// With --cluster: another gateway revives the sessions of one that is gone, with a new server, when their clients come
     /// back with Last-Event-ID. Only for servers whose sessions have no state but `initialize`, the log level and
-    /// subscriptions. NATS needs JetStream for it
+    /// subscriptions. NATS needs --jetstream for it
     #[arg(long, requires = "cluster")]
     revive: bool,
 }

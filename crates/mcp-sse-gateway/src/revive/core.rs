@@ -78,7 +78,7 @@ pub(crate) struct Core {
     dropped: u64,
     /// What is kept has changed since other replicas were told.
     changed: bool,
-    head: Option<Parts>,
+    head: Option<Box<Parts>>,
     mark: u64,
     next: u64,
 }
@@ -186,13 +186,13 @@ impl Core {
 
     /// The head of a request for which a server is started.
     pub(crate) fn head(&self) -> Option<Parts> {
-        self.head.clone().or_else(|| self.kept.head().cloned())
+        self.head.as_deref().or_else(|| self.kept.head()).cloned()
     }
 
     /// The client has sent a request with this head, whose message may wait.
     pub(crate) fn has_head(&mut self, head: &Parts) {
         if self.policy.keeps_heads {
-            self.head = Some(lean(head, true));
+            self.head = Some(Box::new(lean(head, true)));
         }
     }
 

@@ -82,16 +82,16 @@ pub(crate) enum Event<'a> {
 /// How a session begins here.
 pub(crate) enum Begin {
     /// With its client's first message.
-    First(Incoming),
+    First(Box<Incoming>),
     /// At another replica, from where it was revived with this state by a request with this head.
-    Revived(String, Parts),
+    Revived(Box<(String, Parts)>),
 }
 
 impl Begin {
     pub(crate) fn parts(&self) -> &Parts {
         match self {
             Self::First(first) => first.parts(),
-            Self::Revived(_, parts) => parts,
+            Self::Revived(revived) => &revived.1,
         }
     }
 }
@@ -105,22 +105,22 @@ pub(crate) async fn run<B: Backend>(
     reply: &impl Reply,
     tell: impl Fn(Event<'_>) + Send + Sync,
 ) -> Result<(), Failure> {
-    let first_head = kept::lean(begin.parts(), policy.keeps_heads);
-    let mut core = Core::new(policy, clock::now());
-    let held = match begin {
-        Begin::First(first) => VecDeque::from([Held::new(first, &policy)]),
-        Begin::Revived(state, _) => {
-            if !core.goes_on(&state, &first_head) {
+    let first_head = Box::new(kept::lean(begin.parts(), policy.keeps_heads));
+    let keep = |state| reply.keep(state);
+    let core = Shared { core: Mutex::new(Core::new(policy, clock::now())), keep: &keep };
+    let mut held = VecDeque::new();
+    match begin {
+        Begin::First(first) => held.push_back(Held::new(*first, &policy)),
+        Begin::Revived(revived) => {
+            let (state, _) = *revived;
+            if !core.lock().goes_on(&state, &first_head) {
                 let failure = Failure::of(How::Impossible, "what was kept of the session cannot be read");
                 tracing::warn!("the session ends: {failure}");
                 reply.fail(&failure.text).await;
                 return Err(failure);
             }
-            VecDeque::new()
         }
-    };
-    let keep = |state| reply.keep(state);
-    let core = Shared { core: Mutex::new(core), keep: &keep };
+    }
     let pings = Pings::default();
     let woken = Notify::new();
     let times = Times::of(&policy);
@@ -161,7 +161,7 @@ struct Session<'a, B, R, P, T> {
     reply: &'a P,
     tell: T,
     core: &'a Shared<'a>,
-    first_head: Parts,
+    first_head: Box<Parts>,
     /// The pause before the next attempt, and whether the client ends it.
     pause: Duration,
     wakes: bool,
@@ -213,7 +213,7 @@ where
                 // The client wants something now.
                 () = woken.notified(), if *wakes => {}
             }
-            let head = core.lock().head().unwrap_or_else(|| first_head.clone());
+            let head = core.lock().head().unwrap_or_else(|| (**first_head).clone());
             tell(Event::Starts);
             core.lock().starts(clock::now());
             start(*backend, core, head, reply).await
@@ -261,7 +261,7 @@ where
             }
             End::Server(failure) => {
                 let untaken = backend.untaken(&mut sink, &mut source).await;
-                let head = core.lock().head().unwrap_or_else(|| first_head.clone());
+                let head = core.lock().head().unwrap_or_else(|| (**first_head).clone());
                 client.takes_back(untaken, &head, policy);
                 Some(Ended { failure, halves: Some((sink, source)) })
             }

@@ -107,8 +107,15 @@ async fn each_request_that_is_held_waits_its_own_time_and_no_more_are_held_than_
     let session = tokio::spawn(async move {
         let policy = Keep::default().policy(TIME, false).unwrap();
         let (mut posts, mut mortal) = (Posts(posts), Mortal::default());
-        let _ = run(&mut mortal, policy, Begin::First(request(0, "initialize")), &mut posts, &hears, |_| {})
-            .await;
+        let _ = run(
+            &mut mortal,
+            policy,
+            Begin::First(Box::new(request(0, "initialize"))),
+            &mut posts,
+            &hears,
+            |_| {},
+        )
+        .await;
     });
     let until = async |count: usize| {
         while heard.0.lock().unwrap().len() < count {

@@ -28,7 +28,8 @@ pub(super) async fn run(
     policy: Policy,
     (server, transport): (&str, &str),
 ) -> &'static str {
-    let revived = reply.revived().map(|(state, parts)| Begin::Revived(state.to_owned(), parts.clone()));
+    let revived =
+        reply.revived().map(|(state, parts)| Begin::Revived(Box::new((state.to_owned(), parts.clone()))));
     let begin = match revived {
         Some(revived) => revived,
         None => {
@@ -39,13 +40,13 @@ pub(super) async fn run(
                 () = reply.closed() => None,
             };
             let Some(first) = first else { return CloseReason::ClientGone.as_str() };
-            Begin::First(first)
+            Begin::First(Box::new(first))
         }
     };
     let principal = begin.parts().extensions.get::<Principal>().map(Principal::as_str);
     match &begin {
         Begin::First(_) => tracing::info!(server, transport, principal, "session began"),
-        Begin::Revived(..) => tracing::info!(server, transport, principal, "session goes on here"),
+        Begin::Revived(_) => tracing::info!(server, transport, principal, "session goes on here"),
     }
     let tell = |event: Event<'_>| match event {
         Event::Starts => history.starts(),

@@ -33,7 +33,7 @@ impl Back {
         until("the session is revived", || {
             let head = format!("GET /sse HTTP/1.1\r\nconnection: close\r\nlast-event-id: {last}");
             let mut stream = Self(replica.send(&head, ""));
-            let status = stream.line().expect("a status");
+            let status = stream.line().unwrap();
             assert!(status.contains(" 200 "), "{status}");
             let endpoint = stream.data();
             back = endpoint.map(|endpoint| (stream, endpoint));
@@ -61,7 +61,7 @@ impl Back {
 
     fn answer(&mut self, id: u32) -> Value {
         loop {
-            let data: Value = serde_json::from_str(&self.data().expect("an event")).unwrap();
+            let data: Value = serde_json::from_str(&self.data().unwrap()).unwrap();
             if data["id"] == id {
                 return data;
             }
