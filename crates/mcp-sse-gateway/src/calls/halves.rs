@@ -57,6 +57,10 @@ impl<R: Receive> Receive for Watched<R> {
         calls.asked(&mut incoming, &mut self.permit);
         Some(incoming)
     }
+
+    fn is_clear(&self) -> bool {
+        self.taken.is_none() && self.half.is_clear()
+    }
 }
 
 impl<S: Reply> Reply for Watched<S> {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub(crate) use self::{
     halves::watched,
     pending::Calls,
-    sessions::{Listed, NotClosed, Sessions},
+    sessions::{Entered, Listed, NotClosed, Sessions},
 };
 use crate::{audit::Audit, metrics::Metrics, traces::Traces};
 

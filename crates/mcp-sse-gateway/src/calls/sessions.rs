@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use mcp_sse::SessionHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,6 +36,8 @@ struct Open {
     id: Box<str>,
     calls: Arc<Calls>,
     close: CancellationToken,
+    /// While nobody runs it.
+    resting: Option<SessionHandle>,
 }
 
 /// What is known of one.
@@ -65,7 +68,7 @@ impl Sessions {
         let mut state = self.lock();
         state.begun += 1;
         let key = state.begun;
-        let open = Open { id: id.into(), calls: Arc::clone(calls), close: close.clone() };
+        let open = Open { id: id.into(), calls: Arc::clone(calls), close: close.clone(), resting: None };
         state.open.insert(key, open);
         drop(state);
         Entered { sessions: Arc::clone(self), key, close }
@@ -97,16 +100,23 @@ impl Sessions {
 
     /// Ends the one whose id begins like this.
     pub(crate) fn close(&self, id: &str) -> Result<(), NotClosed> {
-        let state = self.lock();
-        let mut found = state.open.values().filter(|open| *open.id == *id);
-        match (found.next(), found.next()) {
-            (Some(open), None) => {
-                open.close.cancel();
-                Ok(())
+        let resting = {
+            let state = self.lock();
+            let mut found = state.open.values().filter(|open| *open.id == *id);
+            match (found.next(), found.next()) {
+                (Some(open), None) => {
+                    open.close.cancel();
+                    open.resting.clone()
+                }
+                (None, _) => return Err(NotClosed::Unknown),
+                (Some(_), Some(_)) => return Err(NotClosed::Ambiguous),
             }
-            (None, _) => Err(NotClosed::Unknown),
-            (Some(_), Some(_)) => Err(NotClosed::Ambiguous),
+        };
+        // Not under the lock, as what is dropped with the session takes it.
+        if let Some(session) = resting {
+            session.close();
         }
+        Ok(())
     }
 }
 
@@ -117,6 +127,15 @@ pub(crate) struct Entered {
     key: u64,
     /// Cancelled when its operator wants it to end.
     pub(crate) close: CancellationToken,
+}
+
+impl Entered {
+    /// Nobody runs the session from now on, or somebody does again (`None`).
+    pub(crate) fn rests(&self, session: Option<SessionHandle>) {
+        if let Some(open) = self.sessions.lock().open.get_mut(&self.key) {
+            open.resting = session;
+        }
+    }
 }
 
 impl Drop for Entered {

@@ -16,6 +16,11 @@ pub(crate) struct Gone;
 pub(crate) trait Receive: Send {
     /// The next message; `None` when there are no more, also when asked again. Cancel safe.
     fn recv(&mut self) -> impl Future<Output = Option<Incoming>> + Send;
+
+    /// Whether none was taken that was not passed on yet.
+    fn is_clear(&self) -> bool {
+        true
+    }
 }
 
 /// Sends the server's messages to the client, in order.

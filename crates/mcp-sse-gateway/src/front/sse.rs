@@ -1,13 +1,13 @@
 //! A session over HTTP+SSE.
 
 use http::request::Parts;
-use mcp_sse::{Incoming, Message, SendError, SessionHandle, SessionReceiver};
+use mcp_sse::{Incoming, Message, SendError, Session, SessionHandle};
 
 use super::{Gone, Receive, Reply};
 
-impl Receive for SessionReceiver {
+impl Receive for &mut Session {
     async fn recv(&mut self) -> Option<Incoming> {
-        Self::recv(self).await
+        Session::recv(self).await
     }
 }
 

@@ -163,7 +163,7 @@ impl Core {
         &self.policy
     }
 
-    /// The session was at another replica, where this was kept; whether it can be read. A server is started for it, and told.
+    /// The session has rested, or was at another replica, where this was kept; whether it can be read. A server is started for it, and told.
     pub(crate) fn goes_on(&mut self, state: &str, head: &Parts) -> bool {
         match Kept::read(state, head) {
             Some(Some(kept)) => (self.kept, self.is_open) = (kept, true),
@@ -194,6 +194,12 @@ impl Core {
         if self.policy.keeps_heads {
             self.head = Some(Box::new(lean(head, true)));
         }
+    }
+
+    /// What is needed to go on later, if nothing else is: nobody waits for anything, and no server before is to be remembered.
+    pub(crate) fn rest(&self) -> Option<String> {
+        let is_all = self.has_begun() && !self.unkept && self.pending.is_empty() && self.asked.is_empty();
+        is_all.then(|| self.kept.written())
     }
 
     /// There is no server for a while: gives back what it does not need.

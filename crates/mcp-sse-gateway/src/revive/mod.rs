@@ -85,6 +85,16 @@ pub(crate) enum Begin {
     First(Box<Incoming>),
     /// At another replica, from where it was revived with this state by a request with this head.
     Revived(Box<(String, Parts)>),
+    /// Again, by a message of its client, after it has rested with this state.
+    Woken(Box<(String, Incoming)>),
+}
+
+/// How a session has ended here, with no server that has failed.
+pub(crate) enum Over {
+    /// Its client is gone.
+    Gone,
+    /// Its server was ended until it is needed, and this is all that has to be known then.
+    Resting(String),
 }
 
 impl Begin {
@@ -92,6 +102,7 @@ impl Begin {
         match self {
             Self::First(first) => first.parts(),
             Self::Revived(revived) => &revived.1,
+            Self::Woken(woken) => woken.1.parts(),
         }
     }
 }
@@ -104,7 +115,8 @@ pub(crate) async fn run<B: Backend>(
     receiver: &mut impl Receive,
     reply: &impl Reply,
     tell: impl Fn(Event<'_>) + Send + Sync,
-) -> Result<(), Failure> {
+    may_rest: bool,
+) -> Result<Over, Failure> {
     let first_head = Box::new(kept::lean(begin.parts(), policy.keeps_heads));
     let keep = |state| reply.keep(state);
     let core = Shared { core: Mutex::new(Core::new(policy, clock::now())), keep: &keep };
@@ -119,6 +131,13 @@ pub(crate) async fn run<B: Backend>(
                 reply.fail(&failure.text).await;
                 return Err(failure);
             }
+        }
+        Begin::Woken(woken) => {
+            let (state, said) = *woken;
+            // It was written here.
+            let _ = core.lock().goes_on(&state, &first_head);
+            core.lock().has_head(said.parts());
+            held.push_back(Held::new(said, &policy));
         }
     }
     let pings = Pings::default();
@@ -142,7 +161,12 @@ pub(crate) async fn run<B: Backend>(
         // What serves the client is large. A session whose server is ended until it is needed does without.
         match Box::pin(session.serve()).await {
             Step::Again => {}
-            Step::Asleep => {
+            Step::Asleep { is_idle } => {
+                let client = &session.client;
+                let may_rest = may_rest && is_idle && client.held.is_empty() && client.receiver.is_clear();
+                if let Some(state) = core.lock().rest().filter(|_| may_rest) {
+                    return Ok(Over::Resting(state));
+                }
                 if !session.sleep().await {
                     return gone(reply).await;
                 }
@@ -173,7 +197,7 @@ enum Step {
     /// The next one.
     Again,
     /// The next one, when the client asks for something.
-    Asleep,
+    Asleep { is_idle: bool },
     /// Nothing: the client is gone.
     Gone,
     /// Nothing: it was the last server.
@@ -309,7 +333,7 @@ where
                     tracing::warn!("{failure}; trying again when the client asks for something");
                 }
                 *pause = Duration::ZERO;
-                Step::Asleep
+                Step::Asleep { is_idle: failure.how == How::Idle }
             }
         }
     }
@@ -335,9 +359,9 @@ where
 }
 
 /// The client is gone. If the gateway has ended the session, it may still read this.
-async fn gone(reply: &impl Reply) -> Result<(), Failure> {
+async fn gone(reply: &impl Reply) -> Result<Over, Failure> {
     reply.fail("the session ended before the answer").await;
-    Ok(())
+    Ok(Over::Gone)
 }
 
 /// How an attempt has ended, and the server that has still to be closed.

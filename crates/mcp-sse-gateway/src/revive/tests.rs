@@ -114,6 +114,7 @@ async fn each_request_that_is_held_waits_its_own_time_and_no_more_are_held_than_
             &mut posts,
             &hears,
             |_| {},
+            false,
         )
         .await;
     });

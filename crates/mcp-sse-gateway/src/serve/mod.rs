@@ -8,6 +8,7 @@
 //! | `named` | one of them |
 //! | `target` | what a session is given to reach its server |
 //! | `session` | one session: from the client's first message to the server's end |
+//! | `life` | one over HTTP+SSE, which may rest |
 //! | `history` | what was last seen of a server |
 //! | `probe` | a session without a client, which finds out whether a server is well |
 //! | `http` | everything other than SSE: Streamable HTTP and the health checks |
@@ -16,6 +17,7 @@
 mod admin;
 mod history;
 mod http;
+mod life;
 mod named;
 mod paths;
 mod probe;

@@ -6,19 +6,19 @@ use std::sync::{
 };
 
 use ::http::HeaderName;
-use mcp_sse::{GuardLayer, SseServerTransport};
+use mcp_sse::{GuardLayer, SessionHandle, SseServerTransport};
 
 use super::{
     history::History,
     paths::Paths,
     probe::{Probes, Subject},
-    session,
+    session::{self, Begun, Over},
     target::Target,
 };
 use crate::{
     access::{Auth, Protection},
     backend::child::Children,
-    calls::{Calls, Sessions, Watchers, watched},
+    calls::{Calls, Entered, Sessions, Watchers, watched},
     front::{
         Receive, Reply,
         http::{CLOSED_BY_OPERATOR, Mcp},
@@ -123,49 +123,63 @@ impl Named {
         target.what()
     }
 
-    /// Runs a session over this transport. `id` is the beginning of its id.
-    pub(super) async fn run(
-        &self,
-        id: &str,
-        receiver: impl Receive,
-        reply: impl Reply,
-        transport: &'static str,
-    ) -> &'static str {
-        let _counted = Counted::new(&self.sessions);
-        let target = Arc::clone(&self.state().target);
+    /// A session over this transport begins. `id` is the beginning of its id.
+    pub(super) fn enter(self: &Arc<Self>, id: &str, transport: &'static str) -> Entry {
+        self.sessions.fetch_add(1, Ordering::AcqRel);
         let calls = (!self.watchers.is_empty() || self.open.is_some())
             .then(|| Arc::new(Calls::new(self.watchers.clone(), Arc::clone(&self.label), transport)));
         // Dropped when the halves are, which tell of calls.
         let entered = calls.as_ref().zip(self.open.as_ref());
         let entered = entered.map(|(calls, sessions)| sessions.enter(id, calls));
-        let close = entered.as_ref().map(|entered| entered.close.clone()).unwrap_or_default();
-        let (receiver, reply) = watched(receiver, reply, calls, close.clone());
-        let reason = session::run(
-            &self.children,
-            &target,
+        let target = Arc::clone(&self.state().target);
+        Entry { named: Arc::clone(self), target, calls, entered, transport }
+    }
+}
+
+/// A session among those of its server, until this is dropped.
+pub(super) struct Entry {
+    named: Arc<Named>,
+    /// As it was when the session began.
+    target: Arc<Target>,
+    calls: Option<Arc<Calls>>,
+    entered: Option<Entered>,
+    transport: &'static str,
+}
+
+impl Entry {
+    /// Runs the session until it ends, or rests.
+    pub(super) async fn run(&self, receiver: impl Receive, reply: impl Reply, begun: Begun) -> Over {
+        let Self { named, target, calls, transport, .. } = self;
+        let close = self.entered.as_ref().map(|entered| entered.close.clone()).unwrap_or_default();
+        let (receiver, reply) = watched(receiver, reply, calls.clone(), close.clone());
+        let over = session::run(
+            &named.children,
+            target,
             receiver,
             reply,
-            &self.history,
+            &named.history,
             target.policy,
-            (&*self.label, transport),
+            (&*named.label, transport, begun),
         )
         .await;
-        if close.is_cancelled() { CLOSED_BY_OPERATOR } else { reason }
+        if close.is_cancelled() { Over::Ended(CLOSED_BY_OPERATOR) } else { over }
+    }
+
+    /// Nobody runs the session from now on, or somebody does again (`None`).
+    pub(super) fn rests(&self, session: Option<SessionHandle>) {
+        if let Some(entered) = &self.entered {
+            entered.rests(session);
+        }
+    }
+
+    /// Whether its operator wants it to end.
+    pub(super) fn is_closing(&self) -> bool {
+        self.entered.as_ref().is_some_and(|entered| entered.close.is_cancelled())
     }
 }
 
-/// Counts one session until it is dropped.
-struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::AcqRel);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
+impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.named.sessions.fetch_sub(1, Ordering::AcqRel);
     }
 }

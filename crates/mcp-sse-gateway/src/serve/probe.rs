@@ -14,7 +14,11 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
-use super::{history::History, session, target::Target};
+use super::{
+    history::History,
+    session::{self, Begun},
+    target::Target,
+};
 use crate::{
     backend::child::Children,
     clock,
@@ -124,7 +128,7 @@ async fn run(subject: &Subject, stop: CancellationToken) -> Probed {
         &answers,
         history,
         policy,
-        (&subject.label, "probe")
+        (&subject.label, "probe", Begun::Now)
     ));
     tokio::select! {
         _ = &mut session => {}

@@ -16,14 +16,16 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use mcp_sse::{Routes, Session, SseServerTransport};
+use mcp_sse::{CloseReason, Routes, Session, SseServerTransport};
 use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    life::Life,
     named::{Named, State},
     paths::Layout,
     probe,
+    session::{Begun, Over},
     target::Target,
 };
 use crate::{
@@ -440,12 +442,15 @@ impl Table {
             let (table, server) = (Arc::clone(&table), server.upgrade());
             async move {
                 let Some(named) = server else { return };
-                let _running = table.running.token();
-                let (receiver, reply) = session.split();
                 // As the log shows it.
-                let id = reply.id().to_string();
-                named.run(id.trim_end_matches('…'), receiver, reply, metrics::SSE).await;
-                table.forget(&named);
+                let id = session.handle().id().to_string();
+                let entry = named.enter(id.trim_end_matches('…'), metrics::SSE);
+                let running = table.running.token();
+                let over = move || {
+                    table.forget(&named);
+                    drop(running);
+                };
+                Life::new(entry, over).run(session, Begun::AndMayRest).await;
             }
         });
         let connect = connect.bind_headers(named.identity());
@@ -474,6 +479,9 @@ impl Table {
         let policy = keep.or(self.settings.keep).policy(self.bounds.start_timeout, keeps_heads)?;
         if policy.revive && !self.settings.keeps {
             return Err("sessions can be revived only by other gateways: revive needs --cluster, and to be set for a server when this one starts".to_owned());
+        }
+        if policy.revive && !server.identity().is_empty() {
+            return Err("sessions whose clients are told apart by headers cannot be revived, since headers are not kept: revive and headers from the client exclude each other".to_owned());
         }
         // That a remote server refuses connections for a while, as during its update, is no loop.
         let attempts = policy.attempts.filter(|_| matches!(server, Server::Command(_)));
@@ -506,9 +514,14 @@ impl Table {
             async move {
                 let (Some(table), Some(named)) = (table, named) else { return "the server is gone" };
                 let _running = table.running.token();
-                let reason = named.run(&id, receiver, reply, metrics::STREAMABLE_HTTP).await;
+                let entry = named.enter(&id, metrics::STREAMABLE_HTTP);
+                let over = entry.run(receiver, reply, Begun::Now).await;
+                drop(entry);
                 table.forget(&named);
-                reason
+                match over {
+                    Over::Ended(reason) => reason,
+                    Over::Resting(_) => CloseReason::AppEnded.as_str(),
+                }
             }
         };
         let figures = Arc::clone(&self.http_sessions);

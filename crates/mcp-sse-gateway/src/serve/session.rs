@@ -18,6 +18,26 @@ use crate::{
     revive::{self, Backend, Begin, Event, Policy, Upstream},
 };
 
+/// How a session has begun.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// It begins now, and stays until it ends.
+    Now,
+    /// The same, and when its server is not needed it may rest.
+    AndMayRest,
+    /// It has rested with this state, and may rest again.
+    Before(String),
+}
+
+/// What has become of it.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// It has ended, for this reason.
+    Ended(&'static str),
+    /// It rests until there is a message, with this state.
+    Resting(String),
+}
+
 /// Runs the session of a server, of which the name in metrics is given, over a transport; returns why it ended.
 pub(super) async fn run(
     children: &Children,
@@ -26,12 +46,15 @@ pub(super) async fn run(
     reply: impl Reply,
     history: &History,
     policy: Policy,
-    (server, transport): (&str, &str),
-) -> &'static str {
-    let revived =
-        reply.revived().map(|(state, parts)| Begin::Revived(Box::new((state.to_owned(), parts.clone()))));
+    (server, transport, begun): (&str, &str, Begun),
+) -> Over {
+    let may_rest = !matches!(begun, Begun::Now);
+    let revived = match begun {
+        Begun::Before(_) => None,
+        Begun::Now | Begun::AndMayRest => reply.revived(),
+    };
     let begin = match revived {
-        Some(revived) => revived,
+        Some((state, parts)) => Begin::Revived(Box::new((state.to_owned(), parts.clone()))),
         None => {
             // The half that is received from may wait for something else than the client.
             let first = tokio::select! {
@@ -39,14 +62,18 @@ pub(super) async fn run(
                 first = receiver.recv() => first,
                 () = reply.closed() => None,
             };
-            let Some(first) = first else { return CloseReason::ClientGone.as_str() };
-            Begin::First(Box::new(first))
+            let Some(first) = first else { return Over::Ended(CloseReason::ClientGone.as_str()) };
+            match begun {
+                Begun::Before(state) => Begin::Woken(Box::new((state, first))),
+                Begun::Now | Begun::AndMayRest => Begin::First(Box::new(first)),
+            }
         }
     };
     let principal = begin.parts().extensions.get::<Principal>().map(Principal::as_str);
     match &begin {
         Begin::First(_) => tracing::info!(server, transport, principal, "session began"),
         Begin::Revived(_) => tracing::info!(server, transport, principal, "session goes on here"),
+        Begin::Woken(_) => {}
     }
     let tell = |event: Event<'_>| match event {
         Event::Starts => history.starts(),
@@ -58,17 +85,24 @@ pub(super) async fn run(
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
             let mut programs = Programs { children, command, history, runs: None, ending: None };
-            Box::pin(revive::run(&mut programs, policy, begin, &mut receiver, &reply, tell)).await
+            let run = revive::run(&mut programs, policy, begin, &mut receiver, &reply, tell, may_rest);
+            let ended = Box::pin(run).await;
+            if let (Ok(revive::Over::Resting(_)), Some(ending)) = (&ended, programs.ending.take()) {
+                // As before the next one.
+                let _ = ending.await;
+            }
+            ended
         }
         (Server::Remote(_), Some(remote)) => {
             let mut upstream = Upstream(remote);
-            Box::pin(revive::run(&mut upstream, policy, begin, &mut receiver, &reply, tell)).await
+            Box::pin(revive::run(&mut upstream, policy, begin, &mut receiver, &reply, tell, may_rest)).await
         }
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),
     };
     match ended {
-        Ok(()) => CloseReason::ClientGone.as_str(),
-        Err(_) => CloseReason::AppEnded.as_str(),
+        Ok(revive::Over::Resting(state)) => Over::Resting(state),
+        Ok(revive::Over::Gone) => Over::Ended(CloseReason::ClientGone.as_str()),
+        Err(_) => Over::Ended(CloseReason::AppEnded.as_str()),
     }
 }
 

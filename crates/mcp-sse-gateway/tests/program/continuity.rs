@@ -216,6 +216,36 @@ fn an_idle_program_is_ended_until_it_is_needed() {
 }
 
 #[test]
+fn a_session_that_rests_is_still_one_and_can_be_ended() {
+    let gateway = Program::gateway(&["--idle-stop", "300ms", "--admin", "127.0.0.1:0"]);
+    let admin = crate::page::admin(&gateway);
+    let (mut one, mut two) = (begun(&gateway), begun(&gateway));
+    gateway.log.until("they rest", |log| count(log, "server ended") == 2);
+    let listed = || -> Value { serde_json::from_str(&crate::page::get(&admin, "/sessions", "").1).unwrap() };
+    let ids: Vec<String> = [&one, &two].map(Client::id).map(|id| id[..8].to_owned()).to_vec();
+    let all = listed();
+    assert_eq!(all["total"], 2, "{all}");
+    let calls = |id: &str| {
+        let all = listed();
+        let all = all["sessions"].as_array().unwrap();
+        all.iter().find(|session| session["id"] == id).unwrap()["calls"].clone()
+    };
+    let before = calls(&ids[1]);
+    let end =
+        |id: &str| crate::page::ask(&admin, &format!("DELETE /sessions/{id} HTTP/1.1\r\nhost: localhost")).0;
+    assert_eq!(end(&ids[0]), "204");
+    one.rest();
+    crate::help::until("it is gone", || listed()["total"] == 1);
+    // The other one goes on, and what it does is counted with what it did.
+    two.echo(2, "awake");
+    assert_eq!(calls(&ids[1]).as_u64(), before.as_u64().map(|calls| calls + 1));
+    gateway.log.until("it rests", |log| count(log, "server ended") == 3);
+    drop(two);
+    gateway.signal("-TERM");
+    assert!(gateway.ends(), "one that rests holds nothing up");
+}
+
+#[test]
 fn a_session_outlives_its_remote_server_over_every_transport() {
     for path in ["/sse", "/mcp"] {
         let remote = Program::gateway(&["--shutdown-timeout", "0s"]);

@@ -32,7 +32,7 @@ pub(crate) fn get(address: &str, path: &str, more: &str) -> (String, String) {
 }
 
 /// The address of the admin place.
-fn admin(gateway: &Program) -> String {
+pub(crate) fn admin(gateway: &Program) -> String {
     let line = gateway.greeting.lines().find(|line| line.starts_with("Sessions ")).unwrap();
     line.split("://").nth(1).unwrap().split('/').next().unwrap().to_owned()
 }

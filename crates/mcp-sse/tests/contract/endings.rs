@@ -286,3 +286,46 @@ async fn an_app_that_fails_says_why_to_every_request_that_waits_and_the_stream_e
     handle.close_with_error("too late");
     drop(session);
 }
+
+/// Answers one request, and lets go of the session until the next one; counts those that it has answered.
+fn answers_one(mut session: Session, before: i64, dropped: Arc<AtomicUsize>) -> BoxFuture<'static, ()> {
+    struct Counts(Arc<AtomicUsize>);
+    impl Drop for Counts {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    async move {
+        let Some(incoming) = session.recv().await else { return };
+        let id = incoming.message.id().unwrap().clone();
+        let answer = mcp_sse::Message::result(&id, &before).unwrap();
+        session.handle().send(answer).await.unwrap();
+        let counts = Counts(dropped);
+        session.park(move |session| answers_one(session, before + 1, Arc::clone(&counts.0)));
+    }
+    .boxed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_that_lets_go_of_its_session_is_followed_by_another_at_the_next_message() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&dropped);
+    let server = Server::with_app(builder(), move |session| answers_one(session, 0, Arc::clone(&counts)));
+    let mut events = server.open().await;
+    for id in 1..=3 {
+        server.post(&events, request(id)).await.assert_accepted();
+        assert_eq!(events.message().await, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}}}"#, id - 1));
+    }
+    // Several at once: each has its answer, in order.
+    for id in 4..=9 {
+        server.post(&events, request(id)).await.assert_accepted();
+    }
+    for id in 4..=9 {
+        assert_eq!(events.message().await, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}}}"#, id - 1));
+    }
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(dropped.load(Ordering::Relaxed), 8, "one waits");
+    server.handle(&events).close();
+    assert!(events.block().await.is_none(), "the stream ends");
+    assert_eq!(dropped.load(Ordering::Relaxed), 9, "what waits is dropped with its session");
+}
