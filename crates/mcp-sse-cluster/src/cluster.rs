@@ -226,6 +226,10 @@ impl Backplane for Cluster {
         self.node.replicas()
     }
 
+    fn is_connected(&self) -> bool {
+        Self::is_connected(self)
+    }
+
     fn bind(&self, service: &'static str, host: std::sync::Weak<dyn Host>) {
         self.node.bind(service, host);
     }

@@ -3,7 +3,7 @@
 //! A session lives in one process, and a load balancer may send a message for it to another one. With a [`Cluster`] as
 //! its [backplane](mcp_sse::Builder::backplane), each replica takes messages for the sessions of all: it has them answered
 //! by the replica that holds the session, over an engine that the replicas share. No sticky sessions are needed, and no
-//! list of sessions is kept anywhere: the URI that a client posts to says where its session is.
+//! list of sessions to find one: the URI that a client posts to says where its session is.
 //!
 //! ```no_run
 //! # #[cfg(feature = "nats")]
@@ -34,19 +34,20 @@
 //! |---|---|
 //! | the host's own (202, 400, 404, 503 …) | the host has got it, and says this |
 //! | 404 | the session's replica is gone, and the session with it |
-//! | 503 with `Retry-After` | the host has not got it, nor will it |
+//! | 503 with `Retry-After` | the host has not got it, nor will it. As long as nothing of it can be sent, it waits for up to 3 s |
 //! | 504 | the host does not answer; it may have got it, and acts on it once at most |
 //!
 //! It takes at most 5 s. Whatever the engine loses, doubles, delays or reorders: a request is acted on once at most, and
 //! none reaches another session. While the engine is away, sessions go on at their own replicas.
 //!
 //! A replica that nobody can reach counts as gone when it says that it leaves, when another run of it has come, or when
-//! nothing was heard of it for 30 s. A session ends with its replica, unless it is kept: see [`Cluster::records`].
+//! nothing was heard of it for 30 s. A session ends with its replica, unless it is kept: see [`Cluster::records`]. Only that
+//! stores something in the engine.
 //!
 //! # Trust
 //!
 //! Requests cross with all their headers. Whoever can use the engine can read them and speak for every client, unless there
-//! is a [`ClusterKey`].
+//! is a [`ClusterKey`]. The same is true of what is kept of sessions.
 
 #[cfg(any(feature = "nats", feature = "redis"))]
 mod address;

@@ -55,7 +55,13 @@ impl Records for SessionRecords {
         Box::pin(async move {
             let key = key(session);
             let entry = self.store.get(&key).await.map_err(error)?;
-            Ok(entry.and_then(|entry| self.opened(&key, &entry)))
+            let Some(entry) = entry else { return Ok(None) };
+            let unreadable = || {
+                RecordsError::Refused(
+                    "a record is of another version, or was sealed with another key".to_owned(),
+                )
+            };
+            self.opened(&key, &entry).ok_or_else(unreadable).map(Some)
         })
     }
 
@@ -76,8 +82,8 @@ impl Records for SessionRecords {
         })
     }
 
-    fn remove(&self, session: SessionId, revision: u64) -> RecordsFuture<'_, ()> {
-        Box::pin(async move { self.store.remove(&key(session), revision).await.map(drop).map_err(error) })
+    fn remove(&self, session: SessionId, revision: u64) -> RecordsFuture<'_, bool> {
+        Box::pin(async move { self.store.remove(&key(session), revision).await.map_err(error) })
     }
 }
 

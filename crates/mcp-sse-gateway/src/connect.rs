@@ -71,9 +71,17 @@ async fn bridge(mut sessions: Upstream<'_>, policy: Policy, receiver: &mut impl 
         };
         let Some(first) = first else { return };
         // Ends before the client only if the client has not begun; then its next message begins again.
-        if revive::run(&mut sessions, policy, revive::Begin::First(Box::new(first)), receiver, reply, |_| {})
-            .await
-            .is_ok()
+        if revive::run(
+            &mut sessions,
+            policy,
+            revive::Begin::First(Box::new(first)),
+            receiver,
+            reply,
+            |_| {},
+            false,
+        )
+        .await
+        .is_ok()
         {
             return;
         }

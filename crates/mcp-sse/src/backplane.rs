@@ -21,6 +21,11 @@ pub trait Backplane: Send + Sync + 'static {
     /// The others that are known now, for what goes to all. A new one may be missing for a while.
     fn replicas(&self) -> Vec<ReplicaId>;
 
+    /// Whether the others can be reached, as far as is known. Default: they can.
+    fn is_connected(&self) -> bool {
+        true
+    }
+
     /// Gives requests for this service of this replica to `host`, until that is dropped. A service is a short name; each
     /// has one host, and a later one takes the place of one before.
     fn bind(&self, service: &'static str, host: Weak<dyn Host>);

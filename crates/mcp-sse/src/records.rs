@@ -47,13 +47,13 @@ pub trait Records: Send + Sync + 'static {
     /// How long a record is kept after it was written last. A transport writes those of its sessions again in time.
     fn expiry(&self) -> Duration;
 
-    /// The record of a session, if there is one.
+    /// The record of a session, if there is one. One that cannot be read is [`RecordsError::Refused`].
     fn get(&self, session: SessionId) -> RecordsFuture<'_, Option<Record>>;
 
     /// Writes a record of at most 96 KiB: over the one that has the revision `over`, or, with `None`, where there is none.
     /// Returns the new revision; `None` if that could not be, since there is another one, or none.
     fn put(&self, session: SessionId, over: Option<u64>, value: Bytes) -> RecordsFuture<'_, Option<u64>>;
 
-    /// Removes a record that has this revision.
-    fn remove(&self, session: SessionId, revision: u64) -> RecordsFuture<'_, ()>;
+    /// Removes a record that has this revision; whether it had.
+    fn remove(&self, session: SessionId, revision: u64) -> RecordsFuture<'_, bool>;
 }

@@ -12,6 +12,8 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from world import Broken, World, dies_with_us, until
 
@@ -28,8 +30,19 @@ SOON = 2
 BACK = 5
 # The call in flight: long enough to be met by what happens, and short enough for a replica that leaves.
 LONG = {"steps": 100, "step_ms": 50}
+# One that is still in flight when a call is refused that has waited for the engine as long as calls do (3 s).
+LONGER = {"steps": 160, "step_ms": 50}
+# How long an engine is away that is away briefly, and when in this time a new connection is opened.
+BRIEF = 1
+AMID = 0.3
+# If it takes longer on a busy machine, it says nothing of a client: calls wait for 3 s.
+BRIEF_ENOUGH = 2.5
+# How long it may take until what a client has asked for is kept for other replicas: a tenth of a second if
+# nobody is busy.
+KEPT = 1
 
 ANSWERED, REFUSED, NOTHING = "answered", "refused", "no answer"
+LATE = "answered late"
 
 # 404 and 503 in the words of the gateway, or of a client that has none of them: the message was not taken.
 REFUSALS = re.compile(
@@ -130,6 +143,8 @@ def in_words(outcomes):
 
 
 async def killed(life, replica):
+    if life.is_revived:
+        await asyncio.sleep(KEPT)
     await replica.kill()
     seen = {NEW: await life.new_connection()}
     await replica.start()
@@ -138,18 +153,18 @@ async def killed(life, replica):
 
 async def left(life, replica):
     ending = asyncio.create_task(replica.end())
-    await until(replica.is_leaving, PATIENCE, f"{replica.name} leaves")
-    # Nginx does not know, and brings one in three to it; these are refused.
-    seen = {NEW: await life.new_connection(tries=3)}
+    await until(replica.is_deaf, PATIENCE, f"{replica.name} leaves")
+    # Nginx does not know, and tries it first for one in three requests.
+    seen = {NEW: await life.new_connection()}
     await ending
     await replica.start()
     return seen
 
 
 async def left_and_met(life, replica):
-    """The client is brought back to the one that leaves, which has others' calls in flight."""
+    """It is the turn of the one that leaves when the client comes back; it has others' calls in flight."""
     ending = asyncio.create_task(replica.end())
-    await until(replica.is_leaving, PATIENCE, f"{replica.name} leaves")
+    await until(replica.is_deaf, PATIENCE, f"{replica.name} leaves")
     await life.world.turn_to(replica)
     await ending
     await replica.start()
@@ -162,6 +177,32 @@ async def engine_away(life, _replica):
     await life.world.engine.start()
     await life.world.is_whole()
     return {NEW: await life.new_connection()}
+
+
+async def engine_away_briefly(life, _replica):
+    """The client calls meanwhile, and so does a new connection; those that have to cross wait."""
+    began = time.monotonic()
+    await life.cut_off()
+    # Each replica has its turn.
+    calls = [asyncio.create_task(life.client.echo("first")) for _ in life.world.replicas]
+    await asyncio.sleep(AMID)
+    new = asyncio.create_task(life.new_connection())
+    await asyncio.sleep(max(0, began + BRIEF - time.monotonic()))
+    waited = not all(call.done() for call in calls)
+    await life.world.engine.start()
+    await until(life.is_connected, PATIENCE, "all replicas are connected again")
+    away = time.monotonic() - began
+    if away > BRIEF_ENOUGH:
+        raise Broken(f"the engine was away for {away:.1f} s, which is not brief")
+    meanwhile = in_words([await call for call in calls])
+    # The Inspector takes about as long to start for a call, so that nobody knows whether it had to wait.
+    if meanwhile == ANSWERED and not life.is_one_call:
+        if not waited:
+            raise Broken("no call had to wait for the engine")
+        meanwhile = LATE
+    seen = {MEANWHILE: meanwhile, NEW: await new}
+    await life.world.is_whole()
+    return seen
 
 
 async def engine_away_for_calls(life, _replica):
@@ -181,13 +222,31 @@ async def engine_away_for_calls(life, _replica):
 IN_FLIGHT, SESSION, NEXT, NEW = "the call in flight", "its session", "the next calls", "a new connection"
 MEANWHILE, AGAIN = "calls meanwhile", "calls after the engine's return"
 
-# What can happen: what is done, whether a replica goes, and what is written down.
+
+class Event(NamedTuple):
+    """What can happen."""
+
+    happens: Callable
+    # Whether a replica goes.
+    replica_goes: bool
+    # What is written down.
+    columns: tuple
+    # Whether sessions are revived that may be.
+    is_revived: bool = False
+    # The call in flight.
+    long: dict = LONG
+
+
+OF_REPLICA = (IN_FLIGHT, SESSION, NEXT, NEW)
 EVENTS = {
-    "killed": (killed, True, (IN_FLIGHT, SESSION, NEXT, NEW)),
-    "left": (left, True, (IN_FLIGHT, SESSION, NEXT, NEW)),
-    "met": (left_and_met, True, (SESSION, NEXT, NEW)),
-    "engine": (engine_away, False, (IN_FLIGHT, SESSION, NEXT, NEW)),
-    "calls": (engine_away_for_calls, False, (IN_FLIGHT, MEANWHILE, AGAIN, SESSION, NEW)),
+    "killed": Event(killed, True, OF_REPLICA),
+    "left": Event(left, True, OF_REPLICA),
+    "met": Event(left_and_met, True, (SESSION, NEXT, NEW)),
+    "killed with --revive": Event(killed, True, OF_REPLICA, is_revived=True),
+    "left with --revive": Event(left, True, OF_REPLICA, is_revived=True),
+    "engine": Event(engine_away, False, OF_REPLICA),
+    "calls briefly": Event(engine_away_briefly, False, (IN_FLIGHT, MEANWHILE, NEXT, SESSION, NEW)),
+    "calls": Event(engine_away_for_calls, False, (IN_FLIGHT, MEANWHILE, AGAIN, SESSION, NEW), long=LONGER),
 }
 
 
@@ -199,34 +258,38 @@ class Life:
         # Each call of the Inspector is a connection of its own.
         self.is_one_call = "inspector" in command
 
-    async def live_through(self, event):
+    async def live_through(self, name):
         """The client's name, and what was written down."""
+        event = EVENTS[name]
+        self.is_revived = event.is_revived
 
         async def serves(_world):
-            return ["--", self.options.program, "demo", "--stdio"]
+            revive = ["--revive"] if self.is_revived else []
+            return [*revive, "--", self.options.program, "demo", "--stdio"]
 
         async with World(self.options, self.engine, serves) as self.world:
             url = ["--url", self.world.url_of(self.transport), "--transport", self.transport]
             async with Client(self.world, [*self.command, *url]) as self.client:
-                return self.client.name, await self.seen(*EVENTS[event])
+                return self.client.name, await self.seen(event)
 
-    async def seen(self, happens, replica_goes, columns):
+    async def seen(self, event):
         client = self.client
         session, caller = await self.begin("first"), "first"
-        if happens is left_and_met:
+        if event.happens is left_and_met:
             # Somebody else is at the same replica, and only they have a call in flight.
             for caller in map("other {}".format, range(2 * len(self.world.replicas))):
                 if (await self.begin(caller))["replica"] == session["replica"]:
                     break
             else:
                 raise Broken("nginx brings nobody else there")
-        long = client.call(caller, "long_task", **LONG)
+        long, last = client.call(caller, "long_task", **event.long), time.monotonic() + ENOUGH
         busy = await self.in_flight()
         replica, session = self.world.named(busy["replica"]), (session or busy)["id"]
         client.reopened.clear()
-        seen = await happens(self, replica)
-        seen[IN_FLIGHT] = await client.outcome(long)
-        if replica_goes and not self.is_one_call:
+        seen = await event.happens(self, replica)
+        # From its beginning: the Inspector is ended after 30 s.
+        seen[IN_FLIGHT] = await client.outcome(long, max(0, last - time.monotonic()))
+        if event.replica_goes and not self.is_one_call:
             # A client that comes back by itself does so a second after its stream has ended; and so much
             # later all replicas know that the other one is gone.
             with contextlib.suppress(Broken):
@@ -234,15 +297,16 @@ class Life:
         afterwards = in_words([await client.echo("first") for _ in self.world.replicas])
         seen[NEXT] = afterwards
         lives = any(one["id"] == session for one in await self.world.sessions())
-        seen[SESSION] = self.what_became(lives, afterwards == ANSWERED)
-        return {column: seen[column] for column in columns}
+        seen[SESSION] = self.what_became(lives, afterwards == ANSWERED, event.replica_goes)
+        return {column: seen[column] for column in event.columns}
 
-    def what_became(self, lives, answers):
+    def what_became(self, lives, answers, replica_has_gone):
         """Of the session of before."""
         if self.is_one_call:
             return "one a call"
         if lives:
-            return "goes on" if answers else "goes on, but not for this client"
+            how = ", with a new server" if replica_has_gone else ""
+            return f"goes on{how if answers else ', but not for this client'}"
         return "comes back by itself, as a new one" if answers else "is gone"
 
     async def begin(self, connection):
@@ -265,22 +329,20 @@ class Life:
 
         return await until(found, PATIENCE, "the call is in flight")
 
-    async def new_connection(self, tries=1):
-        """What comes of a new one, and of a call on it. One that is refused may be tried again."""
-        for _ in range(tries):
-            came = await self.client.open("second")
-            if came == ANSWERED:
-                came = await self.client.echo("second")
-            # A page whose stream is refused waits for ever.
-            if came not in (REFUSED, NOTHING):
-                break
-        return came
+    async def new_connection(self):
+        """What comes of a new one, and of a call on it."""
+        came = await self.client.open("second")
+        return await self.client.echo("second") if came == ANSWERED else came
 
     async def cut_off(self):
         """The engine dies, and all replicas notice."""
         await self.world.engine.kill()
         for replica in self.world.replicas:
             await until(replica.is_cut_off, PATIENCE, f"{replica.name} notices that the engine is gone")
+
+    async def is_connected(self):
+        """Whether all replicas have the engine."""
+        return not any([await replica.is_cut_off() for replica in self.world.replicas])
 
     async def calls_again(self):
         """How soon after the engine's return no call is refused any more."""

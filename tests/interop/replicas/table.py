@@ -20,11 +20,14 @@ gateway.
 
 - **no answer**: none within 25 s. The TypeScript SDKs give up after a minute, the Python ones never
   unless they are told to.
-- **refused**: with 404 or 503, and the call was not made. It is 503 as long as the replica that holds the
-  session cannot be reached, and 404 when it is gone.
+- **refused**: with 404 or 503, and the call was not made. It is 503 when the replica that holds the session
+  cannot be reached and is not back within 3 s, and 404 when it is gone.
 - A **session** that "comes back by itself, as a new one" has a server of its own, which knows nothing of
   the one before. It is there a second after the old one's stream has ended; calls in this second are
   refused.
+- One that "goes on, with a new server" is the same session, at a replica that has revived it. The new server
+  is told what the client has said at the beginning, its log level and its subscriptions, and knows nothing
+  else of it.
 """
 
 WHAT = {
@@ -32,27 +35,43 @@ WHAT = {
         "A replica is killed",
         "`kill -9` to the one that holds the session, which is started again on the same port.",
     ),
+    "killed with --revive": (
+        "A replica is killed, with `--revive`",
+        "The same, when all replicas have `--revive`. The one that was killed counts as gone when it has "
+        "been started again. A client that comes back over SSE with `Last-Event-ID` has its session then; of "
+        "these, Chromium does that. What was in flight is answered with an error (-32000).",
+    ),
     "left": (
         "A replica leaves",
         "SIGTERM to the one that holds the session: it answers what is in flight, closes, and is started "
-        "again. Nginx knows nothing of this: new connections that it brings there are refused with 503 until "
-        "it has ended, and then work at the next try.",
+        "again. It listens no more from the beginning, so that nginx, which knows nothing of this, brings "
+        "new connections to the next one by itself.",
+    ),
+    "left with --revive": (
+        "A replica leaves, with `--revive`",
+        "The same, when all replicas have `--revive`: the session is there as soon as its client comes back.",
     ),
     "met": (
-        "A replica leaves, and nginx brings the client back to it",
-        "The same, when other sessions have calls in flight there: the stream of a session without any ends "
-        "at once, and while the replica still answers the others, its client opens the stream again. Of the "
-        "clients that come back by themselves, nginx brings one in three to the replica that leaves.",
+        "A replica leaves, and it is its turn when the client comes back",
+        "Without `--revive`, when other sessions have calls in flight there: the stream of a session without "
+        "any ends at once, and while the replica still answers the others, its client opens the stream "
+        "again. For one in three of those that come back by themselves, nginx tries the replica that leaves "
+        "first, and then the next one.",
     ),
     "engine": (
         "The engine is killed, and nobody calls",
         "`kill -9` to NATS or Redis, which is started again when all replicas have noticed.",
     ),
+    "calls briefly": (
+        "The engine is killed and is back after a second, and the client calls",
+        "The client makes calls and opens a new connection while the engine is away. Requests that have to "
+        "cross wait for it, for at most 3 s; the others are answered at once.",
+    ),
     "calls": (
-        "The engine is killed, and the client calls",
-        "The same, and the client makes calls until one is not answered, and again after the engine's "
-        "return. Those that nginx brings to the replica that holds the session are answered all the time. A "
-        "new connection is several requests, and fails as calls do.",
+        "The engine is killed for longer, and the client calls",
+        "The client makes calls until one is not answered, which takes 3 s at least, and again after the "
+        "engine's return. Those that nginx brings to the replica that holds the session are answered all the "
+        "time. A new connection is several requests, and fails as calls do.",
     ),
 }
 
@@ -62,11 +81,12 @@ END = """
 - Open a new connection when one is closed, when a call is answered with 404, and when it cannot be sent.
   A new one works at once, at whatever replica.
 - Say how long a call may take (`read_timeout_seconds` in Python, `timeout` in TypeScript): what was in
-  flight at a replica that is killed is never answered, and most clients do not notice.
+  flight at a replica that is killed is never answered, and most clients do not notice. Only a session that
+  is revived gets an error for it.
 - The Python SDKs do not come back. Over SSE they do not survive a POST that is refused either: that call
   waits for ever, and each one after it fails. The remedy is the same, a timeout and a new connection.
-- `EventSource` in a page comes back by itself as long as the replica that holds its session does; at
-  `readyState` 2, open a new one.
+- `EventSource` in a page comes back by itself as long as the replica that holds its session does, and with
+  `--revive` also when that is gone; at `readyState` 2, open a new one.
 """
 
 

@@ -163,9 +163,9 @@ class Replica(Process):
     async def is_ready(self):
         return (await get(self.admin, "/readyz") or {}).get("ready")
 
-    async def is_leaving(self):
-        """Whether it lets nobody new in, or has ended."""
-        return not self.runs or (await get(self.admin, "/status") or {}).get("draining")
+    async def is_deaf(self):
+        """Whether nothing listens there any more, which is what it does first when it leaves."""
+        return not await listens(self.port)
 
     async def is_cut_off(self):
         return (await get(self.admin, "/readyz") or {}).get("cluster", {}).get("connected") is False

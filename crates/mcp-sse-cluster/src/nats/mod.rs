@@ -57,9 +57,18 @@ use crate::{
 /// # }
 /// ```
 ///
-/// Plain NATS is enough, since 2.2: nothing is stored. A user needs permission to publish and to subscribe to
-/// `mcp-sse.>`, or to `mcp-sse.CLUSTER.>`, and to nothing else. The server has to take messages of 512 KiB, which is half
-/// of its default (`max_payload`).
+/// Plain NATS is enough, since 2.2: nothing is stored, but for [`Cluster::records`](crate::Cluster::records). A user needs
+/// permission to publish and to subscribe to `mcp-sse.>`, or to `mcp-sse.CLUSTER.>`, and to nothing else. The server has to
+/// take messages of 512 KiB, which is half of its default (`max_payload`).
+///
+/// Records need `JetStream`, of 2.10 or later, for the account of the user, and permission to publish to these, too:
+///
+/// | subject | what for |
+/// |---|---|
+/// | `$KV.mcp-sse-CLUSTER.>` | to write and to remove records |
+/// | `$JS.API.DIRECT.GET.KV_mcp-sse-CLUSTER.>` | to read them |
+/// | `$JS.API.STREAM.INFO.KV_mcp-sse-CLUSTER` | to look whether the bucket is there |
+/// | `$JS.API.STREAM.CREATE.KV_mcp-sse-CLUSTER` | to make it: with file storage, a history of 1 and one stream replica |
 ///
 /// It connects again by itself whenever the connection is lost, for ever, at least every 250 ms. A server that says
 /// nothing is given up after 6 s. The connection is closed when the last clone and the last cluster of it are dropped.

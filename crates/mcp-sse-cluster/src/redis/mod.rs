@@ -75,11 +75,18 @@ const TO_TAKE: usize = 1_024;
 ///
 /// It needs Redis 6 or later, or Valkey, as one server: not a Redis Cluster, which does not say whether anybody got a
 /// message, and not the address of a Sentinel. All replicas have to be at the same server, its master; one that becomes a
-/// replica of another Redis is left. Only its publish/subscribe is used, and nothing is stored. A user needs the commands
-/// `HELLO`, `PUBLISH`, `SUBSCRIBE` and `UNSUBSCRIBE`, and the channels `mcp-sse:*`, and no keys:
+/// replica of another Redis is left. Only its publish/subscribe is used, and nothing is stored, but for
+/// [`Cluster::records`](crate::Cluster::records). A user needs the commands `HELLO`, `PUBLISH`, `SUBSCRIBE` and
+/// `UNSUBSCRIBE`, and the channels `mcp-sse:*`, and no keys:
 ///
 /// ```text
 /// ACL SETUSER mcp-sse on >PASSWORD resetchannels &mcp-sse:* -@all +hello +publish +subscribe +unsubscribe
+/// ```
+///
+/// Records need the keys `mcp-sse:CLUSTER:session:*`, too, and the commands `GET`, `SET`, `DEL` and `EVAL`:
+///
+/// ```text
+/// ACL SETUSER mcp-sse ~mcp-sse:CLUSTER:session:* +get +set +del +eval
 /// ```
 ///
 /// Nobody else should listen to these channels, not even to look on: a message for a replica that is gone then looks as if

@@ -208,7 +208,8 @@ async fn a_session_of_a_replica_that_has_died_goes_on_at_another_one() {
         assert_eq!(at.post(&uri, Some("mallory"), Some(9), "stolen").await, 404);
         assert_eq!(at.get(Some(&last), Some("mallory")).await.status(), StatusCode::NOT_FOUND);
     }
-    assert!(!b.seen().contains(&"stolen".to_owned()) && c.seen().is_empty());
+    assert_eq!(b.seen(), ["revived with kept at never", "next", "next", "next", "next"]);
+    assert!(c.seen().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,8 +265,21 @@ async fn a_replica_that_ends_well_lets_its_sessions_go_with_all_that_their_clien
     drop(stream);
     // Its client is away while this is answered.
     assert_eq!(b.post(&uri, ALICE, Some(2), "second").await, 202);
-    a.transport.shutdown(Duration::from_secs(10)).await;
-    let (mut stream, _, _) = come_back(&b, &last, ALICE).await;
+    // It comes back at any time, to any replica, and never hears that its session is gone.
+    let comes = async {
+        loop {
+            for at in [&a, &b] {
+                let mut stream = at.open(Some(&last), ALICE).await;
+                if let Some((_, uri)) = stream.next().await
+                    && uri.contains("&at=b.")
+                {
+                    return stream;
+                }
+            }
+            sleep(Duration::from_millis(7)).await;
+        }
+    };
+    let (_, mut stream) = tokio::join!(a.transport.shutdown(Duration::from_secs(10)), comes);
     let (_, answer) = stream.next().await.unwrap();
     assert!(answer.contains(r#""id":2"#) && answer.contains("result"), "{answer}");
     sleep(Duration::from_millis(1)).await;
@@ -309,6 +323,44 @@ async fn of_two_that_revive_a_session_one_has_it() {
     assert_eq!(open.iter().sum::<usize>(), 1, "{open:?}");
     assert_eq!(b.seen().len() + c.seen().len(), 1);
     drop((first, second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_requests_at_one_replica_one_revives_the_session_whenever_the_other_comes() {
+    for late in 0..24 {
+        let world = World::new();
+        let [a, b, _c] = world.three().await;
+        let (_, _, last) = session(&a).await;
+        world.kill(&a);
+        sleep(GONE_AFTER + Duration::from_secs(5)).await;
+        let second = async {
+            sleep(Duration::from_micros(250 * late)).await;
+            come_back(&b, &last, ALICE).await
+        };
+        let (_first, _second) = tokio::join!(come_back(&b, &last, ALICE), second);
+        sleep(Duration::from_millis(10)).await;
+        assert_eq!(b.transport.session_counts().open, 1, "{late}");
+        assert_eq!(b.seen(), ["revived with kept at never"], "{late}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_has_ended_stays_so_even_if_the_answer_to_a_write_was_lost() {
+    let world = World::new();
+    let [a, b, _c] = world.three().await;
+    for _ in 0..40 {
+        let (_stream, uri, last) = session(&a).await;
+        world.records.set_silence(80);
+        assert_eq!(a.post(&uri, ALICE, Some(3), "next").await, 202);
+        sleep(Duration::from_millis(150)).await;
+        a.transport.sessions().iter().for_each(mcp_sse::SessionHandle::close);
+        sleep(Duration::from_millis(300)).await;
+        world.records.set_silence(0);
+        sleep(Duration::from_secs(30)).await;
+        for at in [&a, &b] {
+            assert_eq!(at.get(Some(&last), ALICE).await.status(), StatusCode::NOT_FOUND);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

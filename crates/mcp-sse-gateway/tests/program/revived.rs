@@ -29,9 +29,13 @@ struct Back(BufReader<TcpStream>);
 impl Back {
     /// Comes back to a replica, until it is told something else than to wait.
     fn at(replica: &Program, last: &str) -> Self {
+        Self::at_path(replica, "/sse", last)
+    }
+
+    fn at_path(replica: &Program, path: &str, last: &str) -> Self {
         let mut back = None;
         until("the session is revived", || {
-            let head = format!("GET /sse HTTP/1.1\r\nconnection: close\r\nlast-event-id: {last}");
+            let head = format!("GET {path} HTTP/1.1\r\nconnection: close\r\nlast-event-id: {last}");
             let mut stream = Self(replica.send(&head, ""));
             let status = stream.line().unwrap();
             assert!(status.contains(" 200 "), "{status}");
@@ -132,10 +136,7 @@ fn and_one_that_has_ended() {
     let [able_id, other_id] = [&able, &other].map(|client| client.last_id.clone());
     let endpoint = able.endpoint.clone();
     drop((able, other));
-    let head = format!("GET /able/sse HTTP/1.1\r\nconnection: close\r\nlast-event-id: {able_id}");
-    let mut back = Back(b.send(&head, ""));
-    assert!(back.line().unwrap().contains(" 200 "));
-    assert!(back.data().unwrap().contains("&at=b."), "it is there at once");
+    let mut back = Back::at_path(&b, "/able/sse", &able_id);
     let answer =
         b.request(&format!("POST {endpoint} HTTP/1.1\r\ncontent-type: application/json"), &echo(3, "again"));
     assert!(answer.contains(" 202 "), "{answer}");
@@ -167,4 +168,9 @@ fn what_cannot_be_revived_says_why() {
     let file = config(json!({ "command": "true", "revive": true, "restart": "never" }));
     let said = refused(&["--config", &file, "--cluster", &engine.url()]);
     assert!(said.contains("never started again"), "{said}");
+    let engine = Engine::redis();
+    let file =
+        config(json!({ "command": "true", "revive": true, "envFromHeader": { "x-tenant": "TENANT" } }));
+    let said = refused(&["--config", &file, "--cluster", &engine.url()]);
+    assert!(said.contains("headers"), "{said}");
 }

@@ -5,6 +5,7 @@
 //! then timers or registry; those never take a session's lock.
 
 use std::{
+    collections::HashSet,
     future::poll_fn,
     pin::Pin,
     sync::{
@@ -46,6 +47,13 @@ use crate::{
 /// Starts the app of a session; called once, at its first message.
 pub(crate) type StartApp = Arc<dyn Fn(Arc<Driver>) + Send + Sync>;
 
+/// What is started at the next message.
+enum Start {
+    App(StartApp),
+    /// An app that has let go of the session until then.
+    Parked(Box<dyn FnOnce() + Send>),
+}
+
 /// What the sessions of a transport share.
 #[derive(Debug)]
 pub(crate) struct Common {
@@ -65,14 +73,14 @@ pub(crate) struct Keeping {
     pub(crate) marks: Marks<Driver>,
     /// Whether somebody writes them.
     pub(crate) is_written: AtomicBool,
-    /// Whether a round of writing is under way.
-    pub(crate) is_writing: AtomicBool,
+    /// Those that requests are about to revive here.
+    pub(crate) reviving: Mutex<HashSet<SessionId>>,
 }
 
 impl Keeping {
     pub(crate) fn new(records: Arc<dyn Records>) -> Self {
-        let [is_written, is_writing] = [false; 2].map(AtomicBool::new);
-        Self { records, marks: Marks::default(), is_written, is_writing }
+        let is_written = AtomicBool::new(false);
+        Self { records, marks: Marks::default(), is_written, reviving: Mutex::default() }
     }
 }
 
@@ -106,7 +114,7 @@ pub(crate) struct Driver {
     this: Weak<Driver>,
     core: Mutex<Core>,
     closed: Notify,
-    start_app: Mutex<Option<StartApp>>,
+    start_app: Mutex<Option<Start>>,
     /// Whether `start_app` may still hold something; saves taking its lock for each message.
     app_is_due: AtomicBool,
     /// For a session that may be revived elsewhere. Never locked together with the core.
@@ -151,7 +159,7 @@ impl Driver {
             is_kept: AtomicBool::new(false),
             origin: OnceLock::new(),
             spoken: AtomicBool::new(false),
-            start_app: Mutex::new(start_app),
+            start_app: Mutex::new(start_app.map(Start::App)),
             common,
         })
     }
@@ -164,7 +172,7 @@ impl Driver {
 
     /// The same for an operation that does not need the time, since reading the clock has a cost.
     fn run<R>(&self, operation: impl FnOnce(&mut Core) -> R) -> R {
-        let (result, actions, closed) = {
+        let (result, actions, closed, waits) = {
             let mut core = self.lock();
             let result = operation(&mut core);
             let actions = core.take_actions();
@@ -173,17 +181,19 @@ impl Driver {
             }
             self.reschedule(&mut core);
             let closed = actions.closed.map(|reason| (reason, core.figures));
-            (result, actions, closed)
+            (result, actions, closed, core.has_inbound())
         };
         if matches!(actions.detached, Some(Some(_))) {
             self.tell(SessionFact::Left);
         }
         if let Some((reason, figures)) = closed {
+            // First, so that whoever does not find it any more knows that it is to be written.
+            self.changed(false);
             self.common.registry.remove(self.id);
             self.closed.notify_waiters();
             let age = clock::now().saturating_duration_since(self.opened);
             self.tell(SessionFact::Closed { reason, age, figures });
-            self.changed(false);
+            self.unpark(waits);
         } else if actions.journaled {
             self.changed(true);
         }
@@ -256,7 +266,8 @@ impl Driver {
 
     /// From now on the session may be revived elsewhere, with this state; `false` if sessions are not kept.
     pub(crate) fn keep(&self, state: Arc<str>) -> bool {
-        if self.common.keeping.is_none() {
+        // Who may go on with it is told by the values of headers, which are not kept.
+        if self.common.keeping.is_none() || self.bound.get().is_some() {
             return false;
         }
         {
@@ -275,7 +286,10 @@ impl Driver {
     pub(crate) fn adopt(&self, state: Arc<str>, revision: u64) {
         *self.kept() = Some(Kept { state: Some(state), revision: Some(revision) });
         self.is_kept.store(true, Ordering::Release);
-        self.run(Core::remember);
+        self.run(|core| {
+            core.remember();
+            core.shook_hands();
+        });
     }
 
     /// The session cannot be kept any more.
@@ -290,6 +304,7 @@ impl Driver {
     pub(crate) fn forget(&self) {
         self.is_kept.store(false, Ordering::Release);
         *self.kept() = None;
+        self.run(Core::remember_nothing);
     }
 
     pub(crate) fn is_kept(&self) -> bool {
@@ -309,9 +324,15 @@ impl Driver {
         }
     }
 
-    /// Whether it may have been revived elsewhere: its client is away. While there is a stream, nobody else has it.
-    pub(crate) fn may_have_moved(&self) -> bool {
-        self.is_kept() && !self.run(|core| core.is_attached())
+    /// Whether it has ended as its replica does, and goes on elsewhere.
+    pub(crate) fn has_left(&self) -> bool {
+        self.is_kept() && self.close_reason() == Some(CloseReason::Shutdown)
+    }
+
+    /// Whether it may have been revived elsewhere: its client is away, or says that it is elsewhere. While there is a stream that
+    /// lives, nobody else has it.
+    pub(crate) fn may_have_moved(&self, is_elsewhere: bool) -> bool {
+        self.is_kept() && (is_elsewhere || !self.run(|core| core.is_attached()))
     }
 
     /// Closes the session to make room for another one, if it is silent or its client is away.
@@ -384,9 +405,38 @@ impl Driver {
             return;
         }
         self.app_is_due.store(false, Ordering::Release);
-        let start = self.start_app.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let (Some(start), Some(this)) = (start, self.this.upgrade()) {
-            start(this);
+        let start = self.start().take();
+        match (start, self.this.upgrade()) {
+            (Some(Start::App(start)), Some(this)) => start(this),
+            (Some(Start::Parked(start)), _) => start(),
+            (Some(Start::App(_)) | None, _) => {}
+        }
+    }
+
+    fn start(&self) -> MutexGuard<'_, Option<Start>> {
+        self.start_app.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs this at the next message, which may have come already. It is dropped if the session closes before.
+    pub(crate) fn park(&self, start: Box<dyn FnOnce() + Send>) {
+        *self.start() = Some(Start::Parked(start));
+        self.app_is_due.store(true, Ordering::Release);
+        let (waits, closed) = self.run(|core| (core.has_inbound(), core.close_reason().is_some()));
+        if closed {
+            self.unpark(waits);
+        } else if waits {
+            self.start_app_if_due();
+        }
+    }
+
+    /// The session has closed: what is parked is not needed any more, unless a message waits for it.
+    fn unpark(&self, waits: bool) {
+        let parked = self.start().take_if(|start| matches!(start, Start::Parked(_)));
+        if let Some(Start::Parked(start)) = parked
+            && waits
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            start();
         }
     }
 

@@ -126,8 +126,10 @@ pub struct Revived<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotKept {
-    /// The transport has nowhere to keep it.
-    #[error("sessions are not kept: the transport was built without `revive`")]
+    /// The transport has nowhere to keep it, or headers identify the client.
+    #[error(
+        "sessions are not kept: the transport was built without `revive`, or headers identify its clients, which are not kept"
+    )]
     NoRecords,
     /// The text is too long.
     #[error("{bytes} bytes cannot be kept of a session; expected at most {limit}")]
@@ -193,7 +195,6 @@ impl Session {
         Self { receiver: SessionReceiver { session }, handle, sending: None }
     }
 
-    #[cfg(feature = "rmcp-3")]
     pub(crate) fn driver(&self) -> &Arc<Driver> {
         &self.handle.session
     }
@@ -494,7 +495,8 @@ impl SessionHandle {
     ///
     /// # Errors
     ///
-    /// [`NotKept`]: there is no [`Builder::revive`](crate::Builder::revive), or the text is too long; then the session is not
+    /// [`NotKept`]: there is no [`Builder::revive`](crate::Builder::revive), or
+    /// [headers identify the client](crate::ConnectSse::bind_headers), or the text is too long; then the session is not
     /// kept any more, not even as it was.
     pub fn keep(&self, state: impl Into<Arc<str>>) -> Result<(), NotKept> {
         let state = state.into();

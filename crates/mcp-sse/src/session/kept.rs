@@ -23,6 +23,12 @@ pub(crate) struct Written {
     pub(crate) host: String,
     /// Whether that replica has let it go.
     pub(crate) left: bool,
+    /// Whether it has the session for sure: it has claimed it at least, and may have failed then.
+    pub(crate) settled: bool,
+    /// The replica whose events have the numbers here.
+    pub(crate) numbered: String,
+    /// A client that has not this one lacks more than is known here.
+    pub(crate) forgotten: u64,
     pub(crate) endpoint: String,
     pub(crate) principal: Option<String>,
     /// What its app wants to know.
@@ -50,12 +56,15 @@ impl Written {
         let raw = |json: Bytes| {
             String::from_utf8(json.into()).ok().and_then(|json| RawValue::from_string(json).ok())
         };
-        let Remembered { asked, answered, tail } = remembered;
+        let Remembered { asked, answered, forgotten, tail } = remembered;
         let left = tail.is_some();
         let tail = tail.unwrap_or_default().into_iter();
         Self {
             host: host.to_owned(),
             left,
+            settled: true,
+            numbered: host.to_owned(),
+            forgotten,
             endpoint: endpoint.to_owned(),
             principal: principal.map(str::to_owned),
             state: state.to_owned(),
@@ -116,6 +125,7 @@ mod tests {
         Remembered {
             asked: asked.iter().map(|id| RequestId::from(*id)).collect(),
             answered: answered.iter().map(|(at, id)| (*at, RequestId::from(*id))).collect(),
+            forgotten: 0,
             tail: tail.map(|tail| tail.iter().map(event).collect()),
         }
     }

@@ -15,18 +15,26 @@ const CLOSED: usize = 10_000;
 /// Those that have changed since they were taken last. There are at most as many as are open, and some that were.
 #[derive(Debug)]
 pub(crate) struct Marks<S> {
-    marked: Mutex<HashMap<SessionId, Arc<S>>>,
+    marked: Mutex<Marked<S>>,
     news: Notify,
+}
+
+#[derive(Debug)]
+struct Marked<S> {
+    waiting: HashMap<SessionId, Arc<S>>,
+    /// Those that are written now.
+    taken: HashMap<SessionId, Arc<S>>,
 }
 
 impl<S> Default for Marks<S> {
     fn default() -> Self {
-        Self { marked: Mutex::default(), news: Notify::new() }
+        let marked = Marked { waiting: HashMap::new(), taken: HashMap::new() };
+        Self { marked: Mutex::new(marked), news: Notify::new() }
     }
 }
 
 impl<S> Marks<S> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<S>>> {
+    fn lock(&self) -> MutexGuard<'_, Marked<S>> {
         self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -34,30 +42,43 @@ impl<S> Marks<S> {
     pub(crate) fn mark(&self, id: SessionId, session: &Arc<S>, is_open: bool) {
         {
             let mut marked = self.lock();
-            if !is_open && marked.len() >= CLOSED && !marked.contains_key(&id) {
+            let waiting = &mut marked.waiting;
+            if !is_open && waiting.len() >= CLOSED && !waiting.contains_key(&id) {
                 return;
             }
-            marked.entry(id).or_insert_with(|| Arc::clone(session));
+            waiting.entry(id).or_insert_with(|| Arc::clone(session));
         }
         self.news.notify_one();
     }
 
     /// Waits until there are some.
     pub(crate) async fn some(&self) {
-        while self.is_empty() {
+        while self.lock().waiting.is_empty() {
             self.news.notified().await;
         }
     }
 
-    pub(crate) fn has(&self, id: SessionId) -> bool {
-        self.lock().contains_key(&id)
+    /// A session of which something is not written yet.
+    pub(crate) fn get(&self, id: SessionId) -> Option<Arc<S>> {
+        let marked = self.lock();
+        marked.waiting.get(&id).or_else(|| marked.taken.get(&id)).cloned()
     }
 
+    /// Whether all is written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        let marked = self.lock();
+        marked.waiting.is_empty() && marked.taken.is_empty()
     }
 
+    /// Those that are to be written now, each until it [`is_written`](Self::is_written).
     pub(crate) fn take(&self) -> Vec<Arc<S>> {
-        std::mem::take(&mut *self.lock()).into_values().collect()
+        let mut marked = self.lock();
+        let taken = std::mem::take(&mut marked.waiting);
+        marked.taken.extend(taken.iter().map(|(id, session)| (*id, Arc::clone(session))));
+        taken.into_values().collect()
+    }
+
+    pub(crate) fn is_written(&self, id: SessionId) {
+        self.lock().taken.remove(&id);
     }
 }

@@ -92,6 +92,8 @@ impl From<Full> for Rejection {
 /// Why a session did not accept a message, as a rejection.
 pub(super) fn rejection(session: &Driver, refusal: Refusal) -> Rejection {
     match refusal {
+        // Where it goes on is not known yet.
+        Refusal::Closed if session.has_left() => Rejection::ReplicaAway,
         Refusal::Closed => Rejection::SessionNotFound,
         Refusal::Draining => Rejection::ShuttingDown,
         Refusal::DuplicateId => Rejection::DuplicateRequestId,

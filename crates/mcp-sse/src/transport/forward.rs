@@ -13,7 +13,7 @@ use super::{
     Inner, SseServerTransport,
     answer::{self, Refused},
     body_reader::BodyReader,
-    elsewhere::{Elsewhere, Held, Of, PART, SESSIONS},
+    elsewhere::{Calling, Elsewhere, Held, Of, PART, SESSIONS},
     get::Opening,
     host::Hosted,
     revive,
@@ -41,16 +41,25 @@ impl SseServerTransport {
         let (id, parts) = (admitted.session_id()?, admitted.into_parts());
         let original = self.keeping().is_some().then(|| parts.clone());
         let (parts, known) = self.in_own_words(parts)?;
-        if self.inner.common.replica.as_ref() == Some(to) {
-            // It was here.
-            let body = body.read().await?;
-            let followed = match &original {
-                Some(original) => self.follow(to, true, id, original, &body).await,
-                None => None,
+        let mut forwarding = self.forwarding(to, SESSIONS, &parts, &known)?;
+        if let Some(original) = &original
+            && self.inner.common.replica.as_ref() == Some(to)
+        {
+            // It was here, if there was one.
+            let known = match forwarding.place() {
+                Some(_place) => self.is_known(id, original).await,
+                None => Err(Rejection::ReplicaBusy),
             };
+            let body = match known {
+                Ok(()) => forwarding.read_on(body).await?,
+                Err(rejection) => {
+                    body.discard().await?;
+                    return Err(rejection);
+                }
+            };
+            let followed = self.follow(to, true, id, original, &body).await;
             return followed.unwrap_or(Err(Rejection::SessionNotFound));
         }
-        let mut forwarding = self.forwarding(to, SESSIONS, &parts, &known)?;
         let body = match forwarding.read(&parts, &known, body).await? {
             Ok(body) => body,
             Err(refused) => return Ok(refused),
@@ -59,6 +68,11 @@ impl SseServerTransport {
         let answered = forwarding.send(parts, known, body.clone()).await;
         let Some(gone) = revive::is_nowhere(&answered) else { return answered };
         self.follow(to, gone, id, &original, &body).await.unwrap_or(answered)
+    }
+
+    /// A place among the requests for other replicas.
+    pub(super) fn place(&self, to: &ReplicaId, parts: &Parts) -> Option<Calling> {
+        self.forwarding(to, SESSIONS, parts, &self.known(parts)).ok()?.place()
     }
 
     /// The same for a message that was read.
@@ -188,8 +202,7 @@ impl Forwarding<'_> {
     ) -> Result<Result<Bytes, Response<Body>>, Rejection> {
         // Before anything is read: what a body declares becomes less as it is.
         let declared = body.declared();
-        let is_short = declared.is_some_and(|length| length <= PART);
-        if is_short || body.read_up_to(PART).await? {
+        if Self::is_short(&mut body).await? {
             return Ok(Ok(body.read().await?));
         }
         let length = declared.unwrap_or_else(|| body.length());
@@ -204,6 +217,28 @@ impl Forwarding<'_> {
                 return Err(rejection);
             }
         }
+        self.read_rest(declared, body).await.map(Ok)
+    }
+
+    /// Whether a body is one that is read without room for it; then it was read, or declares that it is short.
+    async fn is_short<B: http_body::Body>(body: &mut BodyReader<'_, B>) -> Result<bool, Rejection> {
+        Ok(body.declared().is_some_and(|length| length <= PART) || body.read_up_to(PART).await?)
+    }
+
+    /// Reads the body, for which there has to be room here.
+    async fn read_on<B: http_body::Body>(&mut self, mut body: BodyReader<'_, B>) -> Result<Bytes, Rejection> {
+        let declared = body.declared();
+        if Self::is_short(&mut body).await? {
+            return body.read().await;
+        }
+        self.read_rest(declared, body).await
+    }
+
+    async fn read_rest<B: http_body::Body>(
+        &mut self,
+        declared: Option<usize>,
+        mut body: BodyReader<'_, B>,
+    ) -> Result<Bytes, Rejection> {
         let mut room = body.length();
         loop {
             let more = declared.map_or(PART, |length| length.saturating_sub(body.length()).min(PART));
@@ -220,7 +255,12 @@ impl Forwarding<'_> {
                 break;
             }
         }
-        Ok(Ok(body.read().await?))
+        body.read().await
+    }
+
+    /// A place among the requests that are under way.
+    fn place(&self) -> Option<Calling> {
+        self.elsewhere.call(self.to, &self.of)
     }
 
     /// The host's answer, if it refuses a body of this length.
@@ -242,7 +282,7 @@ impl Forwarding<'_> {
     }
 
     async fn send(
-        self,
+        &self,
         mut parts: Parts,
         known: Forwarded,
         body: Bytes,

@@ -15,6 +15,7 @@ use crate::{
     event,
     forwarded::Forwarded,
     id::{EventId, SessionId},
+    principal::Principal,
     replica::ReplicaId,
     session::{
         Session,
@@ -135,7 +136,7 @@ impl SseServerTransport {
         let start_app = opening.start_app.cloned();
         let session =
             Driver::new(id, owner.principal().cloned(), Arc::clone(endpoint), Arc::clone(common), start_app);
-        self.admit(&session, &owner, parts, opening)?;
+        self.admit(&session, &owner, parts, opening, true)?;
         session.show(admitted.grant());
         Ok((self.first_stream(parts, &session), session))
     }
@@ -147,6 +148,7 @@ impl SseServerTransport {
         owner: &Owner,
         parts: &Parts,
         opening: Opening<'_>,
+        silent: bool,
     ) -> Result<(), Rejection> {
         let common = &self.inner.common;
         if !opening.bound.is_empty() {
@@ -155,10 +157,13 @@ impl SseServerTransport {
             let _ = bound.check(&parts.headers);
             let _ = session.bound.set(bound);
         }
-        let standing = Standing { id: session.id, opened: session.opened, silent: true, away: None };
+        let standing = Standing { id: session.id, opened: session.opened, silent, away: None };
         room::open(common, &Holder::Session(Arc::clone(session)), standing, owner)?;
         common.registry.timers.ensure_running();
-        keeping::ensure_written(common);
+        if !silent {
+            session.set_spoken();
+        }
+        keeping::ensure_written(common, self.inner.elsewhere.as_ref());
         session.set_first_timer();
         session.tell(SessionFact::Opened);
         Ok(())
@@ -183,23 +188,46 @@ impl SseServerTransport {
         let id = id.to_str().ok().and_then(EventId::parse).ok_or(Rejection::SessionNotFound)?;
         let elsewhere = match self.locate(&admitted, id.session, id.at)? {
             Located::Here(session) => {
-                if !session.may_have_moved() {
-                    return self.attach(&admitted, &session, id).map(|response| (response, None));
-                }
-                match self.is_here(&session).await {
-                    Ok(true) => {
-                        return self.attach(&admitted, &session, id).map(|response| (response, None));
-                    }
+                // Of one that is kept elsewhere by what the client says, its stream here may be dead.
+                let is_elsewhere = id.at.is_some() && id.at != self.at();
+                let is_here = if session.may_have_moved(is_elsewhere) {
+                    self.is_here(&session).await
+                } else {
+                    Ok(true)
+                };
+                match is_here {
+                    Ok(true) => match self.attach(&admitted, &session, id) {
+                        Err(_) if session.has_left() => return Ok((self.later(), None)),
+                        attached => return attached.map(|response| (response, None)),
+                    },
+                    Ok(false) if session.has_left() => return Ok((self.later(), None)),
                     Ok(false) => session.common.replica.clone().ok_or(Rejection::SessionNotFound)?,
                     // Browsers try again after that, and after no other status.
                     Err(_) => return Ok((self.later(), None)),
                 }
             }
             Located::Elsewhere(replica) => replica,
+            Located::Nowhere if self.is_leaving(&admitted, id.session) => return Ok((self.later(), None)),
             Located::Nowhere => self.lost_here(&admitted, id.at).ok_or(Rejection::SessionNotFound)?,
         };
         // The future is large, and few requests need it.
         Box::pin(self.resume_elsewhere(elsewhere, admitted, id, opening)).await
+    }
+
+    /// This replica, as `at` has it.
+    pub(super) fn at(&self) -> Option<&str> {
+        self.inner.common.replica.as_ref().map(ReplicaId::as_str)
+    }
+
+    /// Whether a session has ended here to go on elsewhere, and that is not written yet.
+    pub(super) fn is_leaving(&self, admitted: &Admitted, id: SessionId) -> bool {
+        let Inner { common, endpoint, .. } = &*self.inner;
+        let session = common.keeping.as_ref().and_then(|keeping| keeping.marks.get(id));
+        session.is_some_and(|session| {
+            session.has_left()
+                && Arc::ptr_eq(&session.endpoint, endpoint)
+                && session.principal.as_ref() == admitted.parts().extensions.get::<Principal>()
+        })
     }
 
     /// This replica, if it had a session by what the client says that may be elsewhere now.
@@ -217,8 +245,7 @@ impl SseServerTransport {
         id: EventId<'_>,
     ) -> Result<Response<Body>, Rejection> {
         // Of one that was revived here, a client that comes back from another replica has seen nothing.
-        let me = session.common.replica.as_ref().map(ReplicaId::as_str);
-        let sequence = if id.at.is_some() && id.at != me { 0 } else { id.sequence };
+        let sequence = if id.at.is_some() && id.at != self.at() { 0 } else { id.sequence };
         let generation =
             session.with(|core, now| core.resume(sequence, now)).ok_or(Rejection::SessionNotFound)?;
         session.tell(SessionFact::Resumed { after: sequence });

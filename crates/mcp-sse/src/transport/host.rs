@@ -15,9 +15,9 @@ use crate::{
     body::Body,
     endpoint::EndpointPath,
     forwarded::Forwarded,
-    id::EventId,
+    id::{EventId, SessionId},
     message::Message,
-    session::driver::Common,
+    session::driver::{Common, Driver},
 };
 
 /// A transport, as far as other replicas need it.
@@ -61,13 +61,20 @@ impl Sessions {
         transports.push(transport);
     }
 
+    /// A session that is here, or that has ended here to go on elsewhere.
+    fn session(&self, id: SessionId) -> Option<Arc<Driver>> {
+        let Common { registry, keeping, .. } = &*self.common;
+        let left = || keeping.as_ref()?.marks.get(id).filter(|session| session.has_left());
+        registry.get(id).or_else(left)
+    }
+
     /// The transport whose endpoint the session was opened for that a request names.
     fn transport(&self, request: &Request<Bytes>) -> Option<Arc<dyn Hosted>> {
         let session = match *request.method() {
             Method::POST => admission::session_id(request.uri().query()).ok()?,
             _ => EventId::parse(request.headers().get("last-event-id")?.to_str().ok()?)?.session,
         };
-        let session = self.common.registry.get(session)?;
+        let session = self.session(session)?;
         if session.endpoint.as_str() != request.uri().path() {
             return None;
         }
@@ -84,7 +91,7 @@ impl Sessions {
         let id = admission::session_id(request.uri().query())?;
         let known = request.extensions().get::<Forwarded>();
         let principal = known.and_then(|known| known.principal.as_ref());
-        let session = self.common.registry.get(id).filter(|session| {
+        let session = self.session(id).filter(|session| {
             session.endpoint.as_str() == request.uri().path() && session.principal.as_ref() == principal
         });
         let session = session.ok_or(Rejection::SessionNotFound)?;

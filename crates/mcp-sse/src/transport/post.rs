@@ -146,11 +146,15 @@ impl SseServerTransport {
     fn check_admitted(&self, admitted: Admitted) -> Result<Checked, Rejection> {
         let id = admitted.session_id()?;
         let session = match self.locate(&admitted, id, admitted.at())? {
-            Located::Here(session) if session.may_have_moved() => {
+            Located::Here(session)
+                if session.may_have_moved(admitted.at().is_some() && admitted.at() != self.at()) =>
+            {
                 return Ok(Checked::Away(session, admitted));
             }
             Located::Here(session) => session,
             Located::Elsewhere(replica) => return Ok(Checked::Elsewhere(replica, admitted)),
+            // It can be known soon.
+            Located::Nowhere if self.is_leaving(&admitted, id) => return Err(Rejection::ReplicaAway),
             Located::Nowhere => {
                 let was_here = self.lost_here(&admitted, admitted.at());
                 return was_here.map(|me| Checked::Elsewhere(me, admitted)).ok_or(Rejection::SessionNotFound);
@@ -165,7 +169,7 @@ impl SseServerTransport {
         let grant = admitted.grant().cloned();
         let mut parts = admitted.into_parts();
         // One that is kept may move meanwhile.
-        let mut is_final = !session.is_kept();
+        let mut is_final = session.common.keeping.is_none();
         // The app gets the bound headers with every message.
         if let Some(bound) = session.bound.get() {
             // Before they are added: another request may set the last value in between.

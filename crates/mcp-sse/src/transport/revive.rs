@@ -1,6 +1,10 @@
 //! Sessions whose replica is gone: found where they were revived, or revived here by their clients.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
@@ -17,6 +21,7 @@ use crate::{
     records::RecordsError,
     replica::ReplicaId,
     session::{
+        CloseReason,
         driver::{Driver, Keeping, Origin},
         facts::SessionFact,
         kept::Written,
@@ -56,8 +61,8 @@ impl SseServerTransport {
         gone: bool,
     ) -> Result<Found, RecordsError> {
         let Inner { common, endpoint, .. } = &*self.inner;
-        let Some(record) = keeping.records.get(id).await? else { return Ok(Found::Nowhere) };
-        let Some(written) = Written::read(&record.value) else { return Ok(Found::Nowhere) };
+        let record = keeping.records.get(id).await?;
+        let Some((written, revision)) = keeping::read(record)? else { return Ok(Found::Nowhere) };
         let is_whose = written.principal.as_deref() == principal.map(Principal::as_str);
         let Ok(host) = written.host.parse::<ReplicaId>() else { return Ok(Found::Nowhere) };
         if !is_whose || written.endpoint != endpoint.as_str() {
@@ -65,14 +70,21 @@ impl SseServerTransport {
         }
         let is_mine = common.replica.as_ref() == Some(&host);
         // One that has closed here, of which that is not written yet.
-        if is_mine && !written.left && keeping.marks.has(id) {
-            return Ok(Found::Nowhere);
+        let closed = || keeping.marks.get(id).and_then(|session| session.close_reason());
+        if is_mine
+            && !written.left
+            && let Some(reason) = closed()
+        {
+            let is_leaving = reason == CloseReason::Shutdown;
+            return if is_leaving { Err(RecordsError::Unavailable) } else { Ok(Found::Nowhere) };
         }
         Ok(match host {
-            _ if written.left => Found::Free(Box::new(written), record.revision),
+            _ if written.left => Found::Free(Box::new(written), revision),
+            // It has claimed the session, and has not got it after all.
+            host if host == *sought && !gone && !written.settled => Found::Free(Box::new(written), revision),
             host if host == *sought && !gone => Found::Nowhere,
             host if host == *sought || (is_mine && common.registry.get(id).is_none()) => {
-                Found::Free(Box::new(written), record.revision)
+                Found::Free(Box::new(written), revision)
             }
             host => Found::At(host),
         })
@@ -89,6 +101,7 @@ impl SseServerTransport {
         opening: Opening<'_>,
     ) -> Result<(Response<Body>, Option<Arc<Driver>>), Rejection> {
         let (mut at, mut answered) = (replica, Err(Rejection::SessionNotFound));
+        let Some(_place) = self.place(&at, admitted.parts()) else { return Ok((self.later(), None)) };
         for _ in 0..FOLLOWED {
             let mut gone = true;
             if self.inner.common.replica.as_ref() != Some(&at) {
@@ -104,6 +117,13 @@ impl SseServerTransport {
                 Ok(Found::At(host)) if host == at => break,
                 Ok(Found::At(host)) => at = host,
                 Ok(Found::Free(written, revision)) => {
+                    // One request at a time.
+                    let Some(_alone) = Alone::new(keeping, id.session) else {
+                        return Ok((self.later(), None));
+                    };
+                    if self.own(id.session, principal).is_some() {
+                        continue;
+                    }
                     match self.revive(keeping, &admitted, id, *written, revision, opening).await {
                         Ok(Some((response, session))) => return Ok((response, Some(session))),
                         // Another one was faster.
@@ -146,9 +166,12 @@ impl SseServerTransport {
             return Err(Revival::Unknown);
         }
         // What the client has seen last counts if it was there.
-        let last = if id.at == Some(&*written.host) { id.sequence } else { 0 };
+        let last = if id.at == Some(&*written.numbered) { id.sequence } else { 0 };
+        if last < written.forgotten {
+            return Err(Revival::Refused(Rejection::SessionNotFound));
+        }
         let from = std::mem::replace(&mut written.host, me.as_str().to_owned());
-        written.left = false;
+        (written.left, written.settled) = (false, false);
         // What the client has missed stays in the record until it is in a log here.
         let value = written.as_record().map_err(|_| Revival::Refused(Rejection::SessionNotFound))?;
         let claimed = keeping.records.put(id.session, Some(revision), value).await;
@@ -165,7 +188,7 @@ impl SseServerTransport {
         let state: Arc<str> = written.state.as_str().into();
         let _ = session.origin.set(Origin { state: Arc::clone(&state), parts: parts.clone() });
         session.adopt(state, revision);
-        self.admit(&session, &owner, parts, opening).map_err(Revival::Refused)?;
+        self.admit(&session, &owner, parts, opening, false).map_err(Revival::Refused)?;
         tracing::info!(session = %session.id, from, "a session of a replica that is gone was revived");
         session.show(admitted.grant());
         session.tell(SessionFact::Resumed { after: last });
@@ -182,6 +205,18 @@ impl SseServerTransport {
     }
 
     // ---- POST ---------------------------------------------------------------------------------------
+
+    /// Whether there is a record of a session for this client, before the body of a message for it is read.
+    pub(super) async fn is_known(&self, id: SessionId, parts: &Parts) -> Result<(), Rejection> {
+        let (Some(keeping), Some(me)) = (self.keeping(), &self.inner.common.replica) else {
+            return Err(Rejection::SessionNotFound);
+        };
+        match self.find(keeping, id, parts.extensions.get::<Principal>(), me, true).await {
+            Ok(Found::At(_) | Found::Free(..)) => Ok(()),
+            Ok(Found::Nowhere) => Err(Rejection::SessionNotFound),
+            Err(_) => Err(Rejection::ReplicaAway),
+        }
+    }
 
     /// Whether a session whose client is away is still here. It may have been revived elsewhere.
     pub(super) async fn is_here(&self, session: &Driver) -> Result<bool, Rejection> {
@@ -205,6 +240,7 @@ impl SseServerTransport {
         let principal = parts.extensions.get::<Principal>();
         let until = clock::now() + PATIENCE;
         let (mut sought, mut gone) = (sought.clone(), gone);
+        let Some(_place) = self.place(&sought, parts) else { return Some(Err(Rejection::ReplicaBusy)) };
         loop {
             if self.own(id, principal).is_some() {
                 let mut request = Request::from_parts(parts.clone(), ());
@@ -229,6 +265,26 @@ impl SseServerTransport {
             clock::sleep_until(clock::now() + LOOK).await;
         }
     }
+}
+
+/// A request that is about to revive a session here, as the only one.
+struct Alone<'a>(&'a Keeping, SessionId);
+
+impl<'a> Alone<'a> {
+    fn new(keeping: &'a Keeping, id: SessionId) -> Option<Self> {
+        let is_alone = lock(keeping).insert(id);
+        is_alone.then(|| Self(keeping, id))
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        lock(self.0).remove(&self.1);
+    }
+}
+
+fn lock(keeping: &Keeping) -> MutexGuard<'_, HashSet<SessionId>> {
+    keeping.reviving.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a session was not revived.

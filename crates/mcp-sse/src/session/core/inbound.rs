@@ -202,6 +202,11 @@ impl Core {
         work
     }
 
+    /// Whether a message waits for the app.
+    pub(crate) fn has_inbound(&self) -> bool {
+        !self.inbound.is_empty()
+    }
+
     /// Whether there is nothing for the app now; if so, registers its waker. An app may poll several times
     /// for each message.
     pub(crate) fn waits_for_client(&mut self, waker: &Waker) -> bool {

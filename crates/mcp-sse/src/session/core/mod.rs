@@ -14,7 +14,7 @@
 //! | here | the state, time and the end |
 //! | `inbound`, `outbound`, `stream` | what the client, the app and the stream do |
 //! | `gate` | a limit on items and bytes, with a fair queue in front |
-//! | `journal` | what is remembered for the session that takes this one's place |
+//! | `journal`, `remembering` | what is remembered for the session that takes this one's place, and when |
 //! | `log`, `backlog` | what the app sent, and what waits for room in the log |
 //! | `attachment` | whether a stream is attached |
 //! | `cancelled` | cancelled requests that the app may still be working on |
@@ -31,6 +31,7 @@ mod inbound;
 mod journal;
 mod log;
 mod outbound;
+mod remembering;
 mod stream;
 
 use std::{
