@@ -18,7 +18,7 @@ const PARTS: [(&str, &str, &[&str]); 2] = [
     (
         "lives",
         "replicas: what the clients live through",
-        &["--engine", "nats", "--only", "^(killed|left), .*, sse"],
+        &["--engine", "nats", "--only", "^(killed|left).*, sse"],
     ),
 ];
 /// What is written of the second one.

@@ -377,7 +377,7 @@ impl Observer for Counts {
 
 /// Whether a session has ended because of an error, if it has ended for this reason, as one word.
 fn is_error(reason: &str) -> bool {
-    !matches!(reason, "client_gone" | "ended_by_client" | "idle" | "shutdown")
+    !matches!(reason, "client_gone" | "ended_by_client" | "idle" | "moved" | "shutdown")
 }
 
 impl fmt::Debug for Metrics {
