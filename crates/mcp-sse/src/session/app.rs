@@ -26,12 +26,16 @@ impl Session {
     /// than one whose client has said nothing yet, beside what `app` holds.
     ///
     /// ```
+    /// use std::pin::Pin;
+    ///
     /// use mcp_sse::Session;
     ///
     /// /// Counts messages, and keeps no task between two.
-    /// async fn app(mut session: Session, before: u64) {
-    ///     let Some(_message) = session.recv().await else { return };
-    ///     session.park(move |session| Box::pin(app(session, before + 1)) as futures_core::future::BoxFuture<'static, ()>);
+    /// fn app(mut session: Session, before: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    ///     Box::pin(async move {
+    ///         let Some(_message) = session.recv().await else { return };
+    ///         session.park(move |session| app(session, before + 1));
+    ///     })
     /// }
     /// # let _ = app;
     /// ```
