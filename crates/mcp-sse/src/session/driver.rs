@@ -118,10 +118,10 @@ pub(crate) struct Driver {
     /// Whether `start_app` may still hold something; saves taking its lock for each message.
     app_is_due: AtomicBool,
     /// For a session that may be revived elsewhere. Never locked together with the core.
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<Box<Kept>>>,
     is_kept: AtomicBool,
     /// Set before anybody has the session.
-    pub(crate) origin: OnceLock<Origin>,
+    pub(crate) origin: OnceLock<Box<Origin>>,
     /// Whether its client has posted a message; saves taking the registry's lock for each message.
     spoken: AtomicBool,
 }
@@ -273,7 +273,7 @@ impl Driver {
         {
             let mut kept = self.kept();
             let revision = kept.as_ref().and_then(|kept| kept.revision);
-            *kept = Some(Kept { state: Some(state), revision });
+            *kept = Some(Box::new(Kept { state: Some(state), revision }));
         }
         if !self.is_kept.swap(true, Ordering::AcqRel) {
             self.run(Core::remember);
@@ -284,7 +284,7 @@ impl Driver {
 
     /// The session was revived with this state, and its record has this revision.
     pub(crate) fn adopt(&self, state: Arc<str>, revision: u64) {
-        *self.kept() = Some(Kept { state: Some(state), revision: Some(revision) });
+        *self.kept() = Some(Box::new(Kept { state: Some(state), revision: Some(revision) }));
         self.is_kept.store(true, Ordering::Release);
         self.run(|core| {
             core.remember();
@@ -311,7 +311,7 @@ impl Driver {
         self.is_kept.load(Ordering::Acquire)
     }
 
-    pub(crate) fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Option<Box<Kept>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -510,7 +510,7 @@ impl SessionHandle {
     /// What the session was revived with, if it was at another replica before. Its client goes on as if nothing were: it does
     /// not say `initialize` again. Such an app is started at once, before there is a message.
     pub fn revived(&self) -> Option<Revived<'_>> {
-        let Origin { state, parts } = self.session.origin.get()?;
+        let Origin { state, parts } = &**self.session.origin.get()?;
         Some(Revived { state, parts })
     }
 

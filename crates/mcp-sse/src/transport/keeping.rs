@@ -15,7 +15,7 @@ use crate::{
     replica::ReplicaId,
     session::{
         CloseReason,
-        driver::{Common, Driver, Keeping, Kept},
+        driver::{Common, Driver, Keeping},
         kept::Written,
     },
     throttle::Throttle,
@@ -177,8 +177,8 @@ async fn remove(
 }
 
 fn set_revision(session: &Driver, revision: Option<u64>) {
-    if let Some(Kept { revision: known, .. }) = &mut *session.kept() {
-        *known = revision;
+    if let Some(kept) = &mut *session.kept() {
+        kept.revision = revision;
     }
 }
 

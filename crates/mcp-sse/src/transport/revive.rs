@@ -186,7 +186,7 @@ impl SseServerTransport {
             opening.start_app.cloned(),
         );
         let state: Arc<str> = written.state.as_str().into();
-        let _ = session.origin.set(Origin { state: Arc::clone(&state), parts: parts.clone() });
+        let _ = session.origin.set(Box::new(Origin { state: Arc::clone(&state), parts: parts.clone() }));
         session.adopt(state, revision);
         self.admit(&session, &owner, parts, opening, false).map_err(Revival::Refused)?;
         tracing::info!(session = %session.id, from, "a session of a replica that is gone was revived");
