@@ -10,7 +10,7 @@
 
 use std::{
     env, fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
@@ -139,6 +139,7 @@ impl Engine {
     /// Stops it where it stands: its connections stay, and it says nothing.
     pub(crate) fn freeze(&self) {
         self.signal("STOP");
+        self.until_it_stands();
     }
 
     /// Lets it go on.
@@ -151,6 +152,22 @@ impl Engine {
         // The shell's own `kill` is everywhere.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", child.id())).status();
         assert!(sent.unwrap().success());
+    }
+
+    /// A signal to stop is seen by each thread for itself, and one that runs may still answer.
+    #[allow(clippy::disallowed_methods, reason = "the system does not say when a thread has stopped")]
+    fn until_it_stands(&self) {
+        let threads = format!("/proc/{}/task", self.child.as_ref().expect("the engine runs").id());
+        let stands = |thread: io::Result<fs::DirEntry>| {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+            // PID (NAME) STATE, and a name may have anything in it.
+            stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        };
+        let until = Instant::now() + START;
+        while !fs::read_dir(&threads).unwrap().all(stands) {
+            assert!(Instant::now() < until, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn try_start(&mut self) -> Result<(), String> {

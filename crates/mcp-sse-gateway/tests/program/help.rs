@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-sse");
@@ -298,6 +298,16 @@ impl Drop for Program {
 pub(crate) fn signal_to(pid: u32, signal: &str) {
     let id = pid.to_string();
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    // Each thread of a process stops by itself, and one that runs may still do something.
+    let stands = |thread: io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+    };
+    let until = Instant::now() + PATIENCE;
+    while signal == "-STOP" && !fs::read_dir(format!("/proc/{id}/task")).unwrap().all(stands) {
+        assert!(Instant::now() < until, "{pid} does not stop");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn send(address: &str, head: &str, body: &str) -> BufReader<TcpStream> {
