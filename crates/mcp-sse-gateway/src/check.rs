@@ -17,7 +17,7 @@ pub(crate) fn run(args: &Check) -> Result<(), Exit> {
             let wrong = |name: &str, why: String| {
                 Exit::Usage(format!("{}: mcpServers.{name}: {why}", file.display()))
             };
-            for (name, Definition { server, keep }) in &configuration.servers {
+            for (name, Definition { server, keep, .. }) in &configuration.servers {
                 keep.policy(Duration::MAX, false).map_err(|why| wrong(name, why))?;
                 if let Server::Command(command) = server
                     && command.find().is_none()

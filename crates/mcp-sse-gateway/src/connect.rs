@@ -8,6 +8,7 @@ use tokio::time::timeout;
 use crate::{
     args::{self, Exit},
     backend::remote::{Found, Remote, client},
+    bridge::{Bridged, Eras},
     front::{Receive, Reply, stdio::stdio},
     revive::{self, Policy, Restart, Upstream},
     signals::Signals,
@@ -45,9 +46,10 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
         revive: false,
         keeps_heads: false,
     };
+    let eras = Eras::new(args.era);
     let (mut receiver, reply) = stdio(args.max_message_bytes);
     {
-        let mut bridge = pin!(bridge(Upstream(&remote), policy, &mut receiver, &reply));
+        let mut bridge = pin!(bridge(Bridged::new(Upstream(&remote), &eras, policy.start_timeout), policy, &mut receiver, &reply));
         tokio::select! {
             () = &mut bridge => {}
             () = signals.next() => {
@@ -63,7 +65,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     if receiver.has_failed() { Err(Exit::Failed) } else { Ok(()) }
 }
 
-async fn bridge(mut sessions: Upstream<'_>, policy: Policy, receiver: &mut impl Receive, reply: &impl Reply) {
+async fn bridge(mut sessions: Bridged<'_, Upstream<'_>>, policy: Policy, receiver: &mut impl Receive, reply: &impl Reply) {
     loop {
         let first = tokio::select! {
             first = receiver.recv() => first,

@@ -16,6 +16,7 @@ mod answer;
 mod args;
 mod audit;
 mod backend;
+mod bridge;
 mod calls;
 mod check;
 mod clock;

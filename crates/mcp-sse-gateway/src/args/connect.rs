@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     backend::remote::{Kind, Tls},
+    bridge::Era,
     config,
 };
 
@@ -29,6 +30,11 @@ pub(crate) struct Connect {
     /// Transport that the server speaks
     #[arg(long, value_enum, default_value_t = Kind::Auto)]
     pub(crate) transport: Kind,
+
+    /// Which protocol the server speaks: the one with a handshake, up to revision 2025-11-25, or the stateless one, from
+    /// revision 2026-07-28 on. Messages are translated where that is needed
+    #[arg(long, value_enum, default_value_t = Era::Auto)]
+    pub(crate) era: Era,
 
     /// Header to send with every request; `${NAME}` is the value of an environment variable. Repeatable
     #[arg(long, value_name = "NAME: VALUE")]

@@ -19,6 +19,7 @@ use crate::{
         child::{self, Command},
         remote::{Kind, Tls},
     },
+    bridge::Era,
     config::{self, RemoteServer, Server},
     listening::Place,
     revive::{Keep, Restart},
@@ -126,6 +127,11 @@ pub(crate) struct KeepOptions {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     idle_stop: Option<Duration>,
 
+    /// Which protocol servers speak: the one with a handshake, up to revision 2025-11-25, or the stateless one, from revision
+    /// 2026-07-28 on. Messages of clients that speak the other one are translated
+    #[arg(long, value_enum, default_value_t = Era::Auto)]
+    pub(crate) era: Era,
+
     /// With --cluster: another gateway revives the sessions of one that is gone, with a new server, when their clients come
     /// back with Last-Event-ID. Only for servers whose sessions have no state but `initialize`, the log level and
     /// subscriptions. NATS needs --jetstream for it
@@ -135,7 +141,7 @@ pub(crate) struct KeepOptions {
 
 impl KeepOptions {
     pub(crate) fn keep(&self) -> Keep {
-        let Self { restart, ping_interval, idle_stop, revive } = *self;
+        let Self { restart, ping_interval, idle_stop, revive, .. } = *self;
         Keep { restart: Some(restart), ping_interval, idle_stop, revive: revive.then_some(true) }
     }
 }

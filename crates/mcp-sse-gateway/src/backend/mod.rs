@@ -7,6 +7,7 @@ pub(crate) mod remote;
 
 use std::time::Duration;
 
+use http::request::Parts;
 use mcp_sse::{Incoming, Message};
 
 /// Why a server answers no more.
@@ -34,6 +35,8 @@ pub(crate) enum How {
     Idle,
     /// Another one could not take its place.
     Impossible,
+    /// It does not speak as it was spoken to, and may be spoken to otherwise.
+    OtherEra,
 }
 
 impl Failure {
@@ -50,6 +53,38 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// What stands behind a session, and can be started again.
+pub(crate) trait Backend: Send {
+    type Sink: Sink;
+    type Source: Source;
+    /// Whether what is said is repeated in headers.
+    const OVER_HTTP: bool = false;
+
+    /// Starts it, for a request with this head.
+    fn open(
+        &mut self,
+        head: &Parts,
+    ) -> impl Future<Output = Result<(Self::Sink, Self::Source), Failure>> + Send;
+
+    /// The same, to speak the stateless revision to it.
+    fn open_modern(
+        &mut self,
+        head: &Parts,
+    ) -> impl Future<Output = Result<(Self::Sink, Self::Source), Failure>> + Send {
+        self.open(head)
+    }
+
+    /// The client's messages of which it is known that the server, which has ended, has not taken them.
+    fn untaken(
+        &mut self,
+        sink: &mut Self::Sink,
+        source: &mut Self::Source,
+    ) -> impl Future<Output = Vec<Message>> + Send;
+
+    /// Ends it; how it has ended already, if it has.
+    fn close(&mut self, sink: Self::Sink, source: Self::Source, how: How) -> impl Future<Output = ()> + Send;
 }
 
 /// Takes the client's messages, in order.

@@ -43,6 +43,7 @@ const fn field(name: &'static str, of: Of, kind: Kind, about: &'static str) -> F
 pub(super) const TYPES: [&str; 6] =
     ["http", "sse", "stdio", "streamable-http", "streamableHttp", "streamable_http"];
 
+const ERA: [&str; 3] = ["auto", "legacy", "modern"];
 const RESTART: [&str; 3] = ["never", "on-failure", "always"];
 
 /// What clients need.
@@ -73,7 +74,7 @@ pub(super) const LIMITS: [Field; 4] = [
 ];
 
 /// The keys of a server. Others are left alone, since clients have their own.
-pub(super) const SERVER: [Field; 23] = [
+pub(super) const SERVER: [Field; 24] = [
     field("command", Of::Program, Kind::Text, "The program to start for each session"),
     field("args", Of::Program, Kind::Texts, "Its arguments"),
     field("env", Of::Program, Kind::Named, "Environment variables to set"),
@@ -111,6 +112,12 @@ pub(super) const SERVER: [Field; 23] = [
         Of::Any,
         Kind::OneOf(&RESTART),
         "When another one takes the place of one that has ended; default: on-failure",
+    ),
+    field(
+        "era",
+        Of::Any,
+        Kind::OneOf(&ERA),
+        "Which protocol it speaks: legacy, with a handshake; or modern, without one; default: found out",
     ),
     field(
         "pingInterval",

@@ -30,17 +30,19 @@ use crate::{
         child::Command,
         remote::{self, Kind},
     },
+    bridge::Era,
     revive::{Keep, Restart},
 };
 
 /// The servers by name.
 pub(crate) type Servers = BTreeMap<String, Definition>;
 
-/// A server, and how it is kept alive for its sessions.
+/// A server, how it is kept alive for its sessions, and which era is spoken to it, if that is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Definition {
     pub(crate) server: Server,
     pub(crate) keep: Keep,
+    pub(crate) era: Option<Era>,
 }
 
 /// What a file says.
@@ -173,7 +175,8 @@ fn parse(file: &str, text: &str, lookup: impl Fn(&str) -> Option<String>) -> Res
                 read.auths.by_server.insert(name.to_owned(), auth);
             }
             let keep = keep(&object)?;
-            read.servers.insert(name.to_owned(), Definition { server, keep });
+            let era = era(&object)?;
+            read.servers.insert(name.to_owned(), Definition { server, keep, era });
         }
     }
     Ok(read)
@@ -191,6 +194,19 @@ fn check_name(name: &str) -> Result<(), String> {
         return Err(format!("the name {name:?} is a path of the gateway itself; choose another"));
     }
     Ok(())
+}
+
+/// Which era is spoken to a server.
+fn era(object: &Object<'_>) -> Result<Option<Era>, String> {
+    let Some(node) = object.get("era") else { return Ok(None) };
+    Ok(Some(match node.string()? {
+        "auto" => Era::Auto,
+        "legacy" => Era::Legacy,
+        "modern" => Era::Modern,
+        other => {
+            return Err(node.wrong(&format!("{other:?}; expected \"auto\", \"legacy\" or \"modern\"")));
+        }
+    }))
 }
 
 /// How a server is kept alive for its sessions.

@@ -48,9 +48,11 @@ fn shown(defined: &Definition, auths: &Auths, name: &str) -> Value {
     }
     let Keep { restart, ping_interval, idle_stop, revive } = defined.keep;
     let restart = restart.and_then(|restart| restart.to_possible_value());
+    let era = defined.era.and_then(|era| era.to_possible_value());
     let time = |time: Option<Duration>| time.map(|time| humantime::format_duration(time).to_string());
     for (key, set) in [
         ("restart", restart.map(|restart| restart.get_name().to_owned())),
+        ("era", era.map(|era| era.get_name().to_owned())),
         ("pingInterval", time(ping_interval)),
         ("idleStop", time(idle_stop)),
     ] {

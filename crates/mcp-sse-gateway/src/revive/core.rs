@@ -483,6 +483,9 @@ impl Core {
             self.generation += 1;
             return (self.withdrawn(), Verdict::Asleep);
         }
+        if failure.how == How::OtherEra {
+            return self.is_spoken_to_otherwise(failure);
+        }
         let lasted = |since: Option<Instant>, time| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= time)
         };
@@ -550,6 +553,22 @@ impl Core {
         }
         let verdict = if waits { Verdict::Asleep } else { Verdict::Again { pause, wakes, first } };
         (messages, verdict)
+    }
+
+    /// The server is well, but is started again to be spoken to otherwise: what it was asked is asked again, if that was no more
+    /// than `initialize`.
+    fn is_spoken_to_otherwise(&mut self, failure: &Failure) -> (Vec<Message>, Verdict) {
+        self.generation += 1;
+        let begun = self.has_begun();
+        let (mut messages, mut first) = (Vec::new(), None);
+        for (id, pending) in std::mem::take(&mut self.pending) {
+            match pending {
+                Pending::Initialize(initialize) if first.is_none() && !begun => first = Some(initialize),
+                _ => messages.push(Message::error(&id, CONNECTION_CLOSED, &failure.text)),
+            }
+        }
+        messages.extend(self.withdrawn());
+        (messages, Verdict::Again { pause: Duration::ZERO, wakes: true, first })
     }
 
     /// Tells the client that nobody waits any more for what a server has asked of it.

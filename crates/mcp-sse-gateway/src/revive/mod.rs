@@ -35,7 +35,7 @@ pub(crate) use self::{
     upstream::Upstream,
 };
 use crate::{
-    backend::{Failure, How, Sink, Source, greeting::Greeted},
+    backend::{Backend, Failure, How, Sink, Source, greeting::Greeted},
     clock,
     front::{Receive, Reply},
     relay::{End, relay},
@@ -45,28 +45,6 @@ use crate::{
 /// the client's queue.
 const HELD: usize = 256;
 const HELD_BYTES: usize = 1024 * 1024;
-
-/// What stands behind a session, and can be started again.
-pub(crate) trait Backend: Send {
-    type Sink: Sink;
-    type Source: Source;
-
-    /// Starts it, for a request with this head.
-    fn open(
-        &mut self,
-        head: &Parts,
-    ) -> impl Future<Output = Result<(Self::Sink, Self::Source), Failure>> + Send;
-
-    /// The client's messages of which it is known that the server, which has ended, has not taken them.
-    fn untaken(
-        &mut self,
-        sink: &mut Self::Sink,
-        source: &mut Self::Source,
-    ) -> impl Future<Output = Vec<Message>> + Send;
-
-    /// Ends it; how it has ended already, if it has.
-    fn close(&mut self, sink: Self::Sink, source: Self::Source, how: How) -> impl Future<Output = ()> + Send;
-}
 
 /// What happens to the server of a session, for those who want to know.
 #[derive(Clone, Copy, Debug)]
@@ -314,15 +292,22 @@ where
                 Step::End(failure)
             }
             Verdict::Again { pause: next, wakes: may_wake, first } => {
-                tell(Event::Dies(&failure));
-                tracing::warn!("{failure}; trying again in {next:?}");
+                let is_other_era = failure.how == How::OtherEra;
+                if is_other_era {
+                    tracing::info!("{failure}; it is asked which revision it speaks");
+                } else {
+                    tell(Event::Dies(&failure));
+                    tracing::warn!("{failure}; trying again in {next:?}");
+                }
                 (*pause, *wakes) = (next, may_wake);
                 if let Some(first) = first {
                     let initialized = core.lock().initialized(first.parts());
                     client.held.extend(initialized.map(|initialized| Held::new(initialized, policy)));
                     client.held.push_front(Held::new(*first, policy));
                 }
-                away.get_or_insert_with(|| Away::new(failure.clone())).again(failure, errors);
+                if !is_other_era {
+                    away.get_or_insert_with(|| Away::new(failure.clone())).again(failure, errors);
+                }
                 Step::Again
             }
             Verdict::Asleep => {

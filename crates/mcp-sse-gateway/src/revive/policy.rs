@@ -117,7 +117,7 @@ impl Policy {
     /// Whether a server that has ended like this is started again, for a client that has begun or not.
     pub(super) fn restarts(&self, how: How, begun: bool) -> bool {
         match (self.restart, how) {
-            (_, How::Idle)
+            (_, How::Idle | How::OtherEra)
             | (Restart::OnFailure | Restart::Always, How::Failed | How::Stuck)
             | (Restart::Always, How::Ended) => true,
             (Restart::OnFailure | Restart::Always, How::NotStarted | How::Busy) => begun,

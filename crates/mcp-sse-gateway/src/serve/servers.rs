@@ -36,6 +36,7 @@ use crate::{
         child::{Bounds, Children, isolation, memory},
         remote::{Found, Remote},
     },
+    bridge::{Era, Eras},
     calls::{self, Watchers},
     config::{Auths, Definition, RemoteServer, Server, Servers},
     encoded::encoded,
@@ -87,6 +88,8 @@ struct Settings {
     keep_alive: Duration,
     /// How servers are kept alive where nothing else is set for them.
     keep: Keep,
+    /// Which era is spoken to servers where nothing else is set for them.
+    era: Era,
     /// Whether there is a place to keep sessions for other replicas.
     keeps: bool,
     pub(super) max_sessions: usize,
@@ -119,6 +122,7 @@ impl Table {
             mcp_idle_timeout: args.http.mcp_idle_timeout,
             keep_alive: args.limits.keep_alive,
             keep: args.keep.keep(),
+            era: args.keep.era,
             keeps,
             max_sessions: bounds.children,
             http: http::Bounds {
@@ -294,7 +298,7 @@ impl Table {
     pub(super) fn replace(self: &Arc<Self>, servers: Servers, auths: &Auths) -> Result<(), String> {
         // All checks come before the first change.
         let mut protections = BTreeMap::new();
-        for (name, Definition { server, keep }) in &servers {
+        for (name, Definition { server, keep, .. }) in &servers {
             self.policy(server, *keep).map_err(|why| format!("mcpServers.{name}: {why}"))?;
             let auth = auths.of(name);
             server.check_auth(auth).map_err(|why| format!("mcpServers.{name}: {why}"))?;
@@ -360,7 +364,7 @@ impl Table {
     ) -> Result<Change, String> {
         server.check_auth(auth)?;
         let protection = auth.map(|auth| self.protect(name, auth)).transpose()?;
-        self.set_with(name, Definition { server, keep: Keep::default() }, protection)
+        self.set_with(name, Definition { server, keep: Keep::default(), era: None }, protection)
     }
 
     fn set_with(
@@ -370,6 +374,7 @@ impl Table {
         protection: Option<Protection>,
     ) -> Result<Change, String> {
         let policy = self.policy(&defined.server, defined.keep)?;
+        let era = defined.era.unwrap_or(self.settings.era);
         let server = defined.server;
         if let Server::Command(command) = &server
             && command.find().is_none()
@@ -384,9 +389,11 @@ impl Table {
         if let Some(named) = servers.get(name) {
             let mut state = named.state();
             let was_retired = std::mem::replace(&mut state.retired, false);
-            let same = state.target.server == server && state.target.policy == policy;
+            let same = state.target.server == server
+                && state.target.policy == policy
+                && state.target.eras.is(era);
             if !same {
-                state.target = Arc::new(self.target(server, policy));
+                state.target = Arc::new(self.target(server, policy, era));
             }
             drop(state);
             if was_retired || !same {
@@ -408,7 +415,7 @@ impl Table {
             Some(protection) => transport.with_authentication(protection.sse.clone()),
             None => transport,
         };
-        let target = Arc::new(self.target(server, policy));
+        let target = Arc::new(self.target(server, policy, era));
         let named = Arc::new_cyclic(|this: &std::sync::Weak<Named>| Named {
             name: name.to_owned(),
             mcp: (!self.settings.no_mcp).then(|| self.mcp(this.clone())),
@@ -488,7 +495,7 @@ impl Table {
         Ok(Policy { attempts, ..policy })
     }
 
-    fn target(&self, server: Server, policy: Policy) -> Target {
+    fn target(&self, server: Server, policy: Policy, era: Era) -> Target {
         let remote = match &server {
             Server::Command(_) => None,
             Server::Remote(RemoteServer { url, kind, headers, headers_from_client }) => Some(Remote {
@@ -503,7 +510,7 @@ impl Table {
                 found: Found::default(),
             }),
         };
-        Target { server, remote, policy }
+        Target { server, remote, policy, eras: Eras::new(era) }
     }
 
     fn mcp(self: &Arc<Self>, named: std::sync::Weak<Named>) -> Mcp {

@@ -10,12 +10,13 @@ use super::{
 };
 use crate::{
     backend::{
-        Failure, How,
+        Backend, Failure, How,
         child::{Children, Command, Running, Stdin, Stdout},
     },
+    bridge::Bridged,
     config::Server,
     front::{Receive, Reply},
-    revive::{self, Backend, Begin, Event, Policy, Upstream},
+    revive::{self, Begin, Event, Policy, Upstream},
 };
 
 /// How a session has begun.
@@ -84,17 +85,18 @@ pub(super) async fn run(
     // Each has a place of its own, so that a session takes no more than it needs.
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
-            let mut programs = Programs { children, command, history, runs: None, ending: None };
+            let programs = Programs { children, command, history, runs: None, ending: None };
+            let mut programs = Bridged::new(programs, &target.eras, policy.start_timeout);
             let run = revive::run(&mut programs, policy, begin, &mut receiver, &reply, tell, may_rest);
             let ended = Box::pin(run).await;
-            if let (Ok(revive::Over::Resting(_)), Some(ending)) = (&ended, programs.ending.take()) {
+            if let (Ok(revive::Over::Resting(_)), Some(ending)) = (&ended, programs.inner().ending.take()) {
                 // As before the next one.
                 let _ = ending.await;
             }
             ended
         }
         (Server::Remote(_), Some(remote)) => {
-            let mut upstream = Upstream(remote);
+            let mut upstream = Bridged::new(Upstream(remote), &target.eras, policy.start_timeout);
             Box::pin(revive::run(&mut upstream, policy, begin, &mut receiver, &reply, tell, may_rest)).await
         }
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),

@@ -1,7 +1,7 @@
 //! What a session needs to reach its server: the definition and, for a remote server, the state that its sessions
 //! share.
 
-use crate::{backend::remote::Remote, config::Server, revive::Policy};
+use crate::{backend::remote::Remote, bridge::Eras, config::Server, revive::Policy};
 
 pub(super) struct Target {
     pub(super) server: Server,
@@ -9,6 +9,8 @@ pub(super) struct Target {
     pub(super) remote: Option<Remote>,
     /// How it is kept alive for its sessions.
     pub(super) policy: Policy,
+    /// Which eras it speaks.
+    pub(super) eras: Eras,
 }
 
 impl Target {

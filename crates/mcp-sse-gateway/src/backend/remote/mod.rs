@@ -1,9 +1,10 @@
 //! A remote server, over Streamable HTTP (with rmcp's client) or over HTTP+SSE (with our own; rmcp no longer has
-//! one). Each session here has one session there.
+//! one). Each session here has one session there, but for servers of the stateless revision (`modern`), which have none.
 
 mod client;
 mod events;
 mod http;
+pub(crate) mod modern;
 mod original;
 mod posting;
 mod server;
@@ -15,6 +16,10 @@ use std::time::Duration;
 use ::http::{HeaderMap, request::Parts};
 use mcp_sse::{Incoming, Message};
 use tokio::time::timeout;
+
+/// The headers of a message for a server of the stateless revision, beside its body: among the extensions of its head.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Headers(pub(crate) HeaderMap);
 
 pub(crate) use self::{
     client::{Tls, client, clients_without_redirects},
@@ -55,6 +60,13 @@ impl Remote {
         opened.map_err(|failure| Failure { how: How::NotStarted, ..failure })
     }
 
+    /// Opens a session of ours with a server of the stateless revision, which knows none.
+    pub(crate) fn open_modern(&self) -> (RemoteSink, RemoteSource) {
+        let (sink, source) = modern::open(self);
+        let half = Half::Modern(source);
+        (RemoteSink::Modern(sink), RemoteSource { half, remote: self.clone(), kind: Kind::Http })
+    }
+
     /// Detects the transport. A server that speaks HTTP+SSE answers any GET with a stream that begins with its
     /// endpoint. One that speaks Streamable HTTP refuses a GET without a session, or opens a stream that begins
     /// otherwise. This is a guess, which is remembered only after an `initialize` has succeeded.
@@ -75,6 +87,7 @@ impl Remote {
 pub(crate) enum RemoteSink {
     Http(http::HttpSink),
     Sse(sse::SseSink),
+    Modern(modern::ModernSink),
 }
 
 pub(crate) struct RemoteSource {
@@ -87,12 +100,13 @@ pub(crate) struct RemoteSource {
 enum Half {
     Http(http::HttpSource),
     Sse(Box<sse::SseSource>),
+    Modern(modern::ModernSource),
 }
 
 /// The client's messages that the server has refused since it does not know the session any more.
 pub(crate) async fn untaken(sink: &mut RemoteSink, source: &mut RemoteSource) -> Vec<Message> {
     let mut untaken = match sink {
-        RemoteSink::Http(_) => Vec::new(),
+        RemoteSink::Http(_) | RemoteSink::Modern(_) => Vec::new(),
         RemoteSink::Sse(sink) => std::mem::take(&mut sink.untaken),
     };
     if let Half::Http(source) = &mut source.half {
@@ -116,6 +130,10 @@ impl Sink for RemoteSink {
         match self {
             Self::Http(sink) => sink.send(incoming).await,
             Self::Sse(sink) => sink.send(incoming).await,
+            Self::Modern(sink) => {
+                let headers = incoming.parts().extensions.get::<Headers>().cloned().unwrap_or_default();
+                sink.send(incoming, &headers.0).await
+            }
         }
     }
 }
@@ -125,6 +143,7 @@ impl Source for RemoteSource {
         match &mut self.half {
             Half::Http(source) => source.recv().await,
             Half::Sse(source) => source.recv().await,
+            Half::Modern(source) => source.recv().await,
         }
     }
 
@@ -134,6 +153,9 @@ impl Source for RemoteSource {
 
     fn greeted(&mut self, successfully: bool) {
         let Remote { kind: Kind::Auto, found, .. } = &self.remote else { return };
+        if matches!(self.half, Half::Modern(_)) {
+            return;
+        }
         if found.set(Some(self.kind).filter(|_| successfully)) && successfully {
             tracing::info!(url = self.remote.name(), speaks = ?self.kind, "upstream server found");
         }

@@ -33,7 +33,7 @@ use super::{
 use crate::message::oversized::{INTERNAL_ERROR, Instead, Oversized};
 
 /// How much is read of the answer to a message that was not accepted, or that needs no answer.
-const SHORT_ANSWER: usize = 64 * 1024;
+pub(super) const SHORT_ANSWER: usize = 64 * 1024;
 /// How many characters of it are quoted in an error.
 const SHOWN: usize = 1024;
 /// The longest wait before a reconnect that a server may ask for.
@@ -122,20 +122,23 @@ fn all(custom: Custom, ours: &HeaderMap) -> HeaderMap {
     all
 }
 
-fn content_type(response: &reqwest::Response) -> String {
+pub(super) fn content_type(response: &reqwest::Response) -> String {
     let value = response.headers().get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let value = value.unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// The start of a text on one line, for an error and so for the log.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let shown = text.trim().chars().take(SHOWN);
     shown.map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 /// Reads the body up to `limit`; whether that is all of it.
-async fn read(mut response: reqwest::Response, limit: usize) -> Result<(Vec<u8>, bool), Failed> {
+pub(super) async fn read(
+    mut response: reqwest::Response,
+    limit: usize,
+) -> reqwest::Result<(Vec<u8>, bool)> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await? {
         let room = limit - body.len();
@@ -305,7 +308,7 @@ impl Posting {
     }
 }
 
-fn too_long(limit: usize) -> String {
+pub(super) fn too_long(limit: usize) -> String {
     format!("its answer has more than {limit} bytes; raise --max-message-bytes if it should")
 }
 

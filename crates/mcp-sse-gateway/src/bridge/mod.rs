@@ -1,0 +1,21 @@
+//! Between the two eras of MCP: the specification calls the stateless revision 2026-07-28 and later ones *modern*, and those with a
+//! handshake *legacy*. A client of one era reaches a server of the other through a translator, one for each session.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | `eras` | which eras a server speaks: what is set, and what was found out |
+//! | `legacy_client` | the translator for a legacy client at a modern server, without IO |
+//! | `discovered` | what a modern server says of itself |
+//! | `tool_headers` | parameters of tools that are repeated in headers |
+//! | `bridged` | a server that may need that translator, as what stands behind a session |
+
+mod bridged;
+mod discovered;
+pub(crate) mod eras;
+mod legacy_client;
+mod tool_headers;
+
+pub(crate) use self::{
+    bridged::Bridged,
+    eras::{Era, Eras},
+};
