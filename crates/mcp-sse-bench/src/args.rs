@@ -106,7 +106,7 @@ pub(crate) struct Run {
     /// Sessions held over HTTP/2, 100 a connection
     #[arg(long, default_value_t = 100_000)]
     pub(crate) hold_http2: usize,
-    /// Scenarios to run, of gateway, round-trips, keys, metrics, idle, open-and-close, slow-reader, flood and progress; all if
+    /// Scenarios to run, of gateway, round-trips, keys, metrics, eras, idle, open-and-close, slow-reader, flood and progress; all if
     /// none is named
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,

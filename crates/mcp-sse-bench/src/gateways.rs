@@ -132,6 +132,21 @@ pub(crate) fn watched(load: Load, time: Duration) -> io::Result<[f64; 3]> {
     Ok(rates)
 }
 
+/// Calls a second through ours: to a server that speaks as its client does, and to one of the other era.
+pub(crate) fn translated(load: Load, time: Duration) -> io::Result<[f64; 2]> {
+    let program = std::env::current_exe()?.with_file_name("mcp-sse");
+    let echo = echo()?;
+    let echo = echo.to_str().ok_or_else(|| io::Error::other("the path to here is not UTF-8"))?;
+    let mut rates = [0.0; 2];
+    for (rate, more) in rates.iter_mut().zip([&[][..], &["--modern"]]) {
+        let arguments = [&["serve", "--port", "{port}", "--log-level", "warn", "--", echo], more].concat();
+        let gateway = Process::start_at_port(program.as_os_str(), &arguments)?;
+        let outcome = load::round_trips(gateway.address, load, time)?;
+        *rate = outcome.calls as f64 / outcome.seconds;
+    }
+    Ok(rates)
+}
+
 fn add(figures: &mut Figures, name: &str, title: &str, outcome: &load::RoundTrips) {
     let at = |quantile| outcome.latency.value_at_quantile(quantile) as f64;
     figures.add_gateway(&format!("{title} requests"), "/s", name, outcome.calls as f64 / outcome.seconds);

@@ -96,6 +96,10 @@ impl Figures {
                 aims.push((figure.clone(), self.median(&figure, "bare"), AtLeast(0.97)));
             }
         }
+        for load in ["1×1", "10×1", "10×16"] {
+            let figure = format!("gateway, {load}, a translated call");
+            aims.push((figure.clone(), self.median(&figure, "bare"), AtMost(1.3)));
+        }
         for load in ["8×1 of 64 KiB", "4×1 of 1 MiB"] {
             aims.push((
                 format!("bare against the floor, requests/s, {load}"),

@@ -94,10 +94,11 @@ fn write(options: &Run, report: &str) -> io::Result<()> {
 
 type Scenario = fn(&mut Scenarios<'_>) -> io::Result<()>;
 
-const SCENARIOS: [(&str, Scenario); 8] = [
+const SCENARIOS: [(&str, Scenario); 9] = [
     ("round-trips", |scenarios| scenarios.round_trips()),
     ("keys", |scenarios| scenarios.keys()),
     ("metrics", |scenarios| scenarios.metrics()),
+    ("eras", |scenarios| scenarios.eras()),
     ("idle", |scenarios| scenarios.idle()),
     ("open-and-close", |scenarios| scenarios.open_and_close()),
     ("slow-reader", |scenarios| scenarios.slow_reader()),
@@ -209,6 +210,23 @@ impl Scenarios<'_> {
             let title = |what: &str| format!("gateway, 10×{in_flight} requests, with {what} against without");
             self.add(&title("metrics"), "×", metrics / without);
             self.add(&title("metrics and the audit log"), "×", audit / without);
+        }
+        Ok(())
+    }
+
+    /// Our gateway in front of a server of the other era, right after one of the client's own.
+    fn eras(&mut self) -> io::Result<()> {
+        if self.server != Server::Bare {
+            return Ok(());
+        }
+        for (sessions, in_flight) in [(1, 1), (10, 1), (10, 16)] {
+            let load = Load { sessions, in_flight, bytes: 16, ..Load::default() };
+            let [direct, translated] = gateways::translated(load, self.time())?;
+            self.add(
+                &format!("gateway, {sessions}×{in_flight}, a translated call"),
+                "×",
+                direct / translated,
+            );
         }
         Ok(())
     }

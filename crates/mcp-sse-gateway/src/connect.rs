@@ -49,7 +49,12 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     let eras = Eras::new(args.era);
     let (mut receiver, reply) = stdio(args.max_message_bytes);
     {
-        let mut bridge = pin!(bridge(Bridged::new(Upstream(&remote), &eras, policy.start_timeout), policy, &mut receiver, &reply));
+        let mut bridge = pin!(bridge(
+            Bridged::new(Upstream(&remote), &eras, policy.start_timeout),
+            policy,
+            &mut receiver,
+            &reply
+        ));
         tokio::select! {
             () = &mut bridge => {}
             () = signals.next() => {
@@ -65,7 +70,12 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     if receiver.has_failed() { Err(Exit::Failed) } else { Ok(()) }
 }
 
-async fn bridge(mut sessions: Bridged<'_, Upstream<'_>>, policy: Policy, receiver: &mut impl Receive, reply: &impl Reply) {
+async fn bridge(
+    mut sessions: Bridged<'_, Upstream<'_>>,
+    policy: Policy,
+    receiver: &mut impl Receive,
+    reply: &impl Reply,
+) {
     loop {
         let first = tokio::select! {
             first = receiver.recv() => first,

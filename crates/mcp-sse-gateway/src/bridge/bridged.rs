@@ -123,7 +123,8 @@ where
     }
 }
 
-type Halves<B> = (BridgedSink<<B as Backend>::Sink>, BridgedSource<<B as Backend>::Sink, <B as Backend>::Source>);
+type Halves<B> =
+    (BridgedSink<<B as Backend>::Sink>, BridgedSource<<B as Backend>::Sink, <B as Backend>::Source>);
 
 impl<B> Bridged<'_, B>
 where
@@ -162,7 +163,8 @@ where
             Err(why) => {
                 self.backend.close(sink, source, How::Idle).await;
                 if self.eras.is_set_modern() {
-                    let text = format!("the server does not speak revision {VERSION}, which is set for it: {why}");
+                    let text =
+                        format!("the server does not speak revision {VERSION}, which is set for it: {why}");
                     return Err(Failure::of(How::NotStarted, text));
                 }
                 tracing::info!("the server does not speak revision {VERSION} either: {why}");

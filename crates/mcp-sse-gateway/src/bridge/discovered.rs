@@ -47,8 +47,10 @@ impl Discovered {
             return Err(format!("it answers server/discover with the error {error}"));
         }
         let result = members.get("result").and_then(Members::read).ok_or_else(unlike)?;
-        let versions: Vec<String> =
-            result.get("supportedVersions").and_then(|json| serde_json::from_str(json).ok()).ok_or_else(unlike)?;
+        let versions: Vec<String> = result
+            .get("supportedVersions")
+            .and_then(|json| serde_json::from_str(json).ok())
+            .ok_or_else(unlike)?;
         if !versions.iter().any(|version| version == VERSION) {
             let versions: String = versions.join(", ").chars().take(SHOWN).collect();
             return Err(format!("it does not speak revision {VERSION}, but only {versions}"));

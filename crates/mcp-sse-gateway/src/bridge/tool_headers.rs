@@ -198,11 +198,16 @@ mod tests {
         assert_eq!(changed, None);
         let mut headers = HeaderMap::new();
         known.of("t", Some(r#"{"region":"grüße","deep":{"n":1.0},"yes":true,"absent":null}"#), &mut headers);
-        let mut all: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        let mut all: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
         all.sort_unstable();
         assert_eq!(
             all,
-            [("mcp-param-n", "1"), ("mcp-param-region", "=?base64?Z3LDvMOfZQ==?="), ("mcp-param-yes", "true")]
+            [
+                ("mcp-param-n", "1"),
+                ("mcp-param-region", "=?base64?Z3LDvMOfZQ==?="),
+                ("mcp-param-yes", "true")
+            ]
         );
         let mut none = HeaderMap::new();
         known.of("other", Some("{}"), &mut none);
@@ -212,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_tool_whose_headers_cannot_be_sent_is_left_out() {
-        let property = |property: Value| json!({ "name": "bad", "inputSchema": { "properties": { "p": property } } });
+        let property =
+            |property: Value| json!({ "name": "bad", "inputSchema": { "properties": { "p": property } } });
         let good = json!({ "name": "good", "inputSchema": {} });
         for bad in [
             property(json!({ "type": "string", "x-mcp-header": "" })),

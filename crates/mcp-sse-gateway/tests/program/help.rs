@@ -298,13 +298,20 @@ impl Drop for Program {
 pub(crate) fn signal_to(pid: u32, signal: &str) {
     let id = pid.to_string();
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-    // Each thread of a process stops by itself, and one that runs may still do something.
+    if signal == "-STOP" {
+        until_it_stands(pid);
+    }
+}
+
+/// Each thread of a process stops by itself, and one that runs may still do something.
+#[allow(clippy::disallowed_methods, reason = "the system does not say when a thread has stopped")]
+fn until_it_stands(pid: u32) {
     let stands = |thread: io::Result<fs::DirEntry>| {
         let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
     };
     let until = Instant::now() + PATIENCE;
-    while signal == "-STOP" && !fs::read_dir(format!("/proc/{id}/task")).unwrap().all(stands) {
+    while !fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(stands) {
         assert!(Instant::now() < until, "{pid} does not stop");
         thread::sleep(Duration::from_millis(1));
     }

@@ -174,7 +174,9 @@ impl Reading {
     fn read(&self, event: Event) -> Option<Message> {
         match event.oversized {
             None if event.data.is_empty() => None,
-            None => Message::parse(event.data).inspect_err(|error| tracing::debug!(%error, "no message")).ok(),
+            None => {
+                Message::parse(event.data).inspect_err(|error| tracing::debug!(%error, "no message")).ok()
+            }
             Some(oversized) => self.instead(oversized),
         }
     }
@@ -214,8 +216,7 @@ pub(crate) struct ModernSource(mpsc::Receiver<Result<Message, Failure>>);
 /// Nothing is opened: each message is posted for itself.
 pub(super) fn open(remote: &Remote) -> (ModernSink, ModernSource) {
     let (said, heard) = mpsc::channel(CAPACITY);
-    let sink =
-        ModernSink { remote: remote.clone(), said, requests: JoinSet::new(), open: HashMap::new() };
+    let sink = ModernSink { remote: remote.clone(), said, requests: JoinSet::new(), open: HashMap::new() };
     (sink, ModernSource(heard))
 }
 

@@ -135,10 +135,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// Reads the body up to `limit`; whether that is all of it.
-pub(super) async fn read(
-    mut response: reqwest::Response,
-    limit: usize,
-) -> reqwest::Result<(Vec<u8>, bool)> {
+pub(super) async fn read(mut response: reqwest::Response, limit: usize) -> reqwest::Result<(Vec<u8>, bool)> {
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await? {
         let room = limit - body.len();

@@ -163,7 +163,9 @@ mod tests {
         client.set_level("info");
         assert!(stamped(&client, "").unwrap().contains(r#""io.modelcontextprotocol/logLevel":"info""#));
         assert!(stamped(&client, r#","params":{"a":1}"#).unwrap().contains(r#"logLevel":"info"}"#));
-        for bad in [r#","params":[1]"#, r#","params":{"_meta":1}"#, r#","params":{"_meta":{},"\u005fmeta":{}}"#] {
+        for bad in
+            [r#","params":[1]"#, r#","params":{"_meta":1}"#, r#","params":{"_meta":{},"\u005fmeta":{}}"#]
+        {
             assert_eq!(stamped(&client, bad), None, "{bad}");
         }
     }

@@ -125,9 +125,11 @@ impl Listening {
     pub(super) fn filter(&self) -> Option<Value> {
         let mut filter = serde_json::Map::new();
         let Lists { tools, prompts, resources } = self.lists;
-        for (name, wanted) in
-            [("toolsListChanged", tools), ("promptsListChanged", prompts), ("resourcesListChanged", resources)]
-        {
+        for (name, wanted) in [
+            ("toolsListChanged", tools),
+            ("promptsListChanged", prompts),
+            ("resourcesListChanged", resources),
+        ] {
             if wanted {
                 filter.insert(name.to_owned(), Value::Bool(true));
             }
@@ -151,11 +153,6 @@ impl Listening {
         Follows { answered, ended: self.current.take(), ..Follows::default() }
     }
 
-    /// Whether this is a request of ours that is open.
-    pub(super) fn is_ours(&self, id: &RequestId) -> bool {
-        self.current.as_ref() == Some(id) || self.opening.as_ref().is_some_and(|opening| opening.id == *id)
-    }
-
     /// Whether what the server says on it is passed on.
     pub(super) fn is_heard(&self, id: &RequestId) -> bool {
         self.current.as_ref() == Some(id)
@@ -167,8 +164,12 @@ impl Listening {
             return Follows::default();
         };
         self.ended = 0;
-        let granted: BTreeSet<&str> =
-            honoured["resourceSubscriptions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let granted: BTreeSet<&str> = honoured["resourceSubscriptions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let mut answered = Vec::new();
         for Waiting { id, uri } in waiting {
             let is_granted = granted.contains(&*uri);
@@ -293,7 +294,7 @@ mod tests {
         listening.unsubscribe("a:b");
         assert_eq!(listening.filter(), None);
         assert_eq!(listening.opens(None).ended, Some(id(1)));
-        assert!(!listening.is_ours(&id(1)));
+        assert!(!listening.is_heard(&id(1)));
     }
 
     #[test]

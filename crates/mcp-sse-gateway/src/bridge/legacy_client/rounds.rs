@@ -25,7 +25,8 @@ pub(super) struct Asked {
 impl Asks {
     /// Of this result; or why the client cannot be asked.
     pub(super) fn read(result: &Members<'_>, client: &Client) -> Result<Self, String> {
-        let unlike = || "the server's answer needs something, but not as revision 2026-07-28 has it".to_owned();
+        let unlike =
+            || "the server's answer needs something, but not as revision 2026-07-28 has it".to_owned();
         let Some(json) = result.get("inputRequests") else { return Ok(Self(Vec::new())) };
         let requests = Members::read(json).ok_or_else(unlike)?;
         let mut asks = Vec::new();
