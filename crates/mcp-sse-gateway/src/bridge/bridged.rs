@@ -91,6 +91,7 @@ where
         {
             return Ok(translated);
         }
+        let plan = if plan == Plan::Ask { Plan::Watched } else { plan };
         let watch = (plan != Plan::AsItIs).then(Watch::default);
         let (sink, source) = self.backend.open(head).await?;
         let direct = BridgedSink::Direct { sink, watch: watch.clone() };
@@ -111,10 +112,18 @@ where
             (BridgedSink::Direct { sink, .. }, BridgedSource::Direct { source, .. }) => {
                 self.backend.close(sink, source, how).await;
             }
-            (_, BridgedSource::Translated { from, task }) => {
-                drop((from, task.ends));
+            (to, BridgedSource::Translated { from, mut task }) => {
+                // What is still on its way is delivered, as without a translator.
+                drop((to, from));
+                let ended = match timeout(LAST_WORDS, &mut task.runs).await {
+                    Ok(ended) => ended,
+                    Err(_) => {
+                        drop(task.ends);
+                        task.runs.await
+                    }
+                };
                 // It panics on nothing, and nobody aborts it.
-                if let Ok((sink, source)) = task.runs.await {
+                if let Ok((sink, source)) = ended {
                     self.backend.close(sink, source, how).await;
                 }
             }
@@ -138,6 +147,8 @@ where
         let time = if plan == Plan::Ask { self.start_timeout.min(ASKED) } else { self.start_timeout };
         let discovered = match timeout(time, discover::<B>(&mut sink, &mut source, head)).await {
             Ok(Ok(discovered)) => discovered,
+            // Some servers end when they are asked anything but `initialize` first.
+            Ok(Err(failure)) if plan == Plan::Ask => Err(failure.text),
             Ok(Err(failure)) => {
                 self.backend.close(sink, source, failure.how).await;
                 return Err(failure);
@@ -152,7 +163,7 @@ where
         match discovered {
             Ok(discovered) => {
                 source.greeted(true);
-                if self.eras.set_modern(true) {
+                if self.eras.is_modern() {
                     tracing::info!(
                         "the server speaks revision {VERSION} and no handshake: its clients' messages are translated"
                     );
@@ -233,14 +244,24 @@ async fn moves<S: Sink, T: Source>(
     tokio::pin!(writes);
     // Why nothing more can be written, and until when the server may say it better.
     let mut unwritten: Option<(Failure, Instant)> = None;
+    let mut batches = Some(batches);
+    // Its client has gone: what is left for the server is delivered.
+    let mut is_last = false;
     let failure = loop {
+        if is_last {
+            while core.poll_client().is_some() {}
+        }
         let (for_server, for_client) = core.waiting();
+        if is_last && for_server == 0 {
+            // Ends the writing.
+            batches = None;
+        }
         let deadline = core.deadline();
         let last_words = unwritten.as_ref().map(|(_, until)| *until);
         tokio::select! {
-            incoming = from_client.recv(), if for_server < ROOM => match incoming {
+            incoming = from_client.recv(), if for_server < ROOM && !is_last => match incoming {
                 Some(incoming) => core.client(incoming, clock::now()),
-                None => return,
+                None => is_last = true,
             },
             heard = source.recv(), if for_client < ROOM => match heard {
                 Ok(message) => {
@@ -259,18 +280,18 @@ async fn moves<S: Sink, T: Source>(
                         permit.send(Ok(message));
                     }
                 }
-                Err(_) => return,
+                Err(_) => is_last = true,
             },
-            permit = batches.reserve(), if for_server > 0 && unwritten.is_none() => {
-                if let Ok(permit) = permit {
+            permit = room(batches.as_ref()), if for_server > 0 && unwritten.is_none() => {
+                if let Some(permit) = permit {
                     permit.send(batch::<S>(&mut core));
                 }
             }
-            written = &mut writes, if unwritten.is_none() => {
-                if let Err(failure) = written {
-                    unwritten = Some((failure, clock::now() + LAST_WORDS));
-                }
-            }
+            written = &mut writes, if unwritten.is_none() => match written {
+                Ok(()) => return,
+                Err(_) if is_last => return,
+                Err(failure) => unwritten = Some((failure, clock::now() + LAST_WORDS)),
+            },
             () = sleep_until(last_words.unwrap_or_else(clock::now)), if last_words.is_some() => {
                 if let Some((failure, _)) = unwritten.take() {
                     break failure;
@@ -285,6 +306,10 @@ async fn moves<S: Sink, T: Source>(
         }
     }
     let _ = to_client.send(Err(failure)).await;
+}
+
+async fn room(batches: Option<&mpsc::Sender<Vec<Incoming>>>) -> Option<mpsc::Permit<'_, Vec<Incoming>>> {
+    batches?.reserve().await.ok()
 }
 
 /// What is sent together.
@@ -357,8 +382,12 @@ impl<S: Sink, T: Source> Source for BridgedSource<S, T> {
                         .unwrap_or_else(PoisonError::into_inner)
                         .take_if(|initialize| initialize == id)
                         .is_some();
-                    if is_it && *is_error && eras.refuses_initialize() {
-                        return Err(Failure::of(How::OtherEra, "the server refuses the handshake"));
+                    match (is_it, is_error) {
+                        (true, false) => eras.takes_initialize(),
+                        (true, true) if eras.refuses_initialize(&message) => {
+                            return Err(Failure::of(How::OtherEra, "the server refuses the handshake"));
+                        }
+                        _ => {}
                     }
                 }
                 Ok(message)

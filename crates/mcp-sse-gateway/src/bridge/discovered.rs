@@ -60,10 +60,11 @@ impl Discovered {
         let known: Value = serde_json::from_str(capabilities).map_err(|_| unlike())?;
         let is = |of: &str, what: &str| known[of][what] == Value::Bool(true);
         let meta = result.get("_meta").and_then(Members::read).unwrap_or_default();
+        let info = meta.get(meta::SERVER_INFO).or(result.get("serverInfo"));
         Ok(Self {
             capabilities: raw(capabilities).ok_or_else(unlike)?,
-            info: meta.get(meta::SERVER_INFO).or(result.get("serverInfo")).and_then(raw),
-            instructions: result.get("instructions").and_then(raw),
+            info: info.filter(|json| json.starts_with('{')).and_then(raw),
+            instructions: result.get("instructions").filter(|json| json.starts_with('"')).and_then(raw),
             lists: Lists {
                 tools: is("tools", "listChanged"),
                 prompts: is("prompts", "listChanged"),

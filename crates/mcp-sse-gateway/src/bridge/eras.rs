@@ -5,12 +5,22 @@ use std::{
     time::Duration,
 };
 
+use mcp_sse::Message;
 use tokio::time::Instant;
 
-use crate::clock;
+use crate::{
+    clock,
+    message::{
+        members::Members,
+        modern::{VERSION, code},
+    },
+};
 
 /// How long it is believed that a server that refuses a client's `initialize` does not speak the modern era either.
 const BELIEVED: Duration = Duration::from_secs(60);
+
+/// After so many sessions in a row that it has refused, it is not asked whether it takes the next.
+const DOUBTED: u32 = 3;
 
 /// Which era is spoken to a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -39,6 +49,10 @@ struct Found {
     modern: Option<bool>,
     /// When it was last seen that it does not.
     asked: Option<Instant>,
+    /// How many sessions in a row it has refused for a reason that may be the client's own.
+    doubtful: u32,
+    /// Such a session is asked for again now.
+    is_doubted: bool,
 }
 
 /// How a server is spoken to for a client that begins with `initialize`.
@@ -82,7 +96,7 @@ impl Eras {
         }
     }
 
-    /// It was found out whether it speaks the modern era; returns whether that is new.
+    /// It was found out whether it answers requests of the modern era; returns whether that is new.
     pub(crate) fn set_modern(&self, modern: bool) -> bool {
         let mut found = self.found();
         if !modern {
@@ -96,30 +110,80 @@ impl Eras {
         match self.set {
             Era::Legacy => Plan::AsItIs,
             Era::Modern => Plan::Translated,
-            Era::Auto => match *self.found() {
-                Found { legacy: Some(false), modern: Some(true), .. } => Plan::Translated,
-                Found { legacy: Some(false), .. } => Plan::Ask,
-                _ => Plan::Watched,
-            },
+            Era::Auto => {
+                let mut found = self.found();
+                if std::mem::take(&mut found.is_doubted) {
+                    return Plan::Ask;
+                }
+                match (found.legacy, found.modern) {
+                    (Some(false), Some(true)) => Plan::Translated,
+                    _ => Plan::Watched,
+                }
+            }
         }
     }
 
-    /// It has refused an `initialize`; whether it is worth asking for the other era.
-    pub(crate) fn refuses_initialize(&self) -> bool {
+    /// It has answered an `initialize` with a result.
+    pub(crate) fn takes_initialize(&self) {
         let mut found = self.found();
-        let was_asked = found.asked.is_some_and(|asked| clock::now() < asked + BELIEVED);
-        if self.set != Era::Auto || (found.modern == Some(false) && was_asked) {
+        (found.legacy, found.doubtful) = (Some(true), 0);
+    }
+
+    /// It has refused an `initialize` with this error; whether it is started again to be spoken to in the other era.
+    pub(crate) fn refuses_initialize(&self, error: &Message) -> bool {
+        if self.set != Era::Auto {
             return false;
         }
-        found.legacy = Some(false);
+        let mut found = self.found();
+        let (code, supported) = refusal(error);
+        if code == Some(code::UNSUPPORTED_PROTOCOL_VERSION) && supported == Some(true) {
+            // It says so itself.
+            (found.legacy, found.modern) = (Some(false), Some(true));
+            return true;
+        }
+        let was_asked = found.asked.is_some_and(|asked| clock::now() < asked + BELIEVED);
+        let may_be_the_client = code != Some(code::METHOD_NOT_FOUND);
+        if (found.modern == Some(false) && was_asked) || (found.legacy == Some(true) && may_be_the_client) {
+            return false;
+        }
+        found.is_doubted = true;
         true
+    }
+
+    /// Asked after it has refused an `initialize`, it has answered as a modern server does; returns whether that is new.
+    pub(crate) fn is_modern(&self) -> bool {
+        let mut found = self.found();
+        let is_new = found.modern.replace(true) != Some(true);
+        if found.legacy != Some(false) {
+            // The next session may tell whether its client was to blame.
+            found.doubtful += 1;
+            if found.doubtful >= DOUBTED {
+                found.legacy = Some(false);
+            }
+        }
+        is_new
     }
 
     /// It does not speak the modern era, whatever was known before: it is spoken to as its clients speak.
     pub(crate) fn is_legacy(&self) {
         let mut found = self.found();
-        *found = Found { legacy: None, modern: Some(false), asked: Some(clock::now()) };
+        *found = Found { modern: Some(false), asked: Some(clock::now()), ..Found::default() };
     }
+}
+
+/// The code of an error, and whether its data say that the modern revision is supported, if they say anything.
+pub(super) fn refusal(error: &Message) -> (Option<i32>, Option<bool>) {
+    let whole = Members::read(error.as_str()).unwrap_or_default();
+    let members = whole.get("error").and_then(Members::read).unwrap_or_default();
+    of_error(&members)
+}
+
+/// The same of the error alone.
+pub(super) fn of_error(error: &Members<'_>) -> (Option<i32>, Option<bool>) {
+    let code = error.get("code").and_then(|json| serde_json::from_str(json).ok());
+    let data = error.get("data").and_then(Members::read);
+    let supported = data.and_then(|data| serde_json::from_str::<Vec<String>>(data.get("supported")?).ok());
+    (code, supported.map(|versions| versions.iter().any(|version| version == VERSION)))
 }
 
 #[cfg(test)]
@@ -132,27 +196,54 @@ mod tests {
             [(Era::Legacy, Plan::AsItIs, Some(false)), (Era::Modern, Plan::Translated, Some(true))]
         {
             let eras = Eras::new(set);
-            assert!(!eras.refuses_initialize());
+            assert!(!eras.refuses_initialize(&error(-32601, "")));
             assert_eq!((eras.plan(), eras.modern()), (plan, modern));
         }
+    }
+
+    fn error(code: i32, supported: &str) -> Message {
+        let json = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":{code},"message":"m","data":{{"supported":[{supported}]}}}}}}"#
+        );
+        Message::parse(json).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_refuses_is_asked_once_in_a_while() {
         let eras = Eras::new(Era::Auto);
+        let refused = error(-32601, "");
         assert_eq!(eras.plan(), Plan::Watched);
-        assert!(eras.refuses_initialize());
+        assert!(eras.refuses_initialize(&refused));
         assert_eq!(eras.plan(), Plan::Ask);
         eras.is_legacy();
         assert_eq!(eras.plan(), Plan::Watched);
-        assert!(!eras.refuses_initialize(), "it was asked just now");
-        tokio::time::advance(BELIEVED).await;
-        assert!(eras.refuses_initialize());
-        assert!(eras.set_modern(true));
+        assert!(!eras.refuses_initialize(&refused), "it was asked just now");
+        // What it says itself is believed.
+        assert!(eras.refuses_initialize(&error(-32022, r#""2026-07-28""#)));
         assert_eq!(eras.plan(), Plan::Translated);
-        // A server that speaks both is spoken to as its client speaks.
+        eras.is_legacy();
+        tokio::time::advance(BELIEVED).await;
+        assert!(eras.refuses_initialize(&refused));
+    }
+
+    #[test]
+    fn one_client_does_not_decide_for_all() {
+        let eras = Eras::new(Era::Auto);
+        let bad = error(-32602, "");
+        for _ in 0..DOUBTED {
+            assert_eq!(eras.plan(), Plan::Watched);
+            assert!(eras.refuses_initialize(&bad));
+            assert_eq!(eras.plan(), Plan::Ask);
+            eras.is_modern();
+        }
+        assert_eq!(eras.plan(), Plan::Translated);
         let both = Eras::new(Era::Auto);
-        both.set_modern(true);
+        assert!(both.refuses_initialize(&bad));
+        assert_eq!(both.plan(), Plan::Ask);
+        both.is_modern();
         assert_eq!(both.plan(), Plan::Watched);
+        both.takes_initialize();
+        assert!(!both.refuses_initialize(&bad), "it takes others");
+        assert!(both.refuses_initialize(&error(-32601, "")), "it may be another one now");
     }
 }

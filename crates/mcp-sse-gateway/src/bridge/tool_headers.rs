@@ -43,7 +43,7 @@ impl ToolHeaders {
         let mut kept = Vec::with_capacity(tools.len());
         for raw in &tools {
             // What has no such annotation is as it always was.
-            if !raw.get().contains(ANNOTATION) && !raw.get().contains('\\') {
+            if !is_annotated(raw.get()) {
                 if let Ok(Tool { name, .. }) = serde_json::from_str(raw.get()) {
                     self.0.remove(&name);
                 }
@@ -90,6 +90,13 @@ impl ToolHeaders {
             }
         }
     }
+}
+
+/// Whether the annotation is somewhere in this JSON, however it is written.
+fn is_annotated(json: &str) -> bool {
+    let unescaped =
+        || serde_json::from_str::<Value>(json).is_ok_and(|value| value.to_string().contains(ANNOTATION));
+    json.contains(ANNOTATION) || (json.contains("\\u") && unescaped())
 }
 
 /// A number as JavaScript writes it, which is what servers compare it with: an integer without a fraction.
@@ -245,5 +252,12 @@ mod tests {
         }
         let (_, changed) = learned(&json!([{ "name": "deep", "inputSchema": schema }]));
         assert_eq!(changed.as_deref(), Some("[]"));
+        let plain = schema.to_string().replace("x-mcp-header", "description\\n\\u0041");
+        let plain: Value = serde_json::from_str(&plain).unwrap();
+        assert_eq!(
+            learned(&json!([{ "name": "deep", "inputSchema": plain }])).1,
+            None,
+            "without one it may be"
+        );
     }
 }

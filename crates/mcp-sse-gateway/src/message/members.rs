@@ -129,9 +129,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// The message with another id, and nothing else changed; a notification stays as it is.
+/// The message with this id, and nothing else changed; a notification stays as it is.
 pub(crate) fn with_id(message: &Message, id: &RequestId) -> Option<Message> {
-    if message.id().is_none() {
+    if message.id().is_none_or(|of| of == id) {
         return Some(message.clone());
     }
     let mut members = Members::read(message.as_str())?;

@@ -558,8 +558,12 @@ impl Core {
     /// The server is well, but is started again to be spoken to otherwise: what it was asked is asked again, if that was no more
     /// than `initialize`.
     fn is_spoken_to_otherwise(&mut self, failure: &Failure) -> (Vec<Message>, Verdict) {
-        self.generation += 1;
         let begun = self.has_begun();
+        if self.is_open && !begun {
+            // What it was told is not known any more.
+            return (Vec::new(), Verdict::End);
+        }
+        self.generation += 1;
         let (mut messages, mut first) = (Vec::new(), None);
         for (id, pending) in std::mem::take(&mut self.pending) {
             match pending {

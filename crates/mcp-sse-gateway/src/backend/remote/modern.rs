@@ -1,7 +1,10 @@
 //! A remote server that speaks the stateless revision: a POST for each request, whose response is a message, or a stream
 //! that ends with it. A request is given up by closing its response. Source: revision 2026-07-28, Streamable HTTP.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
@@ -13,6 +16,7 @@ use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
+    time::timeout,
 };
 
 use super::{
@@ -32,6 +36,8 @@ use crate::{
 
 /// What may be open beside the requests of a client: what is listened to, and what is asked on a client's behalf.
 const OWN_REQUESTS: usize = 64;
+/// How long a server may take to accept what needs no answer.
+const NOTIFIED: Duration = Duration::from_secs(10);
 /// Messages that wait for whoever takes them.
 const CAPACITY: usize = 16;
 /// The error code that SDKs use for a closed connection.
@@ -116,6 +122,12 @@ pub(crate) async fn post(
             Err(Unanswered { text, is_absent: status.is_server_error() })
         }
     }
+}
+
+/// Whether an answer with this status says nothing of what the server speaks.
+fn is_of_others(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS)
+        || status.is_server_error()
 }
 
 /// The message, if it is the response to this request. A server that could not read the request does not know its id.
@@ -230,7 +242,6 @@ impl ModernSource {
 }
 
 impl ModernSink {
-    /// Waits while too many requests are open.
     pub(super) async fn send(&mut self, incoming: Incoming, own: &HeaderMap) -> Result<(), Failure> {
         if let Some(id) = incoming.message.cancelled_id() {
             if let Some(request) = self.open.remove(&id) {
@@ -241,21 +252,37 @@ impl ModernSink {
         while let Some(ended) = self.requests.try_join_next() {
             self.ended(ended);
         }
-        while self.requests.len() >= self.remote.requests_in_flight.saturating_add(OWN_REQUESTS) {
-            let Some(ended) = self.requests.join_next().await else { break };
-            self.ended(ended);
+        if self.requests.len() >= self.remote.requests_in_flight.saturating_add(OWN_REQUESTS) {
+            // Clients have a bound of their own, which is lower. Nobody waits here: a cancellation may be next.
+            tracing::warn!("{} has too many requests that it has not answered", self.remote.name());
+            if let (Some(id), Some(_)) = (incoming.message.id(), incoming.message.method()) {
+                let busy =
+                    Message::error(id, CONNECTION_CLOSED, "too many requests in flight; try again later");
+                let _ = self.said.send(Ok(busy)).await;
+            }
+            return Ok(());
         }
         let headers = headers(&self.remote, &incoming, own);
         let (remote, said, message) = (self.remote.clone(), self.said.clone(), incoming.message);
         let id = message.id().filter(|_| message.method().is_some()).cloned();
         let asks = async move {
-            match (message.id().cloned(), exchange(&remote, &message, headers, &said).await) {
+            let exchange = exchange(&remote, &message, headers, &said);
+            let exchanged = match message.method().and(message.id()) {
+                Some(_) => exchange.await,
+                None => timeout(NOTIFIED, exchange).await.unwrap_or_else(|_| {
+                    Err(Unanswered {
+                        text: format!("it did not answer within {NOTIFIED:?}"),
+                        is_absent: true,
+                    })
+                }),
+            };
+            match (message.id().cloned(), exchanged) {
                 (Some(id), Err(unanswered)) if message.method().is_some() => {
                     let name = remote.name();
                     let text = format!("{name} did not answer the request: {}", unanswered.text);
                     tracing::warn!("{text}");
                     let is_first = message.method() == Some("server/discover");
-                    let answer = match unanswered.is_absent && is_first {
+                    let answer = match is_first {
                         true => Err(Failure::of(How::NotStarted, text)),
                         false => Ok(Message::error(&id, CONNECTION_CLOSED, &text)),
                     };
@@ -296,6 +323,15 @@ async fn exchange(
 ) -> Result<(), Unanswered> {
     match post(remote, message, headers).await? {
         Answered::Accepted => {}
+        // Who says that may stand before the server.
+        Answered::Message(status, answer)
+            if message.method() == Some("server/discover") && is_of_others(status) =>
+        {
+            return Err(Unanswered {
+                text: format!("HTTP {status}: {}", shown(answer.as_str())),
+                is_absent: false,
+            });
+        }
         Answered::Message(_, answer) => drop(said.send(Ok(*answer)).await),
         Answered::Events(mut reading) => {
             while let Some(next) = reading.next().await {

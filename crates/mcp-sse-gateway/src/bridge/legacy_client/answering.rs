@@ -4,7 +4,11 @@ use mcp_sse::{Message, MessageKind, RequestId};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Asks, Core, PAGES, Purpose, REPEATS, Round, State, for_legacy};
+use super::super::eras::of_error;
+use super::{
+    Asks, Call, Core, KEPT_BYTES, PAGES, Purpose, REFUSALS, REPEATS, ROUNDS, Round, Side, State, Token,
+    for_legacy, shortest,
+};
 use crate::message::{
     members::{Members, with_id},
     modern::{code, meta},
@@ -19,20 +23,24 @@ impl Core {
                 match self.at_server.remove(&id) {
                     Some(Purpose::Call(of)) => self.answered(&of, &message, is_error),
                     Some(Purpose::Ping(of)) => self.grant(&of),
-                    Some(Purpose::Listen) => self.heard_out(&id, &message, is_error, now),
+                    Some(Purpose::Listen) => {
+                        let whole = Members::read(message.as_str()).unwrap_or_default();
+                        self.heard_out(&id, whole.get("error").filter(|_| is_error), now);
+                    }
                     Some(Purpose::Tools { of, page }) => self.listed(&of, page, &message, is_error),
                     // It was cancelled.
                     None => {}
                 }
             }
             MessageKind::Response { id: None, .. } => {}
-            // No modern server asks like this.
-            MessageKind::Request { id, .. } => {
+            // No modern server asks like this, and over HTTP none is answered.
+            MessageKind::Request { id, .. } if !self.over_http && self.to_server.len() < REFUSALS => {
                 let error =
                     Message::error(id, code::METHOD_NOT_FOUND, "servers of this revision ask by results");
                 let outgoing = self.outgoing(error, None);
                 self.to_server.push_back(outgoing);
             }
+            MessageKind::Request { .. } => tracing::debug!("a request of the server was dropped"),
             MessageKind::Notification { method } => match &**method {
                 "notifications/progress" => self.progresses(message),
                 "notifications/subscriptions/acknowledged" => self.acknowledged(&message, now),
@@ -111,43 +119,53 @@ impl Core {
     /// The server needs something of the client before it answers a call.
     fn needs(&mut self, of: &RequestId, result: &Members<'_>) {
         let asks = match Asks::read(result, &self.client) {
-            Ok(asks) => asks,
+            Ok(asks) => asks.0,
             Err(why) => {
                 self.remove(of);
                 return self.refuse(of, code::INTERNAL_ERROR, &why);
             }
         };
         let mut round = Round::new(result.get("requestState"));
-        let repeats = asks.0.is_empty();
-        for asked in asks.0 {
-            let id = self.own_id();
-            match asked.request(&id) {
-                Some(request) => {
-                    self.asked.insert(id.clone(), of.clone());
-                    self.to_client.push_back(request);
-                    round.asks(id, asked.key);
-                }
-                None => tracing::warn!("a request of the server cannot be written"),
-            }
+        let is_repeat = asks.is_empty();
+        let mut requests = Vec::with_capacity(asks.len());
+        for asked in asks {
+            let id = self.own_id(Side::Client);
+            requests.extend(asked.request(&id));
+            round.asks(id, asked.key);
         }
+        let kept = self.kept();
         let Some(call) = self.calls.get_mut(of) else { return };
-        call.repeats = if repeats { call.repeats + 1 } else { 0 };
-        let too_often = call.repeats > REPEATS;
-        call.state = State::AtClient(round);
-        if too_often {
+        let before = call.round.as_ref().map_or(0, Round::bytes);
+        call.rounds += 1;
+        call.repeats = if is_repeat { call.repeats + 1 } else { 0 };
+        if call.repeats > REPEATS || call.rounds > ROUNDS {
             self.remove(of);
-            let text =
-                format!("the server wants this call to be repeated for ever; {REPEATS} times were enough");
-            return self.refuse(of, code::INTERNAL_ERROR, &text);
+            let text = "the server has asked too often for more before it answers this call";
+            return self.refuse(of, code::INTERNAL_ERROR, text);
         }
-        if repeats {
+        if kept - before + round.bytes() > KEPT_BYTES {
+            return self.has_too_much(of);
+        }
+        self.asked.extend(round.open().map(|id| (id.clone(), of.clone())));
+        (call.state, call.round) = (State::AtClient, Some(round));
+        self.to_client.extend(requests);
+        if is_repeat {
             self.repeat(of, None);
         }
     }
 
+    /// A call has failed, as too much would have to be kept until it is answered.
+    pub(super) fn has_too_much(&mut self, of: &RequestId) {
+        if let Some(Call { round: Some(round), .. }) = self.remove(of) {
+            self.withdraw(&round);
+        }
+        let text = "what the server and the client say before this call is answered is too much to be kept";
+        self.refuse(of, code::INTERNAL_ERROR, text);
+    }
+
     /// A call was refused for its headers: whether its server's tools are read again, to send it with others.
     fn reads_tools_again(&mut self, of: &RequestId, error: &str) -> bool {
-        let code = Members::read(error).and_then(|error| serde_json::from_str(error.get("code")?).ok());
+        let code = Members::read(error).and_then(|error| of_error(&error).0);
         let Some(call) = self.calls.get_mut(of) else { return false };
         if code != Some(code::HEADER_MISMATCH) || call.is_relisted || call.method.as_ref() != "tools/call" {
             return false;
@@ -158,7 +176,7 @@ impl Core {
 
     /// Asks for a page of the server's tools, for a call; whether that can be.
     fn read_tools(&mut self, of: &RequestId, page: u32, cursor: Option<&str>) -> bool {
-        let own = self.own_id();
+        let own = self.own_id(Side::Server);
         let cursor = cursor.map(|cursor| json!({ "cursor": cursor }));
         let Some(request) = self.request(&own, "tools/list", cursor.as_ref()) else { return false };
         let Some(call) = self.calls.get_mut(of) else { return false };
@@ -180,24 +198,22 @@ impl Core {
         {
             return;
         }
-        let own = self.own_id();
-        let Some(call) = self.calls.get_mut(of) else { return };
-        call.state = State::AtServer(own.clone());
-        let (sent, head) = (with_id(&call.sent, &own), call.head.clone());
-        if let Some(sent) = sent {
-            let outgoing = self.outgoing(sent, head.as_deref());
-            self.at_server.insert(own, Purpose::Call(of.clone()));
-            self.to_server.push_back(outgoing);
+        let own = self.own_id(Side::Server);
+        if let Err(why) = self.sends(of, &own, None) {
+            self.remove(of);
+            self.refuse(of, code::INVALID_PARAMS, &why);
         }
     }
 
     /// Progress of a request, which the client sees as that of all its rounds.
     fn progresses(&mut self, message: Message) {
-        let Some(token) = message.param(&["progressToken"]) else { return };
-        let Some(call) = self.tokens.get(token).and_then(|id| self.calls.get_mut(id)) else { return };
+        let token = message.param(&["progressToken"]).and_then(Token::read);
+        let id = token.as_ref().and_then(|token| self.tokens.get(token));
+        let Some(call) = id.and_then(|id| self.calls.get_mut(id)) else { return };
         let number =
             |name: &str| message.param(&[name]).and_then(|json| serde_json::from_str::<f64>(json).ok());
-        let Some(progress) = number("progress").map(|progress| progress + call.offset) else { return };
+        let progress = number("progress").map(|progress| progress + call.offset);
+        let Some(progress) = progress.filter(|progress| progress.is_finite()) else { return };
         if progress <= call.progress {
             return;
         }
@@ -207,8 +223,10 @@ impl Core {
         }
         let Some(mut params) = message.params().and_then(Members::read) else { return };
         params.set_json("progress", &shortest(progress));
-        if let Some(total) = number("total") {
-            params.set_json("total", &shortest(total + call.offset));
+        if let Some(total) =
+            number("total").map(|total| total + call.offset).filter(|total| total.is_finite())
+        {
+            params.set_json("total", &shortest(total));
         }
         self.to_client.extend(Message::notification("notifications/progress", &params));
     }
@@ -216,19 +234,16 @@ impl Core {
     fn acknowledged(&mut self, message: &Message, now: Instant) {
         let honoured = message.param(&["notifications"]).and_then(|json| serde_json::from_str(json).ok());
         if let Some(id) = subscription(message) {
-            let follows = self.listening.acknowledged(&id, &honoured.unwrap_or_default());
+            let follows = self.listening.acknowledged(&id, &honoured.unwrap_or_default(), now);
             self.follows(follows);
             self.listen(now);
         }
     }
 
-    /// A request to listen has ended.
-    fn heard_out(&mut self, id: &RequestId, message: &Message, is_error: bool, now: Instant) {
-        let whole = Members::read(message.as_str()).unwrap_or_default();
-        let error = whole.get("error").filter(|_| is_error);
-        let number =
-            error.and_then(Members::read).and_then(|error| serde_json::from_str(error.get("code")?).ok());
-        let mut follows = self.listening.ends(id, number == Some(code::METHOD_NOT_FOUND), now);
+    /// A request to listen has ended, with a result, or with this error.
+    pub(super) fn heard_out(&mut self, id: &RequestId, error: Option<&str>, now: Instant) {
+        let code = error.and_then(Members::read).and_then(|error| of_error(&error).0);
+        let mut follows = self.listening.ends(id, code == Some(code::METHOD_NOT_FOUND), now);
         let error = error.unwrap_or(r#"{"code":-32603,"message":"the server does not tell of changes"}"#);
         let (error, is_refused) = for_legacy("subscriptions/listen", error);
         self.refuses_revision |= is_refused;
@@ -265,13 +280,4 @@ impl Core {
 fn subscription(message: &Message) -> Option<RequestId> {
     let id: String = serde_json::from_str(message.param(&["_meta", meta::SUBSCRIPTION_ID])?).ok()?;
     Some(RequestId::from(&*id))
-}
-
-/// A number as JSON, without a fraction if it has none.
-fn shortest(number: f64) -> String {
-    if number.fract() == 0.0 && number.abs() < 1e15 {
-        format!("{number:.0}")
-    } else {
-        json!(number).to_string()
-    }
 }

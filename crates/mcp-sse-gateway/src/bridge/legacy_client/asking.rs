@@ -1,10 +1,9 @@
 //! The client's messages: what it asks, what it answers, and what it wants no more.
 
-use http::request::Parts;
 use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use tokio::time::Instant;
 
-use super::{Call, Client, Core, Purpose, State};
+use super::{Call, Client, Core, KEPT_BYTES, Purpose, Side, State, Token};
 use crate::message::{
     members::Members,
     modern::{LOG_LEVELS, code},
@@ -54,7 +53,7 @@ impl Core {
             "initialize" => {
                 let Some(client) = Client::read(message) else {
                     let text =
-                        "the capabilities and the clientInfo of initialize must have at most 65,536 bytes";
+                        "the capabilities and the clientInfo of initialize must have at most 16,384 bytes";
                     return self.refuse(&id, code::INVALID_PARAMS, text);
                 };
                 self.client = client;
@@ -65,7 +64,7 @@ impl Core {
             // Over HTTP there is no server that could be stuck between two requests.
             "ping" if self.over_http => self.grant(&id),
             "ping" => {
-                let own = self.own_id();
+                let own = self.own_id(Side::Server);
                 if let Some(discover) = self.request(&own, "server/discover", None) {
                     self.at_server.insert(own, Purpose::Ping(id));
                     self.to_server.push_back(discover);
@@ -89,17 +88,11 @@ impl Core {
                 let uri = message.param(&["uri"]).and_then(|json| serde_json::from_str::<String>(json).ok());
                 match uri {
                     None => self.refuse(&id, code::INVALID_PARAMS, "uri must be the URI of a resource"),
-                    Some(uri) if method == "resources/unsubscribe" => {
-                        self.listening.unsubscribe(&uri);
-                        self.grant(&id);
-                    }
+                    Some(uri) if method == "resources/unsubscribe" => self.listening.unsubscribe(id, &uri),
                     Some(uri) => {
-                        if !self.listening.subscribe(id.clone(), uri) {
-                            self.refuse(
-                                &id,
-                                code::INVALID_REQUEST,
-                                "this session has too many subscriptions",
-                            );
+                        if let Some(id) = self.listening.subscribe(id, uri) {
+                            let text = "this session has too many subscriptions";
+                            self.refuse(&id, code::INVALID_REQUEST, text);
                         }
                     }
                 }
@@ -117,31 +110,32 @@ impl Core {
 
     /// The client's request goes to the server.
     fn passes(&mut self, id: RequestId, method: &str, incoming: &Incoming) {
-        let Some(sent) = self.client.stamped(&incoming.message) else {
-            let text = "params must be an object, and _meta in it as well, with each name once";
-            return self.refuse(&id, code::INVALID_PARAMS, text);
-        };
-        let token = sent.param(&["_meta", "progressToken"]).map(Box::from);
+        let may_have_rounds = matches!(method, "tools/call" | "prompts/get" | "resources/read");
+        let token = incoming.message.param(&["_meta", "progressToken"]).and_then(Token::read);
         if let Some(token) = &token {
-            self.tokens.insert(Box::clone(token), id.clone());
+            self.tokens.insert(token.clone(), id.clone());
         }
-        let head = self.over_http.then(|| Box::new(incoming.parts().clone()));
         let call = Call {
             method: method.into(),
-            sent,
-            head,
+            asked: Some(incoming.message.clone()),
+            head: self.over_http.then(|| Box::new(incoming.parts().clone())),
             token,
             offset: 0.0,
             progress: f64::NEG_INFINITY,
             state: State::AtServer(id.clone()),
+            round: None,
+            rounds: 0,
             repeats: 0,
             is_relisted: false,
         };
-        let message = call.sent.clone();
-        let outgoing = self.outgoing(message, call.head.as_deref());
-        self.at_server.insert(id.clone(), Purpose::Call(id.clone()));
-        self.calls.insert(id, call);
-        self.to_server.push_back(outgoing);
+        self.calls.insert(id.clone(), call);
+        if let Err(why) = self.sends(&id, &id, None) {
+            self.remove(&id);
+            return self.refuse(&id, code::INVALID_PARAMS, &why);
+        }
+        if let Some(call) = self.calls.get_mut(&id).filter(|_| !may_have_rounds) {
+            (call.asked, call.head) = (None, None);
+        }
     }
 
     fn begins(&mut self, now: Instant) {
@@ -152,55 +146,42 @@ impl Core {
     /// The client does not want an answer any more.
     fn cancels(&mut self, id: &RequestId, message: &Message) {
         self.listening.cancelled(id);
+        self.at_server.retain(|_, purpose| !matches!(purpose, Purpose::Ping(of) if of == id));
         let Some(call) = self.remove(id) else { return };
-        match call.state {
-            State::AtServer(at) => {
+        match (call.state, call.round) {
+            (State::AtServer(at), _) => {
                 self.at_server.remove(&at);
                 self.give_up(&at, message.param(&["reason"]).map(str::to_owned));
             }
-            State::AtClient(round) => self.withdraw(&round),
+            (State::AtClient, round) => {
+                if let Some(round) = round {
+                    self.withdraw(&round);
+                }
+            }
         }
     }
 
     /// The client answers what it was asked.
     fn answers(&mut self, id: &RequestId, incoming: &Incoming) {
         let Some(of) = self.asked.remove(id) else { return };
-        let Some(Call { state: State::AtClient(round), .. }) = self.calls.get_mut(&of) else { return };
         let answer = Members::read(incoming.message.as_str()).unwrap_or_default();
         let Some(result) = answer.get("result") else {
             // The server has no way to hear of it; so the call has failed, for this reason.
             let error = answer.get("error").unwrap_or(r#"{"code":-32603,"message":"it has no result"}"#);
-            if let Some(Call { state: State::AtClient(round), .. }) = self.remove(&of) {
+            if let Some(Call { round: Some(round), .. }) = self.remove(&of) {
                 self.withdraw(&round);
             }
-            self.fail(&of, error);
+            return self.fail(&of, error);
+        };
+        let room = KEPT_BYTES.saturating_sub(self.kept());
+        let Some(Call { state: State::AtClient, round: Some(round), .. }) = self.calls.get_mut(&of) else {
             return;
         };
+        if result.len() > room {
+            return self.has_too_much(&of);
+        }
         if round.answered(id, result) {
             self.repeat(&of, Some(incoming.parts()));
         }
-    }
-
-    /// Another round of a call.
-    pub(super) fn repeat(&mut self, id: &RequestId, head: Option<&Parts>) {
-        let own = self.own_id();
-        let Some(call) = self.calls.get_mut(id) else { return };
-        let State::AtClient(round) = &call.state else { return };
-        let params = call.sent.params().unwrap_or("{}");
-        let next = Members::read(params).and_then(|mut params| {
-            round.put(&mut params);
-            Message::request(own.clone(), &call.method, &params).ok()
-        });
-        let Some(next) = next else {
-            // It was written here.
-            self.remove(id);
-            return self.refuse(id, code::INTERNAL_ERROR, "the next round of this call cannot be written");
-        };
-        call.state = State::AtServer(own.clone());
-        call.offset = call.progress.max(0.0);
-        let head = head.or(call.head.as_deref()).filter(|_| self.over_http).cloned();
-        let outgoing = self.outgoing(next, head.as_ref());
-        self.at_server.insert(own, Purpose::Call(id.clone()));
-        self.to_server.push_back(outgoing);
     }
 }

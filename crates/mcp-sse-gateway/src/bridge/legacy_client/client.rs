@@ -9,7 +9,7 @@ use crate::message::{
 };
 
 /// The most that a client may say of itself, in bytes.
-const SAID_BYTES: usize = 64 * 1024;
+const SAID_BYTES: usize = 16 * 1024;
 
 /// What is said of a client.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::eras::of_error;
 use crate::message::{members::Members, modern::code};
 
 /// The error as the client gets it, of a request with this method; and whether the server refuses this revision.
@@ -17,8 +18,10 @@ pub(super) fn for_legacy(method: &str, error: &str) -> (String, bool) {
         }
         _ => return (error.to_owned(), false),
     };
+    // A tool may pass on what its own server says; this one says what it supports.
+    let is_refused = of_error(&members) == (Some(code::UNSUPPORTED_PROTOCOL_VERSION), Some(false));
     members.set("code", &legacy);
-    (members.write(), number == Some(code::UNSUPPORTED_PROTOCOL_VERSION))
+    (members.write(), is_refused)
 }
 
 fn names_a_resource(error: &Members<'_>) -> bool {
@@ -47,7 +50,13 @@ mod tests {
                 r#"{"code":-32600,"message":"m","data":{"requiredCapabilities":{}}}"#,
                 false,
             ),
-            ("x", r#"{"code":-32022,"message":"m"}"#, r#"{"code":-32603,"message":"m"}"#, true),
+            ("x", r#"{"code":-32022,"message":"m"}"#, r#"{"code":-32603,"message":"m"}"#, false),
+            (
+                "x",
+                r#"{"code":-32022,"message":"m","data":{"supported":["2027-01-01"]}}"#,
+                r#"{"code":-32603,"message":"m","data":{"supported":["2027-01-01"]}}"#,
+                true,
+            ),
             ("x", r#"{"code":-1, "message":"m"}"#, r#"{"code":-1, "message":"m"}"#, false),
         ] {
             assert_eq!(for_legacy(method, before), (after.to_owned(), wrong));

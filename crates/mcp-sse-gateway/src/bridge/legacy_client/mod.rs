@@ -44,13 +44,23 @@ use super::{discovered::Discovered, tool_headers::ToolHeaders};
 use crate::{
     backend::remote::Headers,
     message::{
-        members::Members,
+        members::{Members, with_id},
         modern::{code, encoded, header, name_parameter},
     },
 };
 
 /// How many pages of a list of tools are read again for one call.
 const PAGES: u32 = 32;
+/// How many rounds a call may take.
+const ROUNDS: u32 = 1_000;
+/// The most that the rounds of a session may keep at once, in bytes.
+const KEPT_BYTES: usize = 32 * 1024 * 1024;
+/// The longest token of a request whose progress is told, in bytes.
+const TOKEN_BYTES: usize = 1024;
+/// The most that headers may repeat of a request, in bytes. Servers and proxies take little more.
+const HEADER_BYTES: usize = 8 * 1024;
+/// How many messages may wait for a server that asks what it may not ask.
+const REFUSALS: usize = 16;
 /// How often in a row a server may want a call to be repeated without anything new.
 const REPEATS: u32 = 100;
 
@@ -99,8 +109,8 @@ pub(crate) struct Core {
     at_server: HashMap<RequestId, Purpose>,
     /// What the client is asked, by the ids that it knows: for which of its calls.
     asked: HashMap<RequestId, RequestId>,
-    /// The tokens of the client's requests, as JSON.
-    tokens: HashMap<Box<str>, RequestId>,
+    /// The tokens of the client's requests.
+    tokens: HashMap<Token, RequestId>,
     listening: Listening,
     tool_headers: ToolHeaders,
     /// That of the client's last request, for ours.
@@ -108,7 +118,8 @@ pub(crate) struct Core {
     to_server: VecDeque<Incoming>,
     to_client: VecDeque<Message>,
     refuses_revision: bool,
-    mark: u64,
+    /// What our ids begin with, at the server and at the client: neither can tell those of the other.
+    marks: [u64; 2],
     next: u64,
 }
 
@@ -124,17 +135,54 @@ enum Purpose {
     },
 }
 
+/// Who an id is for.
+#[derive(Clone, Copy)]
+enum Side {
+    Server,
+    Client,
+}
+
+/// What a client knows the progress of a request by. Servers may write it in another way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Token {
+    Text(Box<str>),
+    Integer(i64),
+    /// Its bits.
+    Number(u64),
+}
+
+impl Token {
+    /// Of this JSON; `None` if it is no token, or too long for one.
+    fn read(json: &str) -> Option<Self> {
+        if json.len() > TOKEN_BYTES {
+            return None;
+        }
+        match serde_json::from_str(json).ok()? {
+            Value::String(text) => Some(Self::Text(text.into())),
+            Value::Number(number) => number.as_i64().map(Self::Integer).or_else(|| {
+                let float = number.as_f64()?;
+                let integer: Option<i64> = shortest(float).parse().ok();
+                Some(integer.map_or(Self::Number(float.to_bits()), Self::Integer))
+            }),
+            _ => None,
+        }
+    }
+}
+
 /// A request of the client that is not answered yet.
 struct Call {
     method: Box<str>,
-    /// As the server has got it, for another round.
-    sent: Message,
+    /// As the client has asked, if there may be another round.
+    asked: Option<Message>,
     head: Option<Box<Parts>>,
-    token: Option<Box<str>>,
+    token: Option<Token>,
     /// What is added to the progress of this round, and what the client has seen last.
     offset: f64,
     progress: f64,
     state: State,
+    /// What the client is asked now, or what it has answered, which the server has.
+    round: Option<Round>,
+    rounds: u32,
     /// Rounds without anything new, in a row.
     repeats: u32,
     /// Its headers were wrong once, and the tools were read again.
@@ -144,7 +192,7 @@ struct Call {
 enum State {
     /// The server has it, by this id; or reads its list of tools to us for it.
     AtServer(RequestId),
-    AtClient(Round),
+    AtClient,
 }
 
 impl Core {
@@ -163,7 +211,7 @@ impl Core {
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             refuses_revision: false,
-            mark: RandomState::new().build_hasher().finish(),
+            marks: [(); 2].map(|()| RandomState::new().build_hasher().finish()),
             next: 0,
         }
     }
@@ -190,6 +238,13 @@ impl Core {
 
     /// The deadline has passed.
     pub(crate) fn due(&mut self, now: Instant) {
+        if let Some(id) = self.listening.is_late(now) {
+            let error =
+                r#"{"code":-32603,"message":"the server does not say whether it will tell of changes"}"#;
+            self.at_server.remove(&id);
+            self.give_up(&id, None);
+            self.heard_out(&id, Some(error), now);
+        }
         self.listen(now);
     }
 
@@ -216,9 +271,62 @@ impl Core {
         Some(self.outgoing(message, None))
     }
 
-    fn own_id(&mut self) -> RequestId {
+    /// Sends a call to the server, by this id, with what the client has answered so far; whether that can be.
+    fn sends(&mut self, of: &RequestId, id: &RequestId, head: Option<&Parts>) -> Result<(), String> {
+        let unlike = || "params must be an object, and _meta in it as well, with each name once".to_owned();
+        let Some(Call { method, asked: Some(asked), head: own_head, round, .. }) = self.calls.get(of) else {
+            return Err("this call cannot be repeated".to_owned());
+        };
+        let message = match round {
+            None => with_id(asked, id).and_then(|asked| self.client.stamped(&asked)),
+            Some(round) => self.client.stamp(asked.params()).and_then(|mut params| {
+                round.put(&mut params);
+                Message::request(id.clone(), method, &params).ok()
+            }),
+        };
+        let outgoing = self.outgoing(message.ok_or_else(unlike)?, head.or(own_head.as_deref()));
+        self.check_headers(&outgoing)?;
+        self.at_server.insert(id.clone(), Purpose::Call(of.clone()));
+        self.to_server.push_back(outgoing);
+        if let Some(call) = self.calls.get_mut(of) {
+            call.state = State::AtServer(id.clone());
+        }
+        Ok(())
+    }
+
+    /// Headers that are too long would end the connection, which other sessions share.
+    fn check_headers(&self, outgoing: &Incoming) -> Result<(), String> {
+        let headers = outgoing.parts().extensions.get::<Headers>().filter(|_| self.over_http);
+        let bytes: usize = headers.map_or(0, |headers| headers.0.values().map(HeaderValue::len).sum());
+        if bytes > HEADER_BYTES {
+            return Err(format!(
+                "this server gets the name, and some of the arguments, as headers: they have {bytes} bytes and may have {HEADER_BYTES}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Another round of a call.
+    fn repeat(&mut self, of: &RequestId, head: Option<&Parts>) {
+        let id = self.own_id(Side::Server);
+        if let Some(call) = self.calls.get_mut(of) {
+            call.offset = call.progress.max(0.0);
+        }
+        if let Err(why) = self.sends(of, &id, head) {
+            self.remove(of);
+            self.refuse(of, code::INVALID_PARAMS, &why);
+        }
+    }
+
+    /// An id for the server, or for the client.
+    fn own_id(&mut self, side: Side) -> RequestId {
         self.next += 1;
-        RequestId::from(&*format!("mcp-sse-bridge-{:016x}-{}", self.mark, self.next))
+        RequestId::from(&*format!("mcp-sse-bridge-{:016x}-{}", self.marks[side as usize], self.next))
+    }
+
+    /// What the rounds of all calls keep, in bytes.
+    fn kept(&self) -> usize {
+        self.calls.values().filter_map(|call| call.round.as_ref()).map(Round::bytes).sum()
     }
 
     fn refuse(&mut self, id: &RequestId, code: i32, text: &str) {
@@ -232,17 +340,20 @@ impl Core {
 
     /// Asks for what the client wants to hear, if that is due.
     fn listen(&mut self, now: Instant) {
+        for id in self.listening.settled() {
+            self.grant(&id);
+        }
         while self.listening.is_due(now) {
             let follows = match self.listening.filter() {
-                None => self.listening.opens(None),
+                None => self.listening.opens(None, now),
                 Some(filter) => {
-                    let id = self.own_id();
+                    let id = self.own_id(Side::Server);
                     let Some(request) = self.request(&id, "subscriptions/listen", Some(&filter)) else {
                         return;
                     };
                     self.at_server.insert(id.clone(), Purpose::Listen);
                     self.to_server.push_back(request);
-                    self.listening.opens(Some(id))
+                    self.listening.opens(Some(id), now)
                 }
             };
             self.follows(follows);
@@ -323,5 +434,14 @@ impl Core {
         let message = members.message();
         self.to_client
             .push_back(message.unwrap_or_else(|| Message::error(id, code::INTERNAL_ERROR, "failed")));
+    }
+}
+
+/// A number as JSON, without a fraction if it has none.
+fn shortest(number: f64) -> String {
+    if number.fract() == 0.0 && number.abs() < 1e15 {
+        format!("{number:.0}")
+    } else {
+        json!(number).to_string()
     }
 }

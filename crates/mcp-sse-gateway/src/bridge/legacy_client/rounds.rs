@@ -36,7 +36,10 @@ impl Asks {
             }
             let request = Members::read(json).ok_or_else(unlike)?;
             let method = request.text("method").ok_or_else(unlike)?;
-            let params = request.get("params").map(str::to_owned);
+            let params = request.get("params").filter(|json| *json != "null").map(str::to_owned);
+            if params.as_deref().is_some_and(|json| Members::read(json).is_none()) {
+                return Err(unlike());
+            }
             let value: Option<Value> = params.as_deref().and_then(|json| serde_json::from_str(json).ok());
             if !client.can(&method, value.as_ref()) {
                 let method: String = method.chars().take(100).collect();
@@ -102,8 +105,19 @@ impl Round {
         self.open.iter()
     }
 
+    /// What it keeps, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let answers = self
+            .answers
+            .iter()
+            .map(|answer| answer.key.len() + answer.result.as_ref().map_or(0, String::len));
+        answers.sum::<usize>() + self.state.as_ref().map_or(0, String::len)
+    }
+
     /// Puts into the parameters of the next request what the server needs.
     pub(super) fn put(&self, params: &mut Members<'_>) {
+        params.remove("inputResponses");
+        params.remove("requestState");
         if !self.answers.is_empty() {
             let mut responses = Members::default();
             for Answer { key, result, .. } in &self.answers {
