@@ -150,22 +150,17 @@ class Replica(Process):
     link = None
 
     async def start(self):
-        """As something does that watches over it: again, if it cannot start because there is no engine."""
+        """As something does that watches over it: again, as there may have been no engine for a moment."""
         until = now() + 40
         while True:
-            away = self.is_cut_off
             try:
                 return await super().start()
             except Failed:
-                if now() > until or not (away or self.is_cut_off):
+                if now() > until:
                     raise
                 self.signals(signal.SIGKILL)
                 self.child.wait()
                 await asyncio.sleep(0.3)
-
-    @property
-    def is_cut_off(self):
-        return self.world.engine_is_away or self.link is not None and self.link.mode != "pass"
 
     async def is_up(self):
         return await self.ready() == 200
