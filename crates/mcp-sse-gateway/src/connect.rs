@@ -49,12 +49,7 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
     let eras = Eras::new(args.era);
     let (mut receiver, reply) = stdio(args.max_message_bytes);
     {
-        let mut bridge = pin!(bridge(
-            Bridged::new(Upstream(&remote), &eras, policy.start_timeout),
-            policy,
-            &mut receiver,
-            &reply
-        ));
+        let mut bridge = pin!(bridge(&remote, &eras, policy, &mut receiver, &reply));
         tokio::select! {
             () = &mut bridge => {}
             () = signals.next() => {
@@ -71,7 +66,8 @@ pub(crate) async fn run(args: &args::Connect) -> Result<(), Exit> {
 }
 
 async fn bridge(
-    mut sessions: Bridged<'_, Upstream<'_>>,
+    remote: &Remote,
+    eras: &Eras,
     policy: Policy,
     receiver: &mut impl Receive,
     reply: &impl Reply,
@@ -82,6 +78,7 @@ async fn bridge(
             () = reply.closed() => None,
         };
         let Some(first) = first else { return };
+        let mut sessions = Bridged::new(Upstream(remote), eras, policy.start_timeout, Some(&first.message));
         // Ends before the client only if the client has not begun; then its next message begins again.
         if revive::run(
             &mut sessions,

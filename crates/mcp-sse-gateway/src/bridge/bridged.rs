@@ -29,7 +29,7 @@ use super::{
 use crate::{
     backend::{Backend, Failure, How, Sink, Source},
     clock,
-    message::modern::VERSION,
+    message::modern::{VERSION, names_its_version},
 };
 
 /// Messages that wait in each direction, beyond what one message leads to.
@@ -44,11 +44,15 @@ pub(crate) struct Bridged<'a, B> {
     backend: B,
     eras: &'a Eras,
     start_timeout: Duration,
+    /// Its client speaks the modern era.
+    is_modern: bool,
 }
 
 impl<'a, B> Bridged<'a, B> {
-    pub(crate) fn new(backend: B, eras: &'a Eras, start_timeout: Duration) -> Self {
-        Self { backend, eras, start_timeout }
+    /// For a client whose first message this is, if it is known.
+    pub(crate) fn new(backend: B, eras: &'a Eras, start_timeout: Duration, first: Option<&Message>) -> Self {
+        let is_modern = first.is_some_and(names_its_version);
+        Self { backend, eras, start_timeout, is_modern }
     }
 
     pub(crate) fn inner(&mut self) -> &mut B {
@@ -85,6 +89,15 @@ where
     type Source = BridgedSource<B::Sink, B::Source>;
 
     async fn open(&mut self, head: &Parts) -> Result<(Self::Sink, Self::Source), Failure> {
+        if self.is_modern {
+            // What it says needs no translation, and no other server.
+            let speaks = self.eras.modern() == Some(true);
+            let opened =
+                if speaks { self.backend.open_modern(head).await? } else { self.backend.open(head).await? };
+            let (sink, source) = opened;
+            let direct = BridgedSink::Direct { sink, watch: None };
+            return Ok((direct, BridgedSource::Direct { source, watch: None, eras: self.eras.clone() }));
+        }
         let plan = self.eras.plan();
         if let Plan::Ask | Plan::Translated = plan
             && let Some(translated) = self.open_translated(head, plan).await?

@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{HeaderMap, HeaderValue};
+use mcp_sse::Message;
 
 /// The revision that is spoken to modern servers, and understood of modern clients.
 pub(crate) const VERSION: &str = "2026-07-28";
@@ -56,6 +58,23 @@ pub(crate) fn name_parameter(method: &str) -> Option<&'static str> {
         "resources/read" => Some("uri"),
         _ => None,
     }
+}
+
+/// The headers that say again what a request says, beside the parameters of tools.
+pub(crate) fn headers_of(message: &Message) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let method = message.method().unwrap_or_default();
+    headers.extend(HeaderValue::from_str(method).ok().map(|value| (header::METHOD, value)));
+    let text = |name: &str| -> Option<String> { serde_json::from_str(message.param(&[name])?).ok() };
+    if let Some(name) = name_parameter(method).and_then(text) {
+        headers.extend(HeaderValue::from_str(&encoded(&name)).ok().map(|value| (header::NAME, value)));
+    }
+    headers
+}
+
+/// Whether a message carries its protocol version, as each request of this revision does.
+pub(crate) fn names_its_version(message: &Message) -> bool {
+    message.param(&["_meta", meta::PROTOCOL_VERSION]).is_some_and(|version| version.starts_with('"'))
 }
 
 const SENTINEL: (&str, &str) = ("=?base64?", "?=");

@@ -76,6 +76,14 @@ pub(crate) enum Over {
 }
 
 impl Begin {
+    /// The first message of a client that begins now.
+    pub(crate) fn message(&self) -> Option<&Message> {
+        match self {
+            Self::First(first) => Some(&first.message),
+            Self::Revived(_) | Self::Woken(_) => None,
+        }
+    }
+
     pub(crate) fn parts(&self) -> &Parts {
         match self {
             Self::First(first) => first.parts(),

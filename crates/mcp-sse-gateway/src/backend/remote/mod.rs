@@ -26,6 +26,7 @@ pub(crate) use self::{
     server::{Found, Kind, Remote, may_pass},
 };
 use super::{Failure, How, Sink, Source};
+use crate::message::modern::headers_of;
 
 /// How long to wait, when detecting the transport, for the response and for its first event.
 const PROBE: Duration = Duration::from_secs(5);
@@ -131,8 +132,9 @@ impl Sink for RemoteSink {
             Self::Http(sink) => sink.send(incoming).await,
             Self::Sse(sink) => sink.send(incoming).await,
             Self::Modern(sink) => {
-                let headers = incoming.parts().extensions.get::<Headers>().cloned().unwrap_or_default();
-                sink.send(incoming, &headers.0).await
+                let headers = incoming.parts().extensions.get::<Headers>().map(|headers| headers.0.clone());
+                let headers = headers.unwrap_or_else(|| headers_of(&incoming.message));
+                sink.send(incoming, &headers).await
             }
         }
     }

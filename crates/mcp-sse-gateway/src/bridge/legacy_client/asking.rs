@@ -103,13 +103,13 @@ impl Core {
             }
             _ => {
                 self.begins(now);
-                self.passes(id, method, incoming);
+                self.passes(&id, method, incoming);
             }
         }
     }
 
     /// The client's request goes to the server.
-    fn passes(&mut self, id: RequestId, method: &str, incoming: &Incoming) {
+    fn passes(&mut self, id: &RequestId, method: &str, incoming: &Incoming) {
         let may_have_rounds = matches!(method, "tools/call" | "prompts/get" | "resources/read");
         let token = incoming.message.param(&["_meta", "progressToken"]).and_then(Token::read);
         if let Some(token) = &token {
@@ -129,11 +129,11 @@ impl Core {
             is_relisted: false,
         };
         self.calls.insert(id.clone(), call);
-        if let Err(why) = self.sends(&id, &id, None) {
-            self.remove(&id);
-            return self.refuse(&id, code::INVALID_PARAMS, &why);
+        if let Err(why) = self.sends(id, id, None) {
+            self.remove(id);
+            return self.refuse(id, code::INVALID_PARAMS, &why);
         }
-        if let Some(call) = self.calls.get_mut(&id).filter(|_| !may_have_rounds) {
+        if let Some(call) = self.calls.get_mut(id).filter(|_| !may_have_rounds) {
             (call.asked, call.head) = (None, None);
         }
     }

@@ -45,7 +45,7 @@ use crate::{
     backend::remote::Headers,
     message::{
         members::{Members, with_id},
-        modern::{code, encoded, header, name_parameter},
+        modern::{self, code},
     },
 };
 
@@ -71,28 +71,18 @@ pub(super) fn discover(id: &RequestId, head: Option<&Parts>) -> Incoming {
     let message = Message::request(id.clone(), "server/discover", &stamped);
     let message = message.unwrap_or_else(|_| Message::error(id, code::INTERNAL_ERROR, "cannot be written"));
     let mut parts = head.cloned().unwrap_or_else(|| http::Request::new(()).into_parts().0);
-    parts.extensions.insert(Headers(headers_of(&message, None)));
+    parts.extensions.insert(Headers(modern::headers_of(&message)));
     Incoming::new(message, parts)
 }
 
-/// The headers that say again what a message says.
-fn headers_of(message: &Message, tools: Option<&ToolHeaders>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let method = message.method().unwrap_or_default();
-    if let Ok(value) = HeaderValue::from_str(method) {
-        headers.insert(header::METHOD, value);
-    }
-    let text = |name: &str| -> Option<String> { serde_json::from_str(message.param(&[name])?).ok() };
-    let name = name_parameter(method).and_then(text);
-    if let Some(name) = &name
-        && let Ok(value) = HeaderValue::from_str(&encoded(name))
+/// The headers that say again what a message says; of a call, with what these tools repeat of its arguments.
+fn headers_of(message: &Message, tools: &ToolHeaders) -> HeaderMap {
+    let mut headers = modern::headers_of(message);
+    if message.method() == Some("tools/call")
+        && let Some(tool) =
+            message.param(&["name"]).and_then(|json| serde_json::from_str::<String>(json).ok())
     {
-        headers.insert(header::NAME, value);
-    }
-    if method == "tools/call"
-        && let (Some(tool), Some(tools)) = (&name, tools)
-    {
-        tools.of(tool, message.param(&["arguments"]), &mut headers);
+        tools.of(&tool, message.param(&["arguments"]), &mut headers);
     }
     headers
 }
@@ -259,7 +249,7 @@ impl Core {
             return Incoming::new(message, http::Request::new(()).into_parts().0);
         }
         let mut parts = head.unwrap_or(&self.head).clone();
-        parts.extensions.insert(Headers(headers_of(&message, Some(&self.tool_headers))));
+        parts.extensions.insert(Headers(headers_of(&message, &self.tool_headers)));
         Incoming::new(message, parts)
     }
 
