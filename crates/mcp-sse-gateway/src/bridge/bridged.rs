@@ -22,8 +22,8 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    discovered::Discovered,
-    eras::{Eras, Plan},
+    discovered::{Discovered, Unlike},
+    eras::{Era, Eras, Plan},
     legacy_client::{self, Core},
 };
 use crate::{
@@ -161,12 +161,15 @@ where
         let discovered = match timeout(time, discover::<B>(&mut sink, &mut source, head)).await {
             Ok(Ok(discovered)) => discovered,
             // Some servers end when they are asked anything but `initialize` first.
-            Ok(Err(failure)) if plan == Plan::Ask => Err(failure.text),
+            Ok(Err(failure)) if plan == Plan::Ask => Err(Unlike { why: failure.text, is_certain: true }),
             Ok(Err(failure)) => {
                 self.backend.close(sink, source, failure.how).await;
                 return Err(failure);
             }
-            Err(_) if plan == Plan::Ask => Err(format!("it did not answer server/discover within {time:?}")),
+            Err(_) if plan == Plan::Ask => {
+                let why = format!("it did not answer server/discover within {time:?}");
+                Err(Unlike { why, is_certain: true })
+            }
             Err(_) => {
                 let failure = source.silent(time);
                 self.backend.close(sink, source, How::NotStarted).await;
@@ -184,11 +187,12 @@ where
                 let core = Core::new(discovered, B::OVER_HTTP, head.clone());
                 Ok(Some(translated::<B>(core, sink, source, self.eras.clone())))
             }
-            Err(why) => {
+            Err(Unlike { why, is_certain }) => {
                 self.backend.close(sink, source, How::Idle).await;
-                if self.eras.is_set_modern() {
-                    let text =
-                        format!("the server does not speak revision {VERSION}, which is set for it: {why}");
+                // What a known server says to one client is not for all.
+                let is_known = plan == Plan::Translated && !is_certain;
+                if is_known || self.eras.is(Era::Modern) {
+                    let text = format!("the server does not speak revision {VERSION} as it should: {why}");
                     return Err(Failure::of(How::NotStarted, text));
                 }
                 tracing::info!("the server does not speak revision {VERSION} either: {why}");
@@ -204,9 +208,19 @@ async fn discover<B: Backend>(
     sink: &mut B::Sink,
     source: &mut B::Source,
     head: &Parts,
-) -> Result<Result<Discovered, String>, Failure> {
+) -> Result<Result<Discovered, Unlike>, Failure> {
     let id = RequestId::from("mcp-sse-discover");
-    sink.send(legacy_client::discover(&id, B::OVER_HTTP.then_some(head))).await?;
+    if let Err(failure) = sink.send(legacy_client::discover(&id, B::OVER_HTTP.then_some(head))).await {
+        // Why it takes nothing, it says soon.
+        let why = timeout(LAST_WORDS, async {
+            loop {
+                if let Err(why) = source.recv().await {
+                    return why;
+                }
+            }
+        });
+        return Err(why.await.unwrap_or(failure));
+    }
     loop {
         let heard = source.recv().await?;
         if matches!(heard.kind(), MessageKind::Response { id: Some(of), .. } if *of == id) {
@@ -295,7 +309,7 @@ async fn moves<S: Sink, T: Source>(
                 }
                 Err(_) => is_last = true,
             },
-            permit = room(batches.as_ref()), if for_server > 0 && unwritten.is_none() => {
+            permit = room(batches.as_ref()), if for_server > 0 && batches.is_some() && unwritten.is_none() => {
                 if let Some(permit) = permit {
                     permit.send(batch::<S>(&mut core));
                 }
@@ -427,3 +441,6 @@ impl<S: Sink, T: Source> Source for BridgedSource<S, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,10 @@
 use mcp_sse::{Message, MessageKind, RequestId};
 use serde_json::{Value, json, value::RawValue};
 
+use super::eras::refusal;
 use crate::message::{
     members::Members,
-    modern::{LEGACY_VERSIONS, VERSION, meta},
+    modern::{LEGACY_VERSIONS, VERSION, code, meta},
 };
 
 /// What of a server's error is repeated, in characters.
@@ -21,6 +22,14 @@ pub(super) struct Discovered {
     pub(super) lists: Lists,
     pub(super) subscribes: bool,
     pub(super) logs: bool,
+}
+
+/// Why a server cannot be spoken to in this revision.
+#[derive(Debug)]
+pub(super) struct Unlike {
+    pub(super) why: String,
+    /// It says that it does not know this revision, and nothing else.
+    pub(super) is_certain: bool,
 }
 
 /// The lists of which a server says when they have changed.
@@ -39,12 +48,20 @@ impl Lists {
 
 impl Discovered {
     /// Of the answer to `server/discover`; or why its server cannot be spoken to in this revision.
-    pub(super) fn read(answer: &Message) -> Result<Self, String> {
-        let unlike = || "its answer to server/discover is not as revision 2026-07-28 has it".to_owned();
+    pub(super) fn read(answer: &Message) -> Result<Self, Unlike> {
+        let doubt = |why: String| Unlike { why, is_certain: false };
+        let unlike =
+            || doubt("its answer to server/discover is not as revision 2026-07-28 has it".to_owned());
         let members = Members::read(answer.as_str()).ok_or_else(unlike)?;
         if matches!(answer.kind(), MessageKind::Response { is_error: true, .. }) {
             let error: String = members.get("error").unwrap_or_default().chars().take(SHOWN).collect();
-            return Err(format!("it answers server/discover with the error {error}"));
+            let (code, supported) = refusal(answer);
+            let is_certain = code == Some(code::METHOD_NOT_FOUND)
+                || (code == Some(code::UNSUPPORTED_PROTOCOL_VERSION) && supported == Some(false));
+            return Err(Unlike {
+                why: format!("it answers server/discover with the error {error}"),
+                is_certain,
+            });
         }
         let result = members.get("result").and_then(Members::read).ok_or_else(unlike)?;
         let versions: Vec<String> = result
@@ -53,7 +70,8 @@ impl Discovered {
             .ok_or_else(unlike)?;
         if !versions.iter().any(|version| version == VERSION) {
             let versions: String = versions.join(", ").chars().take(SHOWN).collect();
-            return Err(format!("it does not speak revision {VERSION}, but only {versions}"));
+            let why = format!("it does not speak revision {VERSION}, but only {versions}");
+            return Err(Unlike { why, is_certain: true });
         }
         let raw = |json: &str| RawValue::from_string(json.to_owned()).ok();
         let capabilities = result.get("capabilities").filter(|json| json.starts_with('{')).unwrap_or("{}");
@@ -132,10 +150,10 @@ mod tests {
     #[test]
     fn a_server_of_another_revision_is_none() {
         let later = answer(&json!({ "supportedVersions": ["2027-01-01"], "capabilities": {} }));
-        assert!(Discovered::read(&later).unwrap_err().contains("only 2027-01-01"));
-        assert!(Discovered::read(&answer(&json!({}))).unwrap_err().contains("not as revision"));
+        assert!(Discovered::read(&later).unwrap_err().why.contains("only 2027-01-01"));
+        assert!(Discovered::read(&answer(&json!({}))).unwrap_err().why.contains("not as revision"));
         let error = Message::error(&RequestId::from(1), -32601, "Method not found");
-        assert!(Discovered::read(&error).unwrap_err().contains("-32601"));
+        assert!(Discovered::read(&error).unwrap_err().why.contains("-32601"));
         let bare = Discovered::read(&answer(&json!({ "supportedVersions": ["2026-07-28"] }))).unwrap();
         assert!(bare.initialized(&RequestId::from(1), None).as_str().contains(r#""name":"unnamed""#));
     }

@@ -82,11 +82,6 @@ impl Eras {
         self.set == era
     }
 
-    /// Whether it is set that it speaks the modern era.
-    pub(crate) fn is_set_modern(&self) -> bool {
-        self.set == Era::Modern
-    }
-
     /// Whether it speaks the modern era; `None` if that is not known.
     pub(crate) fn modern(&self) -> Option<bool> {
         match self.set {
@@ -136,14 +131,17 @@ impl Eras {
         }
         let mut found = self.found();
         let (code, supported) = refusal(error);
-        if code == Some(code::UNSUPPORTED_PROTOCOL_VERSION) && supported == Some(true) {
+        let was_asked = found.asked.is_some_and(|asked| clock::now() < asked + BELIEVED);
+        if found.modern == Some(false) && was_asked {
+            return false;
+        }
+        let is_of_eras = matches!(code, Some(code::UNSUPPORTED_PROTOCOL_VERSION | code::METHOD_NOT_FOUND));
+        if is_of_eras && supported == Some(true) {
             // It says so itself.
             (found.legacy, found.modern) = (Some(false), Some(true));
             return true;
         }
-        let was_asked = found.asked.is_some_and(|asked| clock::now() < asked + BELIEVED);
-        let may_be_the_client = code != Some(code::METHOD_NOT_FOUND);
-        if (found.modern == Some(false) && was_asked) || (found.legacy == Some(true) && may_be_the_client) {
+        if found.legacy == Some(true) && !is_of_eras {
             return false;
         }
         found.is_doubted = true;
@@ -218,12 +216,11 @@ mod tests {
         eras.is_legacy();
         assert_eq!(eras.plan(), Plan::Watched);
         assert!(!eras.refuses_initialize(&refused), "it was asked just now");
-        // What it says itself is believed.
-        assert!(eras.refuses_initialize(&error(-32022, r#""2026-07-28""#)));
-        assert_eq!(eras.plan(), Plan::Translated);
-        eras.is_legacy();
+        let says_so = error(-32022, r#""2026-07-28""#);
+        assert!(!eras.refuses_initialize(&says_so), "nor does what it says itself help");
         tokio::time::advance(BELIEVED).await;
-        assert!(eras.refuses_initialize(&refused));
+        assert!(eras.refuses_initialize(&says_so));
+        assert_eq!(eras.plan(), Plan::Translated);
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub(crate) struct Core {
     unasked: u32,
     /// Since when there is no server.
     away: Option<Instant>,
+    /// When it was last found that the server is to be spoken to otherwise.
+    otherwise: Option<Instant>,
     /// When the server was started, and when it has answered our `initialize`.
     started: Instant,
     greeted: Option<Instant>,
@@ -144,6 +146,7 @@ impl Core {
             failed: 0,
             unasked: 0,
             away: None,
+            otherwise: None,
             started: now,
             greeted: None,
             was_asked: false,
@@ -483,7 +486,10 @@ impl Core {
             self.generation += 1;
             return (self.withdrawn(), Verdict::Asleep);
         }
-        if failure.how == How::OtherEra {
+        // Once in a while; a server that cannot make up its mind has failed like any other.
+        let otherwise = self.otherwise.filter(|since| now.saturating_duration_since(*since) < STABLE);
+        if failure.how == How::OtherEra && otherwise.is_none() {
+            self.otherwise = Some(now);
             return self.is_spoken_to_otherwise(failure);
         }
         let lasted = |since: Option<Instant>, time| {
@@ -498,6 +504,7 @@ impl Core {
         let began = *self.away.get_or_insert(now);
         // One that leaves its client without an answer has not ended well.
         let how = match failure.how {
+            How::OtherEra => How::Failed,
             How::Ended if !self.pending.is_empty() => How::Failed,
             how => how,
         };

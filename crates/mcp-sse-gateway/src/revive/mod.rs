@@ -300,7 +300,7 @@ where
                 Step::End(failure)
             }
             Verdict::Again { pause: next, wakes: may_wake, first } => {
-                let is_other_era = failure.how == How::OtherEra;
+                let is_other_era = failure.how == How::OtherEra && next.is_zero();
                 if is_other_era {
                     tracing::info!("{failure}; it is asked which revision it speaks");
                 } else {

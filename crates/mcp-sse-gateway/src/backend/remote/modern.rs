@@ -344,3 +344,6 @@ async fn exchange(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,9 @@ impl Core {
 
     /// The server needs something of the client before it answers a call.
     fn needs(&mut self, of: &RequestId, result: &Members<'_>) {
-        let asks = match Asks::read(result, &self.client) {
+        let may_ask = self.calls.get(of).is_some_and(|call| call.asked.is_some());
+        let unasked = || Err("the server needs more for a request that may not be repeated".to_owned());
+        let asks = match if may_ask { Asks::read(result, &self.client) } else { unasked() } {
             Ok(asks) => asks.0,
             Err(why) => {
                 self.remove(of);

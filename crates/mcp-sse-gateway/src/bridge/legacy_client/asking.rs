@@ -88,7 +88,11 @@ impl Core {
                 let uri = message.param(&["uri"]).and_then(|json| serde_json::from_str::<String>(json).ok());
                 match uri {
                     None => self.refuse(&id, code::INVALID_PARAMS, "uri must be the URI of a resource"),
-                    Some(uri) if method == "resources/unsubscribe" => self.listening.unsubscribe(id, &uri),
+                    Some(uri) if method == "resources/unsubscribe" => {
+                        if let Some(id) = self.listening.unsubscribe(id, &uri) {
+                            self.grant(&id);
+                        }
+                    }
                     Some(uri) => {
                         if let Some(id) = self.listening.subscribe(id, uri) {
                             let text = "this session has too many subscriptions";
@@ -168,7 +172,8 @@ impl Core {
         let Some(result) = answer.get("result") else {
             // The server has no way to hear of it; so the call has failed, for this reason.
             let error = answer.get("error").unwrap_or(r#"{"code":-32603,"message":"it has no result"}"#);
-            if let Some(Call { round: Some(round), .. }) = self.remove(&of) {
+            if let Some(Call { round: Some(mut round), .. }) = self.remove(&of) {
+                round.has_answer(id);
                 self.withdraw(&round);
             }
             return self.fail(&of, error);

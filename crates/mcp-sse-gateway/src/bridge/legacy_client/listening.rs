@@ -117,10 +117,14 @@ impl Listening {
         None
     }
 
-    /// The client does not want to hear of a resource any more.
-    pub(super) fn unsubscribe(&mut self, id: RequestId, uri: &str) {
+    /// The client does not want to hear of a resource any more; where nothing is heard at all, the request is given back.
+    pub(super) fn unsubscribe(&mut self, id: RequestId, uri: &str) -> Option<RequestId> {
         self.drop_uri(uri);
+        if self.current.is_none() && self.opening.is_none() {
+            return Some(id);
+        }
         self.waiting.push(Waiting { id, uri: None });
+        None
     }
 
     fn drop_uri(&mut self, uri: &str) {
@@ -358,14 +362,13 @@ mod tests {
         listening.acknowledged(&id(1), &json!({ "resourceSubscriptions": ["a:b"] }), now);
         assert_eq!(listening.subscribe(id(71), "a:b".to_owned()), None);
         assert_eq!(listening.settled(), [id(71)]);
-        listening.unsubscribe(id(72), "a:b");
+        assert_eq!(listening.unsubscribe(id(72), "a:b"), None);
         assert!(listening.settled().is_empty() && listening.is_due(now));
         assert_eq!(listening.filter(), None);
         let follows = listening.opens(None, now);
         assert_eq!((follows.ended, follows.answered), (Some(id(1)), vec![(id(72), true)]));
         assert!(!listening.is_heard(&id(1)));
-        listening.unsubscribe(id(73), "a:c");
-        assert_eq!(listening.settled(), [id(73)]);
+        assert_eq!(listening.unsubscribe(id(73), "a:c"), Some(id(73)));
     }
 
     #[test]
@@ -412,9 +415,9 @@ mod tests {
         }
         assert_eq!(listening.subscribe(id(2), "a:b".to_owned()), Some(id(2)));
         assert_eq!(listening.subscribe(id(1), "a:0".to_owned()), None, "it has that one already");
-        listening.unsubscribe(id(1), "a:0");
+        assert_eq!(listening.unsubscribe(id(1), "a:0"), Some(id(1)));
         assert_eq!(listening.subscribe(id(1), "a:b".to_owned()), None);
-        listening.unsubscribe(id(1), "a:b");
+        assert_eq!(listening.unsubscribe(id(1), "a:b"), Some(id(1)));
         assert_eq!(listening.subscribe(id(2), "x".repeat(URI_BYTES)), Some(id(2)));
     }
 }

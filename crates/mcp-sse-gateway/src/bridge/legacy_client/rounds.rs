@@ -96,8 +96,13 @@ impl Round {
         if let Some(answer) = self.answers.iter_mut().find(|answer| answer.id == *id) {
             answer.result = Some(result.to_owned());
         }
-        self.open.remove(id);
+        self.has_answer(id);
         self.open.is_empty()
+    }
+
+    /// The client has answered this, in whatever way.
+    pub(super) fn has_answer(&mut self, id: &RequestId) {
+        self.open.remove(id);
     }
 
     /// What the client has not answered yet.
