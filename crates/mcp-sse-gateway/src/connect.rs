@@ -10,6 +10,7 @@ use crate::{
     backend::remote::{Found, Remote, client},
     bridge::{Bridged, Eras},
     front::{Receive, Reply, stdio::stdio},
+    message::modern::names_its_version,
     revive::{self, Policy, Restart, Upstream},
     signals::Signals,
 };
@@ -78,7 +79,8 @@ async fn bridge(
             () = reply.closed() => None,
         };
         let Some(first) = first else { return };
-        let mut sessions = Bridged::new(Upstream(remote), eras, policy.start_timeout, Some(&first.message));
+        let is_modern = names_its_version(&first.message);
+        let mut sessions = Bridged::new(Upstream(remote), eras, policy.start_timeout, is_modern);
         // Ends before the client only if the client has not begun; then its next message begins again.
         if revive::run(
             &mut sessions,

@@ -116,6 +116,11 @@ pub(crate) trait Source: Send {
     /// What is said of a server that has not answered in this time.
     fn silent(&self, time: Duration) -> Failure;
 
+    /// Whether it has answered `initialize` without a session, so that it can say nothing but answers.
+    fn is_stateless(&self) -> bool {
+        false
+    }
+
     /// It has answered `initialize`, with a result or with an error; or it ended before it did.
     fn greeted(&mut self, _successfully: bool) {}
 }

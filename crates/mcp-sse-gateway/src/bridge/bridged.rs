@@ -25,11 +25,12 @@ use super::{
     discovered::{Discovered, Unlike},
     eras::{Era, Eras, Plan},
     legacy_client::{self, Core},
+    straight::Straight,
 };
 use crate::{
     backend::{Backend, Failure, How, Sink, Source},
     clock,
-    message::modern::{VERSION, names_its_version},
+    message::modern::VERSION,
 };
 
 /// Messages that wait in each direction, beyond what one message leads to.
@@ -49,9 +50,8 @@ pub(crate) struct Bridged<'a, B> {
 }
 
 impl<'a, B> Bridged<'a, B> {
-    /// For a client whose first message this is, if it is known.
-    pub(crate) fn new(backend: B, eras: &'a Eras, start_timeout: Duration, first: Option<&Message>) -> Self {
-        let is_modern = first.is_some_and(names_its_version);
+    /// For a client that speaks the modern era, or one that does not.
+    pub(crate) fn new(backend: B, eras: &'a Eras, start_timeout: Duration, is_modern: bool) -> Self {
         Self { backend, eras, start_timeout, is_modern }
     }
 
@@ -90,11 +90,13 @@ where
 
     async fn open(&mut self, head: &Parts) -> Result<(Self::Sink, Self::Source), Failure> {
         if self.is_modern {
-            // What it says needs no translation, and no other server.
-            let speaks = self.eras.modern() == Some(true);
-            let opened =
-                if speaks { self.backend.open_modern(head).await? } else { self.backend.open(head).await? };
-            let (sink, source) = opened;
+            // What it says needs no translation.
+            if B::OVER_HTTP
+                && let Some(straight) = self.open_straight(head).await?
+            {
+                return Ok(straight);
+            }
+            let (sink, source) = self.backend.open(head).await?;
             let direct = BridgedSink::Direct { sink, watch: None };
             return Ok((direct, BridgedSource::Direct { source, watch: None, eras: self.eras.clone() }));
         }
@@ -154,6 +156,27 @@ where
     B::Sink: 'static,
     B::Source: 'static,
 {
+    /// Speaks the modern era to the server as its client does; `None` if it does not know it.
+    async fn open_straight(&mut self, head: &Parts) -> Result<Option<Halves<B>>, Failure> {
+        if self.eras.modern() == Some(false) {
+            return Ok(None);
+        }
+        let (mut sink, mut source) = self.backend.open_modern(head).await?;
+        if self.eras.modern().is_none() {
+            let time = self.start_timeout.min(ASKED);
+            let discovered = timeout(time, discover::<B>(&mut sink, &mut source, head)).await;
+            let speaks = matches!(discovered, Ok(Ok(Ok(_))));
+            if !matches!(discovered, Ok(Err(_)) | Err(_)) {
+                self.eras.set_modern(speaks);
+            }
+            if !speaks {
+                self.backend.close(sink, source, How::Idle).await;
+                return Ok(None);
+            }
+        }
+        Ok(Some(between::<B>(Between::Straight(Box::default()), sink, source, self.eras.clone())))
+    }
+
     /// Speaks the modern era to the server; `None` if it does not know it, and need not.
     async fn open_translated(&mut self, head: &Parts, plan: Plan) -> Result<Option<Halves<B>>, Failure> {
         let (mut sink, mut source) = self.backend.open_modern(head).await?;
@@ -185,7 +208,8 @@ where
                     );
                 }
                 let core = Core::new(discovered, B::OVER_HTTP, head.clone());
-                Ok(Some(translated::<B>(core, sink, source, self.eras.clone())))
+                let core = Between::Translated(Box::new(core));
+                Ok(Some(between::<B>(core, sink, source, self.eras.clone())))
             }
             Err(Unlike { why, is_certain }) => {
                 self.backend.close(sink, source, How::Idle).await;
@@ -229,8 +253,68 @@ async fn discover<B: Backend>(
     }
 }
 
-/// Starts what moves the messages of a session through its translator.
-fn translated<B>(core: Core, mut sink: B::Sink, mut source: B::Source, eras: Eras) -> Halves<B>
+/// What stands between a client and its server.
+enum Between {
+    Translated(Box<Core>),
+    Straight(Box<Straight>),
+}
+
+impl Between {
+    fn client(&mut self, incoming: Incoming) {
+        match self {
+            Self::Translated(core) => core.client(incoming, clock::now()),
+            Self::Straight(straight) => straight.client(incoming),
+        }
+    }
+
+    fn server(&mut self, message: Message) {
+        match self {
+            Self::Translated(core) => core.server(message, clock::now()),
+            Self::Straight(straight) => straight.server(message),
+        }
+    }
+
+    fn poll_server(&mut self) -> Option<Incoming> {
+        match self {
+            Self::Translated(core) => core.poll_server(),
+            Self::Straight(straight) => straight.poll_server(),
+        }
+    }
+
+    fn poll_client(&mut self) -> Option<Message> {
+        match self {
+            Self::Translated(core) => core.poll_client(),
+            Self::Straight(straight) => straight.poll_client(),
+        }
+    }
+
+    fn waiting(&self) -> (usize, usize) {
+        match self {
+            Self::Translated(core) => core.waiting(),
+            Self::Straight(straight) => straight.waiting(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Translated(core) => core.deadline(),
+            Self::Straight(_) => None,
+        }
+    }
+
+    fn due(&mut self) {
+        if let Self::Translated(core) = self {
+            core.due(clock::now());
+        }
+    }
+
+    fn refuses_revision(&self) -> bool {
+        matches!(self, Self::Translated(core) if core.refuses_revision())
+    }
+}
+
+/// Starts what moves the messages of a session through what stands between.
+fn between<B>(core: Between, mut sink: B::Sink, mut source: B::Source, eras: Eras) -> Halves<B>
 where
     B: Backend,
     B::Sink: 'static,
@@ -254,7 +338,7 @@ where
 
 /// Moves messages until one side has ended.
 async fn moves<S: Sink, T: Source>(
-    mut core: Core,
+    mut core: Between,
     sink: &mut S,
     source: &mut T,
     mut from_client: mpsc::Receiver<Incoming>,
@@ -274,8 +358,10 @@ async fn moves<S: Sink, T: Source>(
     let mut batches = Some(batches);
     // Its client has gone: what is left for the server is delivered.
     let mut is_last = false;
+    // And hears nothing more.
+    let mut is_unheard = false;
     let failure = loop {
-        if is_last {
+        if is_last || is_unheard {
             while core.poll_client().is_some() {}
         }
         let (for_server, for_client) = core.waiting();
@@ -287,12 +373,12 @@ async fn moves<S: Sink, T: Source>(
         let last_words = unwritten.as_ref().map(|(_, until)| *until);
         tokio::select! {
             incoming = from_client.recv(), if for_server < ROOM && !is_last => match incoming {
-                Some(incoming) => core.client(incoming, clock::now()),
+                Some(incoming) => core.client(incoming),
                 None => is_last = true,
             },
             heard = source.recv(), if for_client < ROOM => match heard {
                 Ok(message) => {
-                    core.server(message, clock::now());
+                    core.server(message);
                     if core.refuses_revision() {
                         eras.is_legacy();
                         let text = format!("the server does not speak revision {VERSION} any more");
@@ -307,7 +393,7 @@ async fn moves<S: Sink, T: Source>(
                         permit.send(Ok(message));
                     }
                 }
-                Err(_) => is_last = true,
+                Err(_) => is_unheard = true,
             },
             permit = room(batches.as_ref()), if for_server > 0 && batches.is_some() && unwritten.is_none() => {
                 if let Some(permit) = permit {
@@ -324,7 +410,7 @@ async fn moves<S: Sink, T: Source>(
                     break failure;
                 }
             }
-            () = sleep_until(deadline.unwrap_or_else(clock::now)), if deadline.is_some() => core.due(clock::now()),
+            () = sleep_until(deadline.unwrap_or_else(clock::now)), if deadline.is_some() => core.due(),
         }
     };
     while let Some(message) = core.poll_client() {
@@ -340,7 +426,7 @@ async fn room(batches: Option<&mpsc::Sender<Vec<Incoming>>>) -> Option<mpsc::Per
 }
 
 /// What is sent together.
-fn batch<S: Sink>(core: &mut Core) -> Vec<Incoming> {
+fn batch<S: Sink>(core: &mut Between) -> Vec<Incoming> {
     let mut batch = Vec::new();
     let mut bytes = 0;
     while let Some(incoming) = core.poll_server() {
@@ -410,6 +496,10 @@ impl<S: Sink, T: Source> Source for BridgedSource<S, T> {
                         .take_if(|initialize| initialize == id)
                         .is_some();
                     match (is_it, is_error) {
+                        (true, false) if source.is_stateless() && eras.prefers_modern() => {
+                            let text = "the server keeps no sessions for clients with a handshake";
+                            return Err(Failure::of(How::OtherEra, text));
+                        }
                         (true, false) => eras.takes_initialize(),
                         (true, true) if eras.refuses_initialize(&message) => {
                             return Err(Failure::of(How::OtherEra, "the server refuses the handshake"));

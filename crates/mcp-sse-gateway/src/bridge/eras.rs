@@ -51,8 +51,10 @@ struct Found {
     asked: Option<Instant>,
     /// How many sessions in a row it has refused for a reason that may be the client's own.
     doubtful: u32,
-    /// Such a session is asked for again now.
+    /// It is asked when it is started next.
     is_doubted: bool,
+    /// It keeps no sessions for legacy clients, so that it can ask and tell them nothing.
+    is_poor: bool,
 }
 
 /// How a server is spoken to for a client that begins with `initialize`.
@@ -124,6 +126,17 @@ impl Eras {
         (found.legacy, found.doubtful) = (Some(true), 0);
     }
 
+    /// It has answered an `initialize` with a result, but keeps no session: whether it is started again to be spoken to in the other
+    /// era, in which it can ask its client and tell it of changes.
+    pub(crate) fn prefers_modern(&self) -> bool {
+        let mut found = self.found();
+        if self.set != Era::Auto || found.modern == Some(false) {
+            return false;
+        }
+        (found.is_poor, found.is_doubted) = (true, true);
+        true
+    }
+
     /// It has refused an `initialize` with this error; whether it is started again to be spoken to in the other era.
     pub(crate) fn refuses_initialize(&self, error: &Message) -> bool {
         if self.set != Era::Auto {
@@ -152,7 +165,9 @@ impl Eras {
     pub(crate) fn is_modern(&self) -> bool {
         let mut found = self.found();
         let is_new = found.modern.replace(true) != Some(true);
-        if found.legacy != Some(false) {
+        if found.is_poor {
+            found.legacy = Some(false);
+        } else if found.legacy != Some(false) {
             // The next session may tell whether its client was to blame.
             found.doubtful += 1;
             if found.doubtful >= DOUBTED {
@@ -221,6 +236,22 @@ mod tests {
         tokio::time::advance(BELIEVED).await;
         assert!(eras.refuses_initialize(&says_so));
         assert_eq!(eras.plan(), Plan::Translated);
+    }
+
+    #[test]
+    fn a_server_without_sessions_is_spoken_to_in_the_other_era_if_it_can() {
+        let eras = Eras::new(Era::Auto);
+        assert!(eras.prefers_modern());
+        assert_eq!(eras.plan(), Plan::Ask);
+        eras.is_modern();
+        assert_eq!(eras.plan(), Plan::Translated);
+        let other = Eras::new(Era::Auto);
+        assert!(other.prefers_modern());
+        assert_eq!(other.plan(), Plan::Ask);
+        other.is_legacy();
+        assert_eq!(other.plan(), Plan::Watched);
+        assert!(!other.prefers_modern());
+        assert!(!Eras::new(Era::Legacy).prefers_modern());
     }
 
     #[test]

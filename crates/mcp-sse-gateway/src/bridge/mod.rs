@@ -6,6 +6,8 @@
 //! | `eras` | which eras a server speaks: what is set, and what was found out |
 //! | `legacy_client` | the translator for a legacy client at a modern server, without IO |
 //! | `discovered` | what a modern server says of itself |
+//! | `straight` | between a modern client without headers and a modern server over HTTP |
+//! | `own_ids` | ids of our own requests |
 //! | `tool_headers` | parameters of tools that are repeated in headers |
 //! | `bridged` | a server that may need that translator, as what stands behind a session |
 
@@ -13,6 +15,8 @@ mod bridged;
 mod discovered;
 pub(crate) mod eras;
 mod legacy_client;
+mod own_ids;
+mod straight;
 mod tool_headers;
 
 pub(crate) use self::{

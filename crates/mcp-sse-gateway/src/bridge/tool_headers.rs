@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use mcp_sse::Message;
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -13,6 +14,8 @@ const ANNOTATION: &str = "x-mcp-header";
 /// The most tools of which headers are remembered, and the most headers of one.
 const TOOLS: usize = 4_096;
 const HEADERS: usize = 64;
+/// The most that headers may repeat of a message, in bytes. Servers and proxies take little more.
+const HEADER_BYTES: usize = 8 * 1024;
 /// How deep schemas are read.
 const DEPTH: usize = 32;
 
@@ -72,8 +75,27 @@ impl ToolHeaders {
         (kept.len() < tools.len()).then(|| serde_json::to_string(&kept).ok()).flatten()
     }
 
+    /// The headers that say again what a message says; or why it cannot be sent with them: a head that is too long would end the
+    /// connection, which other sessions share.
+    pub(super) fn headers(&self, message: &Message) -> Result<HeaderMap, String> {
+        let mut headers = modern::headers_of(message);
+        if message.method() == Some("tools/call")
+            && let Some(tool) =
+                message.param(&["name"]).and_then(|json| serde_json::from_str::<String>(json).ok())
+        {
+            self.of(&tool, message.param(&["arguments"]), &mut headers);
+        }
+        let bytes: usize = headers.values().map(HeaderValue::len).sum();
+        if bytes > HEADER_BYTES {
+            return Err(format!(
+                "this server gets the name, and some of the arguments, as headers: they have {bytes} bytes and may have {HEADER_BYTES}"
+            ));
+        }
+        Ok(headers)
+    }
+
     /// The headers of a call with these arguments.
-    pub(super) fn of(&self, tool: &str, arguments: Option<&str>, headers: &mut HeaderMap) {
+    fn of(&self, tool: &str, arguments: Option<&str>, headers: &mut HeaderMap) {
         let Some(repeated) = self.0.get(tool) else { return };
         let arguments: Value = arguments.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         for Repeated { path, header } in repeated {

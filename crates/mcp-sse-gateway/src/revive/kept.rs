@@ -278,6 +278,11 @@ impl Kept {
     }
 }
 
+/// Whether what was kept is that of a client without a handshake.
+pub(super) fn is_stateless(written: &str) -> bool {
+    serde_json::from_str::<Written>(written).is_ok_and(|written| written.initialize.is_none())
+}
+
 /// What a server is started with, of the head of a request. It stays for long, so it is a copy of its own: as it came, it
 /// holds all that was read with it.
 pub(super) fn lean(head: &Parts, keeps_headers: bool) -> Parts {

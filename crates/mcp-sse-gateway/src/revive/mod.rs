@@ -38,6 +38,7 @@ use crate::{
     backend::{Backend, Failure, How, Sink, Source, greeting::Greeted},
     clock,
     front::{Receive, Reply},
+    message::modern::names_its_version,
     relay::{End, relay},
 };
 
@@ -76,11 +77,12 @@ pub(crate) enum Over {
 }
 
 impl Begin {
-    /// The first message of a client that begins now.
-    pub(crate) fn message(&self) -> Option<&Message> {
+    /// Whether its client speaks the stateless revision.
+    pub(crate) fn is_modern(&self) -> bool {
         match self {
-            Self::First(first) => Some(&first.message),
-            Self::Revived(_) | Self::Woken(_) => None,
+            Self::First(first) => names_its_version(&first.message),
+            Self::Revived(revived) => kept::is_stateless(&revived.0),
+            Self::Woken(woken) => kept::is_stateless(&woken.0),
         }
     }
 

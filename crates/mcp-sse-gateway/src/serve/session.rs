@@ -86,7 +86,7 @@ pub(super) async fn run(
     let ended = match (&target.server, &target.remote) {
         (Server::Command(command), _) => {
             let programs = Programs { children, command, history, runs: None, ending: None };
-            let mut programs = Bridged::new(programs, &target.eras, policy.start_timeout, begin.message());
+            let mut programs = Bridged::new(programs, &target.eras, policy.start_timeout, begin.is_modern());
             let run = revive::run(&mut programs, policy, begin, &mut receiver, &reply, tell, may_rest);
             let ended = Box::pin(run).await;
             if let (Ok(revive::Over::Resting(_)), Some(ending)) = (&ended, programs.inner().ending.take()) {
@@ -96,8 +96,9 @@ pub(super) async fn run(
             ended
         }
         (Server::Remote(_), Some(remote)) => {
-            let first = begin.message();
-            let mut upstream = Bridged::new(Upstream(remote), &target.eras, policy.start_timeout, first);
+            let is_modern = begin.is_modern();
+            let mut upstream =
+                Bridged::new(Upstream(remote), &target.eras, policy.start_timeout, is_modern);
             Box::pin(revive::run(&mut upstream, policy, begin, &mut receiver, &reply, tell, may_rest)).await
         }
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,12 +46,14 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     let headers = Headers::new(headers);
     let trouble = Arc::new(Mutex::new(None));
     let lost = Arc::<Lost>::default();
+    let stateless = Arc::<AtomicBool>::default();
     let client = Posting {
         client: remote.client.clone(),
         headers: headers.clone(),
         trouble: Arc::clone(&trouble),
         message_bytes: remote.message_bytes,
         listening: Listening::new(lost.found.clone()),
+        stateless: Arc::clone(&stateless),
     };
     let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str());
     config.allow_stateless = true;
@@ -71,7 +76,7 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
         lost: Arc::clone(&lost),
         handshake: Handshake::None,
     };
-    (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, lost, transport })
+    (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, lost, stateless, transport })
 }
 
 /// A broken stream is resumed, but not for ever: callers wait for the answers.
@@ -219,10 +224,16 @@ pub(crate) struct HttpSource {
     trouble: Trouble,
     sends: TaskTracker,
     lost: Arc<Lost>,
+    stateless: Arc<AtomicBool>,
     transport: JoinHandle<()>,
 }
 
 impl HttpSource {
+    /// Whether the server has answered `initialize` without a session.
+    pub(super) fn is_stateless(&self) -> bool {
+        self.stateless.load(Ordering::Acquire)
+    }
+
     /// The messages that the server has refused since it did not know the session any more.
     pub(super) async fn untaken(&mut self) -> Vec<Message> {
         if self.lost.found.is_cancelled() {

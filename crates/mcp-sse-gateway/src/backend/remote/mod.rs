@@ -153,6 +153,10 @@ impl Source for RemoteSource {
         self.remote.silent(time)
     }
 
+    fn is_stateless(&self) -> bool {
+        matches!(&self.half, Half::Http(source) if source.is_stateless())
+    }
+
     fn greeted(&mut self, successfully: bool) {
         let Remote { kind: Kind::Auto, found, .. } = &self.remote else { return };
         if matches!(self.half, Half::Modern(_)) {

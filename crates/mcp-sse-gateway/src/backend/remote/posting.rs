@@ -71,6 +71,8 @@ pub(super) struct Posting {
     pub(super) trouble: Trouble,
     pub(super) message_bytes: usize,
     pub(super) listening: Listening,
+    /// Whether the answer to `initialize` came without a session.
+    pub(super) stateless: Arc<AtomicBool>,
 }
 
 /// How the stream fares on which the server says what nobody has asked for.
@@ -229,6 +231,9 @@ impl Posting {
             message,
             ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::InitializeRequest(_))
         );
+        if initialize {
+            self.stateless.store(session.is_none(), Ordering::Release);
+        }
         match &*kind {
             "text/event-stream" => {
                 let asked = Asked::Request { id, initialize };

@@ -24,12 +24,9 @@ mod rounds;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-};
+use std::collections::{HashMap, VecDeque};
 
-use http::{HeaderMap, HeaderValue, request::Parts};
+use http::request::Parts;
 use mcp_sse::{Incoming, Message, RequestId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -40,7 +37,7 @@ use self::{
     listening::{Follows, Listening},
     rounds::{Asks, Round},
 };
-use super::{discovered::Discovered, tool_headers::ToolHeaders};
+use super::{discovered::Discovered, own_ids::OwnIds, tool_headers::ToolHeaders};
 use crate::{
     backend::remote::Headers,
     message::{
@@ -57,8 +54,6 @@ const ROUNDS: u32 = 1_000;
 const KEPT_BYTES: usize = 32 * 1024 * 1024;
 /// The longest token of a request whose progress is told, in bytes.
 const TOKEN_BYTES: usize = 1024;
-/// The most that headers may repeat of a request, in bytes. Servers and proxies take little more.
-const HEADER_BYTES: usize = 8 * 1024;
 /// How many messages may wait for a server that asks what it may not ask.
 const REFUSALS: usize = 16;
 /// How often in a row a server may want a call to be repeated without anything new.
@@ -73,18 +68,6 @@ pub(super) fn discover(id: &RequestId, head: Option<&Parts>) -> Incoming {
     let mut parts = head.cloned().unwrap_or_else(|| http::Request::new(()).into_parts().0);
     parts.extensions.insert(Headers(modern::headers_of(&message)));
     Incoming::new(message, parts)
-}
-
-/// The headers that say again what a message says; of a call, with what these tools repeat of its arguments.
-fn headers_of(message: &Message, tools: &ToolHeaders) -> HeaderMap {
-    let mut headers = modern::headers_of(message);
-    if message.method() == Some("tools/call")
-        && let Some(tool) =
-            message.param(&["name"]).and_then(|json| serde_json::from_str::<String>(json).ok())
-    {
-        tools.of(&tool, message.param(&["arguments"]), &mut headers);
-    }
-    headers
 }
 
 /// The translator of one session.
@@ -108,8 +91,9 @@ pub(crate) struct Core {
     to_server: VecDeque<Incoming>,
     to_client: VecDeque<Message>,
     refuses_revision: bool,
-    /// What our ids begin with, at the server and at the client: neither can tell those of the other.
-    marks: [u64; 2],
+    /// Our ids at the server and at the client: neither can tell those of the other.
+    ids: OwnIds,
+    ids_at_client: OwnIds,
     next: u64,
 }
 
@@ -201,7 +185,8 @@ impl Core {
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),
             refuses_revision: false,
-            marks: [(); 2].map(|()| RandomState::new().build_hasher().finish()),
+            ids: OwnIds::default(),
+            ids_at_client: OwnIds::default(),
             next: 0,
         }
     }
@@ -249,7 +234,8 @@ impl Core {
             return Incoming::new(message, http::Request::new(()).into_parts().0);
         }
         let mut parts = head.unwrap_or(&self.head).clone();
-        parts.extensions.insert(Headers(headers_of(&message, &self.tool_headers)));
+        // What of a call is too long was refused before.
+        parts.extensions.insert(Headers(self.tool_headers.headers(&message).unwrap_or_default()));
         Incoming::new(message, parts)
     }
 
@@ -274,24 +260,15 @@ impl Core {
                 Message::request(id.clone(), method, &params).ok()
             }),
         };
-        let outgoing = self.outgoing(message.ok_or_else(unlike)?, head.or(own_head.as_deref()));
-        self.check_headers(&outgoing)?;
+        let message = message.ok_or_else(unlike)?;
+        if self.over_http {
+            self.tool_headers.headers(&message)?;
+        }
+        let outgoing = self.outgoing(message, head.or(own_head.as_deref()));
         self.at_server.insert(id.clone(), Purpose::Call(of.clone()));
         self.to_server.push_back(outgoing);
         if let Some(call) = self.calls.get_mut(of) {
             call.state = State::AtServer(id.clone());
-        }
-        Ok(())
-    }
-
-    /// Headers that are too long would end the connection, which other sessions share.
-    fn check_headers(&self, outgoing: &Incoming) -> Result<(), String> {
-        let headers = outgoing.parts().extensions.get::<Headers>().filter(|_| self.over_http);
-        let bytes: usize = headers.map_or(0, |headers| headers.0.values().map(HeaderValue::len).sum());
-        if bytes > HEADER_BYTES {
-            return Err(format!(
-                "this server gets the name, and some of the arguments, as headers: they have {bytes} bytes and may have {HEADER_BYTES}"
-            ));
         }
         Ok(())
     }
@@ -311,7 +288,10 @@ impl Core {
     /// An id for the server, or for the client.
     fn own_id(&mut self, side: Side) -> RequestId {
         self.next += 1;
-        RequestId::from(&*format!("mcp-sse-bridge-{:016x}-{}", self.marks[side as usize], self.next))
+        match side {
+            Side::Server => self.ids.id(self.next),
+            Side::Client => self.ids_at_client.id(self.next),
+        }
     }
 
     /// What the rounds of all calls keep, in bytes.

@@ -99,7 +99,10 @@ impl Pair {
 
     /// What our ids begin with at this side.
     fn stem(&self, side: Side) -> String {
-        format!("mcp-sse-bridge-{:016x}-", self.core.marks[side as usize])
+        match side {
+            Side::Server => self.core.ids.prefix(),
+            Side::Client => self.core.ids_at_client.prefix(),
+        }
     }
 
     fn named(&self, message: &Message) -> String {
