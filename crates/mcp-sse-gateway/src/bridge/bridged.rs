@@ -8,6 +8,7 @@
 //! has nothing of this but the eye on its `initialize`.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -30,7 +31,10 @@ use super::{
 use crate::{
     backend::{Backend, Failure, How, Sink, Source},
     clock,
-    message::modern::VERSION,
+    message::{
+        members::Members,
+        modern::{LEGACY_VERSIONS, VERSION, code},
+    },
 };
 
 /// Messages that wait in each direction, beyond what one message leads to.
@@ -97,6 +101,10 @@ where
                 return Ok(straight);
             }
             let (sink, source) = self.backend.open(head).await?;
+            if B::OVER_HTTP {
+                // Its server may end the session for a question that it does not know.
+                return Ok(between::<B>(Between::Legacy(Box::default()), sink, source, self.eras.clone()));
+            }
             let direct = BridgedSink::Direct { sink, watch: None };
             return Ok((direct, BridgedSource::Direct { source, watch: None, eras: self.eras.clone() }));
         }
@@ -106,7 +114,7 @@ where
         {
             return Ok(translated);
         }
-        let plan = if plan == Plan::Ask { Plan::Watched } else { plan };
+        let plan = if plan == Plan::AsItIs { plan } else { Plan::Watched };
         let watch = (plan != Plan::AsItIs).then(Watch::default);
         let (sink, source) = self.backend.open(head).await?;
         let direct = BridgedSink::Direct { sink, watch: watch.clone() };
@@ -158,20 +166,25 @@ where
 {
     /// Speaks the modern era to the server as its client does; `None` if it does not know it.
     async fn open_straight(&mut self, head: &Parts) -> Result<Option<Halves<B>>, Failure> {
-        if self.eras.modern() == Some(false) {
+        let is_known = self.eras.modern() == Some(true);
+        if !is_known && !self.eras.is_worth_asking() {
             return Ok(None);
         }
         let (mut sink, mut source) = self.backend.open_modern(head).await?;
-        if self.eras.modern().is_none() {
+        if !is_known {
             let time = self.start_timeout.min(ASKED);
-            let discovered = timeout(time, discover::<B>(&mut sink, &mut source, head)).await;
-            let speaks = matches!(discovered, Ok(Ok(Ok(_))));
-            if !matches!(discovered, Ok(Err(_)) | Err(_)) {
+            let (speaks, failure) = match timeout(time, discover::<B>(&mut sink, &mut source, head)).await {
+                Ok(Ok(Ok(_))) => (Some(true), None),
+                Ok(Ok(Err(Unlike { is_certain, .. }))) => (is_certain.then_some(false), None),
+                Ok(Err(failure)) => (None, Some(failure).filter(|failure| failure.how == How::NotStarted)),
+                Err(_) => (None, None),
+            };
+            if let Some(speaks) = speaks {
                 self.eras.set_modern(speaks);
             }
-            if !speaks {
+            if speaks != Some(true) {
                 self.backend.close(sink, source, How::Idle).await;
-                return Ok(None);
+                return failure.map_or(Ok(None), Err);
             }
         }
         Ok(Some(between::<B>(Between::Straight(Box::default()), sink, source, self.eras.clone())))
@@ -213,11 +226,14 @@ where
             }
             Err(Unlike { why, is_certain }) => {
                 self.backend.close(sink, source, How::Idle).await;
-                // What a known server says to one client is not for all.
-                let is_known = plan == Plan::Translated && !is_certain;
-                if is_known || self.eras.is(Era::Modern) {
+                if self.eras.is(Era::Modern) {
                     let text = format!("the server does not speak revision {VERSION} as it should: {why}");
                     return Err(Failure::of(How::NotStarted, text));
+                }
+                if plan == Plan::Translated && !is_certain {
+                    tracing::info!("the server may not speak revision {VERSION} any more: {why}");
+                    self.eras.forget();
+                    return Ok(None);
                 }
                 tracing::info!("the server does not speak revision {VERSION} either: {why}");
                 self.eras.is_legacy();
@@ -257,6 +273,25 @@ async fn discover<B: Backend>(
 enum Between {
     Translated(Box<Core>),
     Straight(Box<Straight>),
+    /// The server speaks the legacy era only, and its client, which has asked for the other one, is told so.
+    Legacy(Box<Queues>),
+}
+
+#[derive(Default)]
+struct Queues {
+    to_server: VecDeque<Incoming>,
+    to_client: VecDeque<Message>,
+}
+
+impl Queues {
+    fn client(&mut self, incoming: Incoming) {
+        match incoming.message.kind() {
+            MessageKind::Request { id, method } if &**method == "server/discover" => {
+                self.to_client.push_back(Message::error(id, code::METHOD_NOT_FOUND, "Method not found"));
+            }
+            _ => self.to_server.push_back(incoming),
+        }
+    }
 }
 
 impl Between {
@@ -264,6 +299,7 @@ impl Between {
         match self {
             Self::Translated(core) => core.client(incoming, clock::now()),
             Self::Straight(straight) => straight.client(incoming),
+            Self::Legacy(queues) => queues.client(incoming),
         }
     }
 
@@ -271,6 +307,7 @@ impl Between {
         match self {
             Self::Translated(core) => core.server(message, clock::now()),
             Self::Straight(straight) => straight.server(message),
+            Self::Legacy(queues) => queues.to_client.push_back(message),
         }
     }
 
@@ -278,6 +315,7 @@ impl Between {
         match self {
             Self::Translated(core) => core.poll_server(),
             Self::Straight(straight) => straight.poll_server(),
+            Self::Legacy(queues) => queues.to_server.pop_front(),
         }
     }
 
@@ -285,6 +323,7 @@ impl Between {
         match self {
             Self::Translated(core) => core.poll_client(),
             Self::Straight(straight) => straight.poll_client(),
+            Self::Legacy(queues) => queues.to_client.pop_front(),
         }
     }
 
@@ -292,13 +331,14 @@ impl Between {
         match self {
             Self::Translated(core) => core.waiting(),
             Self::Straight(straight) => straight.waiting(),
+            Self::Legacy(queues) => (queues.to_server.len(), queues.to_client.len()),
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Translated(core) => core.deadline(),
-            Self::Straight(_) => None,
+            Self::Straight(_) | Self::Legacy(_) => None,
         }
     }
 
@@ -472,6 +512,13 @@ impl<S: Sink> Sink for BridgedSink<S> {
     }
 }
 
+/// Whether an answer to `initialize` names a revision, and one that is later than those with a handshake.
+fn names_no_legacy_version(answer: &Message) -> bool {
+    let version = Members::read(answer.as_str())
+        .and_then(|whole| whole.get("result").and_then(Members::read)?.text("protocolVersion"));
+    version.is_some_and(|version| LEGACY_VERSIONS.last().is_some_and(|last| *version > **last))
+}
+
 /// Keeps an eye on an `initialize`.
 fn watched(watch: Option<&Watch>, message: &Message) {
     if let Some(watch) = watch
@@ -496,6 +543,10 @@ impl<S: Sink, T: Source> Source for BridgedSource<S, T> {
                         .take_if(|initialize| initialize == id)
                         .is_some();
                     match (is_it, is_error) {
+                        (true, false) if names_no_legacy_version(&message) && eras.prefers_modern() => {
+                            let text = "the server answers the handshake with a revision that has none";
+                            return Err(Failure::of(How::OtherEra, text));
+                        }
                         (true, false) if source.is_stateless() && eras.prefers_modern() => {
                             let text = "the server keeps no sessions for clients with a handshake";
                             return Err(Failure::of(How::OtherEra, text));

@@ -93,6 +93,16 @@ impl Eras {
         }
     }
 
+    /// Whether it speaks the legacy era and the modern one, as far as that is known.
+    pub(crate) fn known(&self) -> (Option<bool>, Option<bool>) {
+        let found = self.found();
+        match self.set {
+            Era::Auto => (found.legacy, found.modern),
+            Era::Legacy => (Some(true), Some(false)),
+            Era::Modern => (Some(false), Some(true)),
+        }
+    }
+
     /// It was found out whether it answers requests of the modern era; returns whether that is new.
     pub(crate) fn set_modern(&self, modern: bool) -> bool {
         let mut found = self.found();
@@ -175,6 +185,18 @@ impl Eras {
             }
         }
         is_new
+    }
+
+    /// What was known may not be so any more: it is found out again.
+    pub(crate) fn forget(&self) {
+        *self.found() = Found::default();
+    }
+
+    /// Whether it makes sense to ask whether it speaks the modern era.
+    pub(crate) fn is_worth_asking(&self) -> bool {
+        let found = self.found();
+        let was_asked = found.asked.is_some_and(|asked| clock::now() < asked + BELIEVED);
+        self.set == Era::Auto && (found.modern.is_none() || (found.modern == Some(false) && !was_asked))
     }
 
     /// It does not speak the modern era, whatever was known before: it is spoken to as its clients speak.

@@ -78,23 +78,24 @@ impl Straight {
             }
             MessageKind::Response { .. } => {}
         }
-        self.put(incoming);
+        self.passes(incoming);
     }
 
-    fn put(&mut self, incoming: Incoming) {
-        match self.tools.headers(&incoming.message) {
-            Ok(headers) => {
-                let mut parts = incoming.parts().clone();
-                parts.extensions.insert(Headers(headers));
-                self.to_server.push_back(Incoming::new(incoming.message, parts));
-            }
-            Err(why) => {
-                if let Some(id) = incoming.message.id() {
-                    self.asked.remove(id);
-                    self.to_client.push_back(Message::error(id, code::INVALID_PARAMS, &why));
-                }
-            }
+    /// Passes a message on, or tells the client why that cannot be.
+    fn passes(&mut self, incoming: Incoming) {
+        let id = incoming.message.id().cloned();
+        if let (Err(why), Some(id)) = (self.put(incoming), id) {
+            self.asked.remove(&id);
+            self.to_client.push_back(Message::error(&id, code::INVALID_PARAMS, &why));
         }
+    }
+
+    fn put(&mut self, incoming: Incoming) -> Result<(), String> {
+        let headers = self.tools.headers(&incoming.message)?;
+        let mut parts = incoming.parts().clone();
+        parts.extensions.insert(Headers(headers));
+        self.to_server.push_back(Incoming::new(incoming.message, parts));
+        Ok(())
     }
 
     fn own_id(&mut self) -> RequestId {
@@ -104,16 +105,17 @@ impl Straight {
 
     /// Sends a call by this id.
     fn sends(&mut self, id: RequestId, call: Box<Call>) {
-        let Some(message) = with_id(&call.asked.message, &id) else { return self.refuses(&call) };
-        let incoming = Incoming::new(message, call.asked.parts().clone());
-        self.asked.insert(id, Asked::Call(call));
-        self.put(incoming);
+        let twice = "the request has a name twice";
+        let Some(message) = with_id(&call.asked.message, &id) else { return self.refuses(&call, twice) };
+        match self.put(Incoming::new(message, call.asked.parts().clone())) {
+            Ok(()) => drop(self.asked.insert(id, Asked::Call(call))),
+            Err(why) => self.refuses(&call, &why),
+        }
     }
 
-    fn refuses(&mut self, call: &Call) {
+    fn refuses(&mut self, call: &Call, why: &str) {
         if let Some(id) = call.asked.message.id() {
-            let text = "the request has a name twice";
-            self.to_client.push_back(Message::error(id, code::INVALID_REQUEST, text));
+            self.to_client.push_back(Message::error(id, code::INVALID_PARAMS, why));
         }
     }
 
@@ -127,12 +129,12 @@ impl Straight {
         let at = at.unwrap_or_else(|| id.clone());
         self.asked.remove(&at);
         if at == *id {
-            return self.put(incoming);
+            return self.passes(incoming);
         }
         let params =
             json!({ "requestId": serde_json::from_str::<Value>(&at.to_string()).unwrap_or_default() });
         if let Ok(message) = Message::notification("notifications/cancelled", &params) {
-            self.put(Incoming::new(message, incoming.parts().clone()));
+            self.passes(Incoming::new(message, incoming.parts().clone()));
         }
     }
 
@@ -142,6 +144,8 @@ impl Straight {
             return self.to_client.push_back(message);
         };
         match self.asked.remove(id) {
+            // A late answer to one of ours.
+            None if id.as_str().is_some_and(|id| id.starts_with(&self.ids.prefix())) => {}
             None => self.to_client.push_back(message),
             Some(Asked::List) => {
                 let told = self.learns(&message).unwrap_or(message);
@@ -192,12 +196,12 @@ impl Straight {
         if let Some(cursor) = cursor {
             params.set("cursor", cursor);
         }
-        let Ok(list) = Message::request(id.clone(), "tools/list", &params) else {
-            return self.refuses(&call);
-        };
-        let incoming = Incoming::new(list, call.asked.parts().clone());
-        self.asked.insert(id, Asked::Tools(call, page));
-        self.put(incoming);
+        let list = Message::request(id.clone(), "tools/list", &params);
+        let put = list.map_err(|error| error.to_string());
+        match put.and_then(|list| self.put(Incoming::new(list, call.asked.parts().clone()))) {
+            Ok(()) => drop(self.asked.insert(id, Asked::Tools(call, page))),
+            Err(why) => self.refuses(&call, &why),
+        }
     }
 }
 

@@ -95,7 +95,7 @@ impl ToolHeaders {
     }
 
     /// The headers of a call with these arguments.
-    fn of(&self, tool: &str, arguments: Option<&str>, headers: &mut HeaderMap) {
+    pub(super) fn of(&self, tool: &str, arguments: Option<&str>, headers: &mut HeaderMap) {
         let Some(repeated) = self.0.get(tool) else { return };
         let arguments: Value = arguments.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         for Repeated { path, header } in repeated {
@@ -192,8 +192,7 @@ fn annotated(name: &Value, kind: Option<&Value>, path: Option<&Vec<String>>) -> 
     let at = path.join(".");
     let name = name.as_str().filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| format!("{at}: {ANNOTATION} must be the name of a header"))?;
-    // `number` is not in the specification's list; official SDKs and the conformance suite allow it.
-    if !matches!(kind.and_then(Value::as_str), Some("string" | "integer" | "boolean" | "number")) {
+    if !matches!(kind.and_then(Value::as_str), Some("string" | "integer" | "boolean")) {
         return Err(format!("{at}: only a string, an integer or a boolean can be repeated in a header"));
     }
     let header = HeaderName::from_bytes(format!("{}{name}", modern::header::PARAM_PREFIX).as_bytes());
@@ -254,6 +253,7 @@ mod tests {
             property(json!({ "type": "string", "x-mcp-header": 1 })),
             property(json!({ "type": "string", "x-mcp-header": "a b" })),
             property(json!({ "type": "object", "x-mcp-header": "A" })),
+            property(json!({ "type": "number", "x-mcp-header": "A" })),
             property(json!({ "x-mcp-header": "A" })),
             property(json!({ "type": "array", "items": { "type": "string", "x-mcp-header": "A" } })),
             property(json!({ "anyOf": [{ "type": "string", "x-mcp-header": "A" }] })),

@@ -34,7 +34,12 @@ impl Backend for Upstream<'_> {
         remote::untaken(sink, source).await
     }
 
-    async fn close(&mut self, sink: RemoteSink, source: RemoteSource, _: How) {
+    async fn close(&mut self, sink: RemoteSink, source: RemoteSource, how: How) {
+        if how == How::OtherEra {
+            // Its client waits for the other one, and the server has taken no session.
+            tokio::spawn(remote::end(sink, source));
+            return;
+        }
         remote::end(sink, source).await;
         tracing::info!(url = self.0.name(), "upstream session closed");
     }

@@ -288,6 +288,7 @@ fn server(named: &Named) -> Value {
     let keepers = named.history.keepers();
     let is_program = named.is_program();
     let seen = named.history.seen();
+    let (legacy, modern) = named.eras().known();
     let time = |time| humantime::format_rfc3339_millis(time).to_string();
     let probe = named.probes.last().map(|probed| {
         json!({
@@ -303,6 +304,7 @@ fn server(named: &Named) -> Value {
         "programs": is_program.then_some(keepers.len()),
         "memory_bytes": if is_program { memory::of_kept_by(&keepers) } else { None },
         "restarts": seen.revived,
+        "eras": { "legacy": legacy, "modern": modern },
         "last_start": seen.start.map(time),
         "last_error": seen.error.map(|(at, text)| json!({ "time": time(at), "text": text })),
         "probe": probe,

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     access::{Auth, Protection},
     backend::child::Children,
+    bridge::Eras,
     calls::{Calls, Entered, Sessions, Watchers, watched},
     front::{
         Receive, Reply,
@@ -94,6 +95,11 @@ impl Named {
     /// Whether a program is started for its sessions.
     pub(super) fn is_program(&self) -> bool {
         self.state().target.remote.is_none()
+    }
+
+    /// Which eras it speaks.
+    pub(super) fn eras(&self) -> Eras {
+        self.state().target.eras.clone()
     }
 
     /// What a probe needs of it.

@@ -21,6 +21,7 @@ use rmcp::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
+    time::timeout,
 };
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -38,6 +39,8 @@ type Expired = StreamableHttpError<reqwest::Error>;
 
 /// How long sends in progress may take when the server does not know the session any more.
 const LAST_SENDS: Duration = Duration::from_secs(2);
+/// How long a server may take to open the stream on which it asks, before it gets more. Some say nothing there until they ask.
+const OPENS: Duration = Duration::from_millis(500);
 /// Messages that may wait for `notifications/initialized`.
 const HELD_MESSAGES: usize = 16;
 
@@ -47,12 +50,13 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
     let trouble = Arc::new(Mutex::new(None));
     let lost = Arc::<Lost>::default();
     let stateless = Arc::<AtomicBool>::default();
+    let listening = Listening::new(lost.found.clone());
     let client = Posting {
         client: remote.client.clone(),
         headers: headers.clone(),
         trouble: Arc::clone(&trouble),
         message_bytes: remote.message_bytes,
-        listening: Listening::new(lost.found.clone()),
+        listening: listening.clone(),
         stateless: Arc::clone(&stateless),
     };
     let mut config = StreamableHttpClientTransportConfig::with_uri(remote.url.as_str());
@@ -75,6 +79,8 @@ pub(super) fn open(remote: &Remote, headers: HeaderMap) -> (HttpSink, HttpSource
         sends: sends.clone(),
         lost: Arc::clone(&lost),
         handshake: Handshake::None,
+        listening,
+        stateless: Arc::clone(&stateless),
     };
     (sink, HttpSource { name: remote.name(), receiver, own, trouble, sends, lost, stateless, transport })
 }
@@ -99,6 +105,8 @@ pub(crate) struct HttpSink {
     sends: TaskTracker,
     lost: Arc<Lost>,
     handshake: Handshake,
+    listening: Listening,
+    stateless: Arc<AtomicBool>,
 }
 
 /// Whether the server does not know the session any more, and what it has refused for that reason.
@@ -114,6 +122,9 @@ enum Handshake {
     None,
     /// The messages that wait for `notifications/initialized`, with their headers.
     Awaited(VecDeque<(Message, HeaderMap)>),
+    /// The stream is being opened on which the server asks what belongs to no answer; what is sent before may be asked about in
+    /// vain.
+    Opens,
     /// All messages are sent at once.
     Over,
 }
@@ -131,8 +142,11 @@ impl HttpSink {
             }
             Handshake::Awaited(held) if message.method() == Some("notifications/initialized") => {
                 let held = std::mem::take(held);
-                self.handshake = Handshake::Over;
+                self.handshake = Handshake::Opens;
                 self.post(message, headers).await?;
+                if !held.is_empty() {
+                    self.listens().await;
+                }
                 for (message, headers) in held {
                     self.post(message, headers).await?;
                 }
@@ -158,9 +172,18 @@ impl HttpSink {
                 }
                 return Ok(());
             }
+            Handshake::Opens => self.listens().await,
             Handshake::None | Handshake::Over => {}
         }
         self.post(message, headers).await
+    }
+
+    /// Waits until the server can ask, for a moment.
+    async fn listens(&mut self) {
+        if !self.stateless.load(Ordering::Acquire) {
+            let _ = timeout(OPENS, self.listening.tried()).await;
+        }
+        self.handshake = Handshake::Over;
     }
 
     /// The transport ends the session on the server only after `notifications/initialized`; if the client left without
@@ -239,7 +262,7 @@ impl HttpSource {
         if self.lost.found.is_cancelled() {
             // The others will be refused too.
             self.sends.close();
-            let _ = tokio::time::timeout(LAST_SENDS, self.sends.wait()).await;
+            let _ = timeout(LAST_SENDS, self.sends.wait()).await;
         }
         std::mem::take(&mut *self.lost.untaken.lock().unwrap_or_else(PoisonError::into_inner))
     }

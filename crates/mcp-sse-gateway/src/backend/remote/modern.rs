@@ -283,7 +283,8 @@ impl ModernSink {
                     tracing::warn!("{text}");
                     let is_first = message.method() == Some("server/discover");
                     let answer = match is_first {
-                        true => Err(Failure::of(How::NotStarted, text)),
+                        true if unanswered.is_absent => Err(Failure::of(How::NotStarted, text)),
+                        true => Err(Failure::new(text)),
                         false => Ok(Message::error(&id, CONNECTION_CLOSED, &text)),
                     };
                     let _ = said.send(answer).await;

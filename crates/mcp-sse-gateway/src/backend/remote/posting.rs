@@ -84,15 +84,23 @@ pub(super) struct Listening {
     failed: Arc<AtomicU32>,
     /// Cancelled when it is lost, and with it the session.
     lost: CancellationToken,
+    /// Cancelled when it was opened for the first time, or could not be.
+    tried: CancellationToken,
 }
 
 impl Listening {
     pub(super) fn new(lost: CancellationToken) -> Self {
-        Self { was_open: Arc::default(), failed: Arc::default(), lost }
+        Self { was_open: Arc::default(), failed: Arc::default(), lost, tried: CancellationToken::new() }
+    }
+
+    /// Resolves when it was opened for the first time, or could not be.
+    pub(super) async fn tried(&self) {
+        self.tried.cancelled().await;
     }
 
     /// It could not be opened, for good if the server does not know the session.
     fn fails(&self, for_good: bool) {
+        self.tried.cancel();
         let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
         if self.was_open.load(Ordering::Relaxed) && (for_good || failed >= TRIES) {
             self.lost.cancel();
@@ -102,6 +110,7 @@ impl Listening {
     fn opens(&self) {
         self.was_open.store(true, Ordering::Relaxed);
         self.failed.store(0, Ordering::Relaxed);
+        self.tried.cancel();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Servers of either era, and those that are ill, on virtual time.
 
+mod sessions;
+
 use std::collections::VecDeque;
 
 use http::HeaderMap;

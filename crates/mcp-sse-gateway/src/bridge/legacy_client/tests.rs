@@ -4,6 +4,7 @@
 mod hostile;
 mod listens;
 mod model;
+mod mutated;
 mod rows;
 
 use http::{HeaderValue, request::Parts};
@@ -11,7 +12,7 @@ use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{super::discovered::Discovered, Core, Purpose, Side};
+use super::{super::discovered::Discovered, Core, Purpose, Side, State};
 use crate::{backend::remote::Headers, clock};
 
 /// A generator of numbers that is the same each time.

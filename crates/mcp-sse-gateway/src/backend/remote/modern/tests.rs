@@ -359,7 +359,7 @@ async fn a_server_that_is_not_there_is_no_answer_to_the_question_what_it_speaks(
     assert_eq!(session.source.recv().await.unwrap_err().how, How::NotStarted);
     session.sends(r#"{"jsonrpc":"2.0","id":"d","method":"server/discover"}"#).await;
     server.asked().await.answers("404 Not Found", "text/plain", "no").await;
-    assert_eq!(session.source.recv().await.unwrap_err().how, How::NotStarted);
+    assert_eq!(session.source.recv().await.unwrap_err().how, How::Failed, "it is there, and says no");
 }
 
 #[tokio::test]

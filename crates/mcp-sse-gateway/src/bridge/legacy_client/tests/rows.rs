@@ -407,7 +407,7 @@ impl Pair {
 }
 
 const TOOLS: &str = r#"{"tools":[
-    {"name":"t","inputSchema":{"properties":{"a":{"type":"number","x-mcp-header":"A"}}}},
+    {"name":"t","inputSchema":{"properties":{"a":{"type":"integer","x-mcp-header":"A"}}}},
     {"name":"bad","inputSchema":{"properties":{"a":{"type":"string","x-mcp-header":"a b"}}}}
 ]}"#;
 

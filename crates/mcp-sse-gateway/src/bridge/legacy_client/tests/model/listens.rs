@@ -93,7 +93,6 @@ impl Listens {
     pub(super) fn subscribe(&mut self, id: RequestId, uri: &str) {
         self.wanted.insert(uri.to_owned());
         self.waiting.push(Waiting { id, uri: Some(uri.to_owned()), is_asked: false, is_cancelled: false });
-        self.cannot = false;
     }
 
     pub(super) fn unsubscribe(&mut self, id: RequestId, uri: &str) {
