@@ -1,6 +1,7 @@
 //! Real clients, pinned, against the program: its own demo server here, and real servers behind the gateway in
 //! `servers`.
 
+mod eras;
 pub(crate) mod gateways;
 mod install;
 mod oauth;
@@ -61,6 +62,13 @@ pub(crate) fn with_replicas_by_hand() -> Result<(), String> {
     replicas::by_hand()
 }
 
+/// All clients at all servers of both eras, by hand.
+pub(crate) fn compatibility() -> Result<(), String> {
+    build()?;
+    chromium()?;
+    eras::by_hand()
+}
+
 /// The gateway's page in a browser.
 pub(crate) fn with_page(report: &mut Report) {
     const PAGE: &str = "the page";
@@ -117,6 +125,7 @@ pub(crate) fn run(report: &mut Report) {
         Err(why) => report.left_out(CHROMIUM, why),
     }
     servers::run(report, &node, chromium.is_ok());
+    eras::run(report);
 }
 
 /// The options that say where the peers of the benchmarks are, those that can be installed here.

@@ -12,6 +12,9 @@
 //!
 //! `cargo xtask compare` installs other gateways, does to each what happens to gateways, and writes
 //! `docs/gateways.md`.
+//!
+//! `cargo xtask compatibility` installs clients and servers of both eras, runs each client at each server, and writes
+//! `docs/compatibility.md`.
 
 mod api;
 mod chaos;
@@ -29,7 +32,8 @@ use report::Report;
 
 const USAGE: &str = "usage: cargo xtask test [PART…] | cargo xtask house | cargo xtask api --write |
        cargo xtask bench [OPTION…] | cargo xtask compare [SCENARIO…] |
-       cargo xtask chaos [--minutes N] | cargo xtask replicas | cargo xtask engines
+       cargo xtask chaos [--minutes N] | cargo xtask replicas | cargo xtask engines |
+       cargo xtask compatibility
 parts: house, dependencies, features, rust, package, model, fuzz, interop, oauth, proxies, page, chaos, api, semver (all of them if none is named), replicas";
 
 /// The cheap ones first, and last those whose tools take long to compile.
@@ -64,6 +68,9 @@ fn main() -> ExitCode {
     }
     if let ["replicas"] = arguments.as_slice() {
         return exit(interop::with_replicas_by_hand());
+    }
+    if let ["compatibility"] = arguments.as_slice() {
+        return exit(interop::compatibility());
     }
     if let ["engines"] = arguments.as_slice() {
         return exit(engines::install().map(drop));

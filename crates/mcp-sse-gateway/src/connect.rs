@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use crate::{
     args::{self, Exit},
     backend::remote::{Found, Remote, client},
-    bridge::{Bridged, Eras},
+    bridge::Eras,
+    bridged::Bridged,
     front::{Receive, Reply, stdio::stdio},
     message::modern::names_its_version,
     revive::{self, Policy, Restart, Upstream},

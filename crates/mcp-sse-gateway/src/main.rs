@@ -17,6 +17,7 @@ mod args;
 mod audit;
 mod backend;
 mod bridge;
+mod bridged;
 mod calls;
 mod check;
 mod clock;

@@ -6,6 +6,8 @@ README.md says what each tool does. The same tools, with the same answers, are i
 import argparse
 import contextlib
 import json
+import os
+import signal
 import socket
 from typing import Any
 
@@ -26,7 +28,7 @@ QUESTION = "What is your name?"
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
 server = Server("eras-legacy", version="1.0.0", instructions="Call the tools in any order.")
-cancelled = 0
+running = cancelled = 0
 added = {"tools": False, "prompts": False, "resources": False}
 # The sessions that have sent a request, each with its subscriptions and the level of its log.
 live: dict[Any, dict[str, Any]] = {}
@@ -99,12 +101,15 @@ async def made(to: int, total: int) -> None:
 
 
 async def slow(ms: int) -> str:
-    global cancelled
+    global running, cancelled
+    running += 1
     try:
         await anyio.sleep(ms / 1000)
     except anyio.get_cancelled_exc_class():
         cancelled += 1
         raise
+    finally:
+        running -= 1
     return f"slept {ms} ms"
 
 
@@ -145,8 +150,8 @@ TOOLS: dict[str, dict[str, Any]] = {
     "echo": {"text": STRING}, "add": {"a": INTEGER, "b": INTEGER}, "fails": {}, "throws": {}, "grüße": {},
     "ask": {}, "visit": {}, "sample": {"prompt": STRING}, "roots": {}, "all": {}, "rounds": {"n": INTEGER}, "state": {},
     "progress": {"steps": INTEGER}, "progress_rounds": {}, "log": {"level": STRING, "text": STRING},
-    "slow": {"ms": INTEGER}, "was_cancelled": {}, "region": {"region": STRING, "query": STRING}, "headers": {}, "meta": {},
-    "change": {"what": WHAT}, "touch": {"uri": STRING}, "hang_up": {},
+    "slow": {"ms": INTEGER}, "running": {}, "was_cancelled": {}, "region": {"region": STRING, "query": STRING}, "headers": {}, "meta": {},
+    "change": {"what": WHAT}, "touch": {"uri": STRING}, "hang_up": {}, "die": {},
 }
 
 
@@ -201,6 +206,8 @@ async def call_tool(name: str, args: dict[str, Any]) -> types.CallToolResult:
             return text("logged")
         case "slow":
             return text(await slow(args["ms"]))
+        case "running":
+            return text(str(running))
         case "was_cancelled":
             return text(str(cancelled))
         case "region":
@@ -216,6 +223,8 @@ async def call_tool(name: str, args: dict[str, Any]) -> types.CallToolResult:
             return text(await touch(args["uri"]))
         case "hang_up":
             return text("nobody can be hung up on", isError=True)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
         case "extra" if added["tools"]:
             return text("extra")
     raise ValueError(f"Unknown tool: {name}")

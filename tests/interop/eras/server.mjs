@@ -27,7 +27,8 @@ const INFO = { name: 'eras-typescript', version: '1.0.0' };
 const INSTRUCTIONS = 'Call the tools in any order.';
 const STATE = createRequestStateCodec({ key: randomBytes(32) });
 
-/** How many calls of `slow` have been cancelled. */
+/** How many calls of `slow` there are now, and how many have been cancelled. */
+let running = 0;
 let cancelled = 0;
 /** What `change` has added. */
 const added = { tools: false, prompts: false, resources: false };
@@ -69,13 +70,16 @@ async function progress(ctx, from, to, total) {
 }
 
 function sleep(ms, signal) {
+  running++;
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
+      running--;
       cancelled++;
       reject(new Error('cancelled'));
     };
     const timer = setTimeout(() => {
+      running--;
       // Over HTTP the signal is raised after the answer too.
       signal.removeEventListener('abort', stop);
       resolve();
@@ -178,6 +182,7 @@ function registerTools(server) {
     await sleep(ms, ctx.mcpReq.signal);
     return text(`slept ${ms} ms`);
   });
+  tool('running', {}, () => text(String(running)));
   tool('was_cancelled', {}, () => text(String(cancelled)));
 
   tool('region', { region: z.string().meta({ 'x-mcp-header': 'Region' }), query: z.string() }, ({ region, query }) =>
@@ -190,6 +195,7 @@ function registerTools(server) {
   tool('change', { what: z.enum(['tools', 'prompts', 'resources']) }, ({ what }) => change(what));
   tool('touch', { uri: z.string() }, ({ uri }) => touch(uri));
   tool('hang_up', {}, hangUp);
+  tool('die', {}, () => process.kill(process.pid, 'SIGKILL'));
 }
 
 function registerOthers(server) {

@@ -5,6 +5,8 @@ README.md says what each tool does. The same tools, with the same answers, are i
 
 import argparse
 import json
+import os
+import signal
 import socket
 import warnings
 from collections.abc import Callable
@@ -60,7 +62,7 @@ class Sum(BaseModel):
 
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
-cancelled = 0
+running = cancelled = 0
 added = {"tools": False, "prompts": False, "resources": False}
 # The connections of the handshake era, each with its subscriptions and the level of its log.
 live: dict[Any, dict[str, Any]] = {}
@@ -281,13 +283,21 @@ async def log(level: str, text: str, ctx: Context) -> CallToolResult:
 
 @server.tool(description="The tool slow.")
 async def slow(ms: int) -> CallToolResult:
-    global cancelled
+    global running, cancelled
+    running += 1
     try:
         await anyio.sleep(ms / 1000)
     except anyio.get_cancelled_exc_class():
         cancelled += 1
         raise
+    finally:
+        running -= 1
     return text(f"slept {ms} ms")
+
+
+@server.tool(name="running", description="The tool running.")
+def how_many_run() -> CallToolResult:
+    return text(str(running))
 
 
 @server.tool(description="The tool was_cancelled.")
@@ -363,6 +373,11 @@ async def touch(uri: str, ctx: Context) -> CallToolResult:
 def hang_up() -> CallToolResult:
     core.get_request_handler("subscriptions/listen").handler.close()
     return text("hung up")
+
+
+@server.tool(description="The tool die.")
+def die() -> CallToolResult:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @server.resource("test://static/one", name="one", mime_type="text/plain")

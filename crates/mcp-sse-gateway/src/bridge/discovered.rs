@@ -14,7 +14,7 @@ const SHOWN: usize = 300;
 
 /// What a modern server says of itself.
 #[derive(Clone, Debug)]
-pub(super) struct Discovered {
+pub(crate) struct Discovered {
     capabilities: Box<RawValue>,
     info: Option<Box<RawValue>>,
     instructions: Option<Box<RawValue>>,
@@ -26,10 +26,10 @@ pub(super) struct Discovered {
 
 /// Why a server cannot be spoken to in this revision.
 #[derive(Debug)]
-pub(super) struct Unlike {
-    pub(super) why: String,
+pub(crate) struct Unlike {
+    pub(crate) why: String,
     /// It says that it does not know this revision, and nothing else.
-    pub(super) is_certain: bool,
+    pub(crate) is_certain: bool,
 }
 
 /// The lists of which a server says when they have changed.
@@ -48,7 +48,7 @@ impl Lists {
 
 impl Discovered {
     /// Of the answer to `server/discover`; or why its server cannot be spoken to in this revision.
-    pub(super) fn read(answer: &Message) -> Result<Self, Unlike> {
+    pub(crate) fn read(answer: &Message) -> Result<Self, Unlike> {
         let doubt = |why: String| Unlike { why, is_certain: false };
         let unlike =
             || doubt("its answer to server/discover is not as revision 2026-07-28 has it".to_owned());

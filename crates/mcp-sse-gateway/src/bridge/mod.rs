@@ -9,17 +9,18 @@
 //! | `straight` | between a modern client without headers and a modern server over HTTP |
 //! | `own_ids` | ids of our own requests |
 //! | `tool_headers` | parameters of tools that are repeated in headers |
-//! | `bridged` | a server that may need that translator, as what stands behind a session |
 
-mod bridged;
 mod discovered;
-pub(crate) mod eras;
+mod eras;
 mod legacy_client;
+pub(crate) mod modern_client;
 mod own_ids;
 mod straight;
 mod tool_headers;
 
 pub(crate) use self::{
-    bridged::Bridged,
-    eras::{Era, Eras},
+    discovered::{Discovered, Unlike},
+    eras::{Era, Eras, Plan},
+    legacy_client::{Core, discover},
+    straight::Straight,
 };

@@ -8,12 +8,9 @@ use mcp_sse::{Incoming, Message, MessageKind, RequestId};
 use serde_json::{Value, json};
 
 use super::{eras::refusal, own_ids::OwnIds, tool_headers::ToolHeaders};
-use crate::{
-    backend::remote::Headers,
-    message::{
-        members::{Members, with_id},
-        modern::code,
-    },
+use crate::message::{
+    members::{Members, with_id},
+    modern::{Headers, code},
 };
 
 /// How many pages of a list of tools are read again for one call.
@@ -21,7 +18,7 @@ const PAGES: u32 = 32;
 
 /// What stands between such a client and its server.
 #[derive(Default)]
-pub(super) struct Straight {
+pub(crate) struct Straight {
     tools: ToolHeaders,
     ids: OwnIds,
     next: u64,
@@ -44,21 +41,21 @@ struct Call {
 }
 
 impl Straight {
-    pub(super) fn poll_server(&mut self) -> Option<Incoming> {
+    pub(crate) fn poll_server(&mut self) -> Option<Incoming> {
         self.to_server.pop_front()
     }
 
-    pub(super) fn poll_client(&mut self) -> Option<Message> {
+    pub(crate) fn poll_client(&mut self) -> Option<Message> {
         self.to_client.pop_front()
     }
 
     /// How many messages wait for the server, and for the client.
-    pub(super) fn waiting(&self) -> (usize, usize) {
+    pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.to_server.len(), self.to_client.len())
     }
 
     /// A message of the client.
-    pub(super) fn client(&mut self, incoming: Incoming) {
+    pub(crate) fn client(&mut self, incoming: Incoming) {
         match incoming.message.kind() {
             MessageKind::Request { id, method } => match &**method {
                 "tools/list" => {
@@ -139,7 +136,7 @@ impl Straight {
     }
 
     /// A message of the server.
-    pub(super) fn server(&mut self, message: Message) {
+    pub(crate) fn server(&mut self, message: Message) {
         let MessageKind::Response { id: Some(id), is_error } = message.kind() else {
             return self.to_client.push_back(message);
         };

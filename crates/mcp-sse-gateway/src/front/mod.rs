@@ -2,6 +2,7 @@
 //! into two halves, so that neither direction waits for the other.
 
 pub(crate) mod http;
+pub(crate) mod modern;
 pub(crate) mod sse;
 pub(crate) mod stdio;
 

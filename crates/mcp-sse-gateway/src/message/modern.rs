@@ -60,6 +60,10 @@ pub(crate) fn name_parameter(method: &str) -> Option<&'static str> {
     }
 }
 
+/// The headers of a message for a server of this revision, beside its body: among the extensions of its head.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Headers(pub(crate) HeaderMap);
+
 /// The headers that say again what a request says, beside the parameters of tools.
 pub(crate) fn headers_of(message: &Message) -> HeaderMap {
     let mut headers = HeaderMap::new();

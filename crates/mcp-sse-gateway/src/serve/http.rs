@@ -21,6 +21,7 @@ use super::{named::Named, servers::Table};
 use crate::{
     answer::{Answer, json, read_only, text},
     args::{HealthCheck, Http},
+    front::modern::{FromServer, is_modern},
     page::{self, Page},
     replicas::{self, At},
 };
@@ -216,6 +217,10 @@ impl Mcp {
     {
         let Self { table, draining, named } = self;
         let (parts, body) = request.into_parts();
+        if let Some(modern) = named.modern.as_ref().filter(|_| is_modern(&parts)) {
+            let may_open = !named.is_retired() && !draining.load(Ordering::Acquire);
+            return modern.handle(Request::from_parts(parts, body), may_open).await;
+        }
         // A POST without a session opens one.
         let opens = parts.method == Method::POST && !parts.headers.contains_key("mcp-session-id");
         if opens && named.is_retired() {
@@ -255,7 +260,9 @@ where
         Box::pin(async move {
             let metrics = this.table.metrics().cloned();
             let answer = this.answer_anywhere(request).await;
-            if let (Some(metrics), Some(reason)) = (metrics, refusal(answer.status(), opens)) {
+            let is_ours = answer.extensions().get::<FromServer>().is_none();
+            let reason = refusal(answer.status(), opens).filter(|_| is_ours);
+            if let (Some(metrics), Some(reason)) = (metrics, reason) {
                 metrics.refused(reason);
             }
             Ok(answer)

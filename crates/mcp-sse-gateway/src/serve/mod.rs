@@ -8,6 +8,8 @@
 //! | `named` | one of them |
 //! | `target` | what a session is given to reach its server |
 //! | `session` | one session: from the client's first message to the server's end |
+//! | `hosts` | a server, as requests reach it that belong to no session |
+//! | `passing` | such a request, passed on to a remote server that needs no session |
 //! | `life` | one over HTTP+SSE, which may rest |
 //! | `history` | what was last seen of a server |
 //! | `probe` | a session without a client, which finds out whether a server is well |
@@ -16,9 +18,11 @@
 
 mod admin;
 mod history;
+mod hosts;
 mod http;
 mod life;
 mod named;
+mod passing;
 mod paths;
 mod probe;
 mod servers;

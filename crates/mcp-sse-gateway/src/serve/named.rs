@@ -23,6 +23,7 @@ use crate::{
     front::{
         Receive, Reply,
         http::{CLOSED_BY_OPERATOR, Mcp},
+        modern::Modern,
     },
     page::Served,
 };
@@ -38,6 +39,8 @@ pub(super) struct Named {
     /// How many sessions have begun, that is, are no longer silent, and have not ended.
     pub(super) sessions: AtomicUsize,
     pub(super) mcp: Option<Mcp>,
+    /// The same for requests of the stateless era.
+    pub(super) modern: Option<Modern>,
     pub(super) children: Children,
     pub(super) watchers: Watchers,
     /// The list of sessions, if there is a place to see it.
@@ -169,6 +172,12 @@ impl Entry {
         )
         .await;
         if close.is_cancelled() { Over::Ended(CLOSED_BY_OPERATOR) } else { over }
+    }
+
+    /// A client, watched as those of its sessions are.
+    pub(super) fn watched(&self, receiver: impl Receive, reply: impl Reply) -> (impl Receive, impl Reply) {
+        let close = self.entered.as_ref().map(|entered| entered.close.clone()).unwrap_or_default();
+        watched(receiver, reply, self.calls.clone(), close)
     }
 
     /// Nobody runs the session from now on, or somebody does again (`None`).

@@ -21,6 +21,7 @@ use rmcp::transport::StreamableHttpServerConfig;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    hosts::Reached,
     life::Life,
     named::{Named, State},
     paths::Layout,
@@ -40,7 +41,10 @@ use crate::{
     calls::{self, Watchers},
     config::{Auths, Definition, RemoteServer, Server, Servers},
     encoded::encoded,
-    front::http::{self, Bodies, Mcp, Sessions},
+    front::{
+        http::{self, Bodies, Mcp, Sessions},
+        modern::{self, Hosted, Modern, States},
+    },
     log,
     metrics::{self, InCluster, Metrics, Snapshot},
     replicas::Replicas,
@@ -74,6 +78,8 @@ pub(super) struct Table {
     http_sessions: Arc<http::Figures>,
     /// The memory bounds for the bodies that are posted over it.
     bodies: Arc<Bodies>,
+    /// Requests of the stateless era whose clients have to come back.
+    states: Arc<States<Hosted>>,
     /// Cancels whatever rmcp's services still do.
     end_http: CancellationToken,
     /// Sessions whose servers have not been told yet that they are over.
@@ -144,6 +150,7 @@ impl Table {
             settings,
             http_sessions: Arc::default(),
             bodies: Bodies::new(args.limits.max_body_bytes, BODY_TIMEOUT),
+            states: Arc::default(),
             end_http: CancellationToken::new(),
             running: TaskTracker::new(),
         })
@@ -389,9 +396,8 @@ impl Table {
         if let Some(named) = servers.get(name) {
             let mut state = named.state();
             let was_retired = std::mem::replace(&mut state.retired, false);
-            let same = state.target.server == server
-                && state.target.policy == policy
-                && state.target.eras.is(era);
+            let same =
+                state.target.server == server && state.target.policy == policy && state.target.eras.is(era);
             if !same {
                 state.target = Arc::new(self.target(server, policy, era));
             }
@@ -419,6 +425,7 @@ impl Table {
         let named = Arc::new_cyclic(|this: &std::sync::Weak<Named>| Named {
             name: name.to_owned(),
             mcp: (!self.settings.no_mcp).then(|| self.mcp(this.clone())),
+            modern: (!self.settings.no_mcp).then(|| self.modern(this.clone())),
             paths,
             transport,
             protection,
@@ -541,6 +548,31 @@ impl Table {
             .disable_allowed_hosts()
             .disable_allowed_origins();
         Mcp::new(sessions, Arc::clone(&self.bodies), config)
+    }
+
+    fn modern(self: &Arc<Self>, named: std::sync::Weak<Named>) -> Modern {
+        let settings = modern::Settings {
+            requests_in_flight: self.settings.http.requests_in_flight,
+            start_timeout: self.bounds.start_timeout,
+            idle_timeout: self.settings.mcp_idle_timeout,
+            keep_alive: self.settings.keep_alive,
+            figures: Arc::clone(&self.http_sessions),
+            transport: self.transport.clone(),
+            metrics: self.watchers.metrics.clone(),
+            states: Arc::clone(&self.states),
+        };
+        let table = Arc::downgrade(self);
+        let enters = move || {
+            let table = table.upgrade();
+            let running = table.as_ref().map(|table| table.running.token());
+            move |named: &Arc<Named>| {
+                drop(running);
+                if let Some(table) = table {
+                    table.forget(named);
+                }
+            }
+        };
+        Modern::new(Arc::new(Reached { named, enters }), settings, Arc::clone(&self.bodies))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         Backend, Failure, How,
         child::{Children, Command, Running, Stdin, Stdout},
     },
-    bridge::Bridged,
+    bridged::Bridged,
     config::Server,
     front::{Receive, Reply},
     revive::{self, Begin, Event, Policy, Upstream},
@@ -97,8 +97,7 @@ pub(super) async fn run(
         }
         (Server::Remote(_), Some(remote)) => {
             let is_modern = begin.is_modern();
-            let mut upstream =
-                Bridged::new(Upstream(remote), &target.eras, policy.start_timeout, is_modern);
+            let mut upstream = Bridged::new(Upstream(remote), &target.eras, policy.start_timeout, is_modern);
             Box::pin(revive::run(&mut upstream, policy, begin, &mut receiver, &reply, tell, may_rest)).await
         }
         (Server::Remote(_), None) => Err(Failure::new("there is nothing to connect to")),

@@ -25,6 +25,7 @@ mod isolation;
 mod keys;
 mod large;
 mod mcp_bodies;
+mod modern;
 mod observed;
 mod page;
 mod places;

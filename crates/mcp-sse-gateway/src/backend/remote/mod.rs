@@ -17,16 +17,12 @@ use ::http::{HeaderMap, request::Parts};
 use mcp_sse::{Incoming, Message};
 use tokio::time::timeout;
 
-/// The headers of a message for a server of the stateless revision, beside its body: among the extensions of its head.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Headers(pub(crate) HeaderMap);
-
 pub(crate) use self::{
     client::{Tls, client, clients_without_redirects},
     server::{Found, Kind, Remote, may_pass},
 };
 use super::{Failure, How, Sink, Source};
-use crate::message::modern::headers_of;
+use crate::message::modern::{Headers, headers_of};
 
 /// How long to wait, when detecting the transport, for the response and for its first event.
 const PROBE: Duration = Duration::from_secs(5);

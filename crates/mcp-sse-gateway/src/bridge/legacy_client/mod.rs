@@ -38,12 +38,9 @@ use self::{
     rounds::{Asks, Round},
 };
 use super::{discovered::Discovered, own_ids::OwnIds, tool_headers::ToolHeaders};
-use crate::{
-    backend::remote::Headers,
-    message::{
-        members::{Members, with_id},
-        modern::{self, code},
-    },
+use crate::message::{
+    members::{Members, with_id},
+    modern::{self, Headers, code},
 };
 
 /// How many pages of a list of tools are read again for one call.
@@ -60,7 +57,7 @@ const REFUSALS: usize = 16;
 const REPEATS: u32 = 100;
 
 /// The question which revisions a server speaks; over HTTP, with the head of a request of its client.
-pub(super) fn discover(id: &RequestId, head: Option<&Parts>) -> Incoming {
+pub(crate) fn discover(id: &RequestId, head: Option<&Parts>) -> Incoming {
     let stamped = Client::unknown().stamp(None).unwrap_or_default();
     // Its parameters are made of JSON.
     let message = Message::request(id.clone(), "server/discover", &stamped);

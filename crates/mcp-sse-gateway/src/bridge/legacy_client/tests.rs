@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{super::discovered::Discovered, Core, Purpose, Side, State};
-use crate::{backend::remote::Headers, clock};
+use crate::{clock, message::modern::Headers};
 
 /// A generator of numbers that is the same each time.
 struct Random(u64);

@@ -20,7 +20,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use http::{HeaderValue, StatusCode, header};
 use http_body::{Body, Frame};
-use mcp_sse::Message;
+use mcp_sse::{Message, RequestId};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_blocking,
@@ -30,7 +30,10 @@ use tokio::{
 use super::room::Room;
 use crate::{
     answer::{Answer, answer},
-    message::slim::slim,
+    message::{
+        modern::{code, meta},
+        slim::slim,
+    },
 };
 
 /// Bytes for all bodies together; more if a single body may be larger.
@@ -60,14 +63,18 @@ pub(crate) struct Bodies {
 
 /// Why a body was refused.
 #[derive(Clone, Debug)]
-pub(super) enum Refusal {
-    TooLarge { limit: usize },
+pub(in crate::front) enum Refusal {
+    TooLarge {
+        limit: usize,
+    },
     TooLargeToOpen,
     TooLate(Duration),
     Busy,
     Waiting,
     Unreadable,
     NoMessage(String),
+    /// It is of an era whose requests have a header that says so.
+    OtherEra(Option<RequestId>),
 }
 
 /// A message that was read, and the memory that it takes.
@@ -80,11 +87,11 @@ pub(super) struct Posted {
 
 /// The bytes that one session's bodies hold.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Share(Arc<AtomicUsize>);
+pub(in crate::front) struct Share(Arc<AtomicUsize>);
 
 /// Counted bytes; uncounted when this is dropped.
 #[derive(Debug)]
-struct Held {
+pub(in crate::front) struct Held {
     bodies: Arc<Bodies>,
     share: Arc<AtomicUsize>,
     bytes: usize,
@@ -128,7 +135,11 @@ impl Bodies {
         let bodies = Arc::clone(self);
         let (share, room) = session.unzip();
         let reading = Box::pin(async move {
-            let (message, envelope, held) = bodies.read(body, share).await?;
+            let opens = share.is_none();
+            let (message, envelope, held) = bodies.read(body, share, slim).await?;
+            if opens && is_of_other_era(&message) {
+                return Err(Refusal::OtherEra(message.id().cloned()));
+            }
             if let Some(room) = room {
                 let room = room.take(message.as_bytes().len()).await.ok_or(Refusal::Waiting)?;
                 *posted.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
@@ -139,11 +150,13 @@ impl Bodies {
         (Lazy { reading: Some(reading), refused: Arc::clone(&refused) }, refused)
     }
 
-    async fn read<B: Body>(
+    /// Reads a message, and whatever `also` reads of it.
+    pub(in crate::front) async fn read<B: Body, T: Send + 'static>(
         self: &Arc<Self>,
         body: B,
         share: Option<Share>,
-    ) -> Result<(Message, Bytes, Held), Refusal> {
+        also: impl FnOnce(&Message) -> T + Send + 'static,
+    ) -> Result<(Message, T, Held), Refusal> {
         let limit = match share {
             Some(_) => self.body_bytes,
             None => self.body_bytes.min(OPENING_BYTES),
@@ -193,8 +206,8 @@ impl Bodies {
         let is_large = held.bytes + FREE_BYTES > LARGE_BYTES;
         let parse = move || {
             let message = Message::parse(json).map_err(|error| Refusal::NoMessage(chain(&error)))?;
-            let envelope = slim(&message);
-            Ok((message, envelope, held))
+            let read = also(&message);
+            Ok((message, read, held))
         };
         if is_large {
             let turn = Arc::clone(&self.parsing).acquire_owned().await.map_err(|_| Refusal::Busy)?;
@@ -246,9 +259,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
 }
 
+/// Whether it is a request of the stateless era, which names its revision.
+fn is_of_other_era(message: &Message) -> bool {
+    message.method() != Some("initialize")
+        && message.param(&["_meta", meta::PROTOCOL_VERSION]).is_some_and(|version| version.starts_with('"'))
+}
+
 impl Refusal {
-    pub(super) fn into_answer(self) -> Answer {
-        let (status, text) = match self {
+    /// The status, and what the client is told.
+    pub(in crate::front) fn says(&self) -> (StatusCode, String) {
+        match self {
             Self::TooLarge { limit } => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the message is larger than {limit} bytes, which is the limit (--max-body-bytes)"),
@@ -271,13 +291,29 @@ impl Refusal {
                 "the server has not read the earlier messages yet; try again later".to_owned(),
             ),
             Self::Unreadable => (StatusCode::BAD_REQUEST, "the body could not be read".to_owned()),
-            Self::NoMessage(why) => {
-                let error = serde_json::json!({
-                    "jsonrpc": "2.0", "id": null, "error": { "code": -32700, "message": why },
-                });
-                return answer(StatusCode::BAD_REQUEST, "application/json", error.to_string());
-            }
+            Self::NoMessage(why) => (StatusCode::BAD_REQUEST, why.clone()),
+            Self::OtherEra(_) => (
+                StatusCode::BAD_REQUEST,
+                "params._meta names a protocol version, and the header MCP-Protocol-Version does not"
+                    .to_owned(),
+            ),
+        }
+    }
+
+    pub(super) fn into_answer(self) -> Answer {
+        let (status, text) = self.says();
+        let error = |id: Option<&RequestId>, code: i32| {
+            let (id, text) =
+                (id.map_or("null".to_owned(), ToString::to_string), serde_json::Value::from(text.as_str()));
+            let error =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{text}}}}}"#);
+            answer(status, "application/json", error)
         };
+        match &self {
+            Self::NoMessage(_) => return error(None, -32700),
+            Self::OtherEra(id) => return error(id.as_ref(), code::HEADER_MISMATCH),
+            _ => {}
+        }
         let mut answer = answer(status, "text/plain; charset=utf-8", text);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -338,7 +374,8 @@ mod tests {
     async fn what_a_body_takes_is_counted_until_its_message_is_taken() {
         let bodies = bodies();
         let share = Share::default();
-        let read = bodies.read(Full::new(Bytes::from(note(1_000_000))), Some(share.clone())).await.unwrap();
+        let read =
+            bodies.read(Full::new(Bytes::from(note(1_000_000))), Some(share.clone()), slim).await.unwrap();
         let held = bodies.held.load(Ordering::Acquire);
         assert!((1_000_000 - FREE_BYTES..1_001_000).contains(&held), "{held}");
         assert_eq!(share.0.load(Ordering::Acquire), held);
@@ -354,14 +391,14 @@ mod tests {
         let large = || Full::new(Bytes::from(note(4_000_000)));
         let mut kept = Vec::new();
         let refused = loop {
-            match bodies.read(large(), Some(greedy.clone())).await {
+            match bodies.read(large(), Some(greedy.clone()), slim).await {
                 Ok(read) => kept.push(read),
                 Err(refusal) => break refusal,
             }
         };
         assert!(matches!(refused, Refusal::Busy) && kept.len() == 4, "{refused:?} {}", kept.len());
-        assert!(bodies.read(Full::new(Bytes::from(note(100))), Some(greedy)).await.is_ok());
-        assert!(bodies.read(large(), Some(other)).await.is_ok());
+        assert!(bodies.read(Full::new(Bytes::from(note(100))), Some(greedy), slim).await.is_ok());
+        assert!(bodies.read(large(), Some(other), slim).await.is_ok());
     }
 
     #[test]
@@ -376,7 +413,7 @@ mod tests {
             let other = spawn_blocking(move || wait.recv().is_ok());
             let bodies = bodies();
             let body = Full::new(Bytes::from(note(1_000_000)));
-            let mut reading = Box::pin(bodies.read(body, Some(Share::default())));
+            let mut reading = Box::pin(bodies.read(body, Some(Share::default()), slim));
             while bodies.parsing.available_permits() > 0 {
                 let polled = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
                 assert!(polled);
@@ -395,7 +432,7 @@ mod tests {
     async fn without_a_session_little_is_read() {
         let bodies = bodies();
         let body = |bytes| Full::new(Bytes::from(note(bytes)));
-        assert!(bodies.read(body(60_000), None).await.is_ok());
-        assert!(matches!(bodies.read(body(70_000), None).await, Err(Refusal::TooLargeToOpen)));
+        assert!(bodies.read(body(60_000), None, slim).await.is_ok());
+        assert!(matches!(bodies.read(body(70_000), None, slim).await, Err(Refusal::TooLargeToOpen)));
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Figures {
     open: watch::Sender<usize>,
     requests: watch::Sender<usize>,
-    pub(super) end: CancellationToken,
+    pub(in crate::front) end: CancellationToken,
 }
 
 impl Default for Figures {
@@ -34,11 +34,11 @@ impl Figures {
         let _ = self.requests.subscribe().wait_for(|requests| *requests == 0).await;
     }
 
-    pub(super) fn request(&self) {
+    pub(in crate::front) fn request(&self) {
         self.requests.send_modify(|requests| *requests += 1);
     }
 
-    pub(super) fn answered(&self, number: usize) {
+    pub(in crate::front) fn answered(&self, number: usize) {
         self.requests.send_modify(|requests| *requests -= number);
     }
 
@@ -54,16 +54,16 @@ impl Figures {
 }
 
 /// One session in the count, until it is dropped.
-pub(super) struct Counted(Arc<Figures>);
+pub(in crate::front) struct Counted(Arc<Figures>);
 
 impl Counted {
-    pub(super) fn new(figures: Arc<Figures>) -> Self {
+    pub(in crate::front) fn new(figures: Arc<Figures>) -> Self {
         figures.open.send_modify(|open| *open += 1);
         Self(figures)
     }
 
     /// Whether all sessions are to end.
-    pub(super) fn is_ended(&self) -> bool {
+    pub(in crate::front) fn is_ended(&self) -> bool {
         self.0.end.is_cancelled()
     }
 }

@@ -33,7 +33,12 @@ pub(crate) use self::{
     figures::Figures,
     session::{Bounds, HttpReceiver, HttpReply},
 };
-use self::{bodies::Posted, figures::Counted, usage::Usages};
+use self::{bodies::Posted, usage::Usages};
+pub(in crate::front) use self::{
+    bodies::{Held, Refusal, Share},
+    figures::Counted,
+    room::Room,
+};
 use crate::{
     answer::{Answer, answer},
     clock,

@@ -13,7 +13,7 @@ const BYTES: u32 = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(in crate::front) struct Room(Arc<Semaphore>);
 
 impl Default for Room {
     fn default() -> Self {
@@ -23,7 +23,7 @@ impl Default for Room {
 
 impl Room {
     /// Waits for room for this many bytes, in the order of the calls; `None` if there is none in time.
-    pub(super) async fn take(self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub(in crate::front) async fn take(self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(BYTES);
         timeout(PATIENCE, self.0.acquire_many_owned(bytes)).await.ok()?.ok()
     }

@@ -49,7 +49,7 @@ impl Asked {
     }
 
     /// The other side has closed the connection.
-    async fn is_closed(mut self) {
+    async fn closes(mut self) {
         let mut byte = [0];
         assert!(matches!(self.stream.read(&mut byte).await, Ok(0) | Err(_)), "it says more");
     }
@@ -261,7 +261,7 @@ async fn a_stream_is_what_comes_before_the_answer_and_the_answer() {
     asked.writes(format!("data: {ANSWER}\n\ndata: {NOTE}\n\n")).await;
     assert_eq!(session.hears().await, ANSWER);
     // After the answer it is over, whatever else is said.
-    asked.is_closed().await;
+    asked.closes().await;
     session.sends(&CALL.replace('7', "9")).await;
     let mut asked = server.asked().await;
     asked.begins().await;
@@ -286,7 +286,7 @@ async fn an_event_that_is_too_long_is_an_error_where_it_may_have_been_the_answer
         asked.begins().await;
         asked.writes(format!("data: {json}\n\n")).await;
         assert!(session.hears_an_error().await.contains("4096"));
-        asked.is_closed().await;
+        asked.closes().await;
     }
     // A notification that is too long is not.
     session.sends(CALL).await;
@@ -315,7 +315,7 @@ async fn a_request_is_given_up_by_closing_its_response() {
         // What was never asked is not given up, and nothing of this is posted.
         session.sends(&cancel("8")).await;
         session.sends(&cancel("7.0")).await;
-        asked.is_closed().await;
+        asked.closes().await;
     }
     session.sends(CALL).await;
     let asked = server.asked().await;
@@ -335,8 +335,8 @@ async fn a_session_that_ends_gives_up_all_its_requests() {
     let mut second = server.asked().await;
     second.begins().await;
     drop(session);
-    first.is_closed().await;
-    second.is_closed().await;
+    first.closes().await;
+    second.closes().await;
 }
 
 #[tokio::test]
@@ -414,7 +414,7 @@ async fn what_is_kept_of_requests_is_bounded() {
         let asked = server.asked().await;
         if id % 2 == 0 {
             session.sends(&cancel(&id.to_string())).await;
-            asked.is_closed().await;
+            asked.closes().await;
         } else {
             asked.answers("200 OK", "application/json", &ANSWER.replace('7', &id.to_string())).await;
             session.hears().await;

@@ -122,7 +122,7 @@ impl Session {
             assert_eq!(again.kind(), message.kind());
             match message.kind() {
                 MessageKind::Response { id: Some(id), .. } => {
-                    self.answers += usize::from(*id == RequestId::from(7))
+                    self.answers += usize::from(*id == RequestId::from(7));
                 }
                 MessageKind::Request { method, .. } => assert!(
                     ["sampling/createMessage", "elicitation/create", "roots/list"].contains(&&**method),
@@ -210,10 +210,10 @@ fn whatever_clients_say_is_mutated_and_kept_in_order() {
             session.hears(Side::Server, &result(7, needs));
         }
         for _ in 0..3 {
-            if json.has("result") || json.has("error") {
-                if let Some(id) = session.id(mutator, Side::Client) {
-                    json.set("id", &id);
-                }
+            if (json.has("result") || json.has("error"))
+                && let Some(id) = session.id(mutator, Side::Client)
+            {
+                json.set("id", &id);
             }
             session.hears(Side::Client, &mutator.written(&json));
             if !mutator.random.once_in(3) {

@@ -107,7 +107,8 @@ impl World {
         }
         if self.random.once_in(2) {
             let arguments = [r#"{"b": 1.0e2 ,"a":[ ]}"#, "{}", r#"{"x":"\u00e9","_meta":{"y":1}}"#];
-            has("arguments", *self.random.of(&arguments));
+            let arguments: &str = self.random.of::<&str>(&arguments);
+            has("arguments", arguments);
         }
         let number = self.number();
         let token = match self.random.below(3) {

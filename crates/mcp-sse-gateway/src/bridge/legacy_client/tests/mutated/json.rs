@@ -165,7 +165,7 @@ impl<'a> Mutator<'a> {
             (2, at) => {
                 for _ in 0..which * 4 {
                     let inner = std::mem::replace(at, Json::Array(Vec::new()));
-                    *at = if which % 2 == 0 {
+                    *at = if which.is_multiple_of(2) {
                         Json::Array(vec![inner])
                     } else {
                         Json::Object(vec![("properties".to_owned(), inner)])
@@ -178,7 +178,7 @@ impl<'a> Mutator<'a> {
             // A name twice, at different places.
             (4, Json::Object(members)) if !members.is_empty() => {
                 let (name, value) = members[which % members.len()].clone();
-                members.push((name, if which % 2 == 0 { value } else { part }));
+                members.push((name, if which.is_multiple_of(2) { value } else { part }));
             }
             (5, Json::Object(members)) => match part {
                 Json::Object(others) => members.extend(others),
@@ -216,7 +216,8 @@ impl<'a> Mutator<'a> {
                     is_escape = char == '\\' && !is_escape;
                     if !in_text && matches!(char, '{' | '}' | '[' | ']' | ',' | ':') && self.random.once_in(4)
                     {
-                        spaced.push_str(*self.random.of(&[" ", "\t", "\n", "\r\n"]));
+                        let space: &str = self.random.of::<&str>(&[" ", "\t", "\n", "\r\n"]);
+                        spaced.push_str(space);
                     }
                 }
                 spaced

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use tokio::time::advance;
 
 use super::*;
-use crate::{backend::remote::Headers, bridge::Era};
+use crate::{bridge::Era, message::modern::Headers};
 
 const TIME: Duration = Duration::from_secs(30);
 /// How often all tasks get a turn before it is said that nothing happens any more.

@@ -22,14 +22,9 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{
-    discovered::{Discovered, Unlike},
-    eras::{Era, Eras, Plan},
-    legacy_client::{self, Core},
-    straight::Straight,
-};
 use crate::{
     backend::{Backend, Failure, How, Sink, Source},
+    bridge::{self, Core, Discovered, Era, Eras, Plan, Straight, Unlike},
     clock,
     message::{
         members::Members,
@@ -250,7 +245,7 @@ async fn discover<B: Backend>(
     head: &Parts,
 ) -> Result<Result<Discovered, Unlike>, Failure> {
     let id = RequestId::from("mcp-sse-discover");
-    if let Err(failure) = sink.send(legacy_client::discover(&id, B::OVER_HTTP.then_some(head))).await {
+    if let Err(failure) = sink.send(bridge::discover(&id, B::OVER_HTTP.then_some(head))).await {
         // Why it takes nothing, it says soon.
         let why = timeout(LAST_WORDS, async {
             loop {
