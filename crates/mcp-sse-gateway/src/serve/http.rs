@@ -217,7 +217,14 @@ impl Mcp {
     {
         let Self { table, draining, named } = self;
         let (parts, body) = request.into_parts();
-        if let Some(modern) = named.modern.as_ref().filter(|_| is_modern(&parts)) {
+        // A client that speaks both eras asks before it speaks: at a server with a handshake it can do more with one, so that it is
+        // refused as before. One that speaks this era only need not ask.
+        let asks = parts
+            .headers
+            .get(crate::message::modern::header::METHOD)
+            .is_some_and(|method| method == "server/discover");
+        let is_for_modern = is_modern(&parts) && (!asks || named.eras().modern() == Some(true));
+        if let Some(modern) = named.modern.as_ref().filter(|_| is_for_modern) {
             let may_open = !named.is_retired() && !draining.load(Ordering::Acquire);
             return modern.handle(Request::from_parts(parts, body), may_open).await;
         }

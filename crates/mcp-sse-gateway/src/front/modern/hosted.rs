@@ -65,6 +65,7 @@ struct Shared {
     place: Option<SessionPermit>,
     in_flight: usize,
     used: bool,
+    attended: bool,
     messages: (u64, u64),
 }
 
@@ -79,7 +80,8 @@ impl Hosted {
     ) -> Arc<Self> {
         let grant = head.extensions.get().map(SessionGrant::new);
         place.set_in_use(false);
-        let core = Shared { host, place: Some(place), in_flight: 0, used: false, messages: (0, 0) };
+        let core =
+            Shared { host, place: Some(place), in_flight: 0, used: false, attended: false, messages: (0, 0) };
         Arc::new_cyclic(|this| Self {
             core: Mutex::new(core),
             whose,
@@ -113,8 +115,12 @@ impl Hosted {
         }
         let used = shared.host.is_used();
         let changes = std::mem::replace(&mut shared.used, used) != used;
-        if changes && let Some(place) = &shared.place {
-            place.set_in_use(used);
+        let attended = shared.host.is_attended();
+        if std::mem::replace(&mut shared.attended, attended) != attended
+            && let Some(place) = &shared.place
+        {
+            // Others may need it more than clients that are away.
+            place.set_in_use(attended);
         }
         let is_other = changes || shared.host.deadline() != deadline;
         let is_over = shared.host.is_over() || shared.host.has_found() || shared.host.has_askers();

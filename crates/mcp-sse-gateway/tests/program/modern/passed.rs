@@ -18,7 +18,7 @@ const DISCOVERED: &str = r#"{"jsonrpc":"2.0","id":0,"result":{"supportedVersions
 
 #[test]
 fn a_program_gets_them_with_ids_and_tokens_of_its_own() {
-    let gateway = Program::gateway(&[]);
+    let gateway = Program::gateway(&["--era", "modern"]);
     let discovered = ask(&gateway, "server/discover", &json!({})).json();
     assert!(
         discovered["result"]["supportedVersions"].as_array().unwrap().contains(&json!("2025-11-25")),

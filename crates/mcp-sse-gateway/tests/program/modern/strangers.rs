@@ -38,6 +38,18 @@ fn invented_names_take_no_more_places_than_there_are() {
 }
 
 #[test]
+fn clients_that_have_to_come_back_and_do_not_make_room_for_others() {
+    let legacy = Legacy::start(&["--max-sessions", "1", "--resume-window", "0s"]);
+    let capabilities = json!({ "elicitation": {} });
+    let asked = ask_as(&legacy.gateway, "", &capabilities, "tools/call", &json!({ "name": "ask" }));
+    assert_eq!(asked.json()["result"]["resultType"], "input_required");
+    assert_eq!(call(&legacy.gateway, "echo").status, 200);
+    let params = json!({ "name": "ask", "requestState": asked.json()["result"]["requestState"] });
+    let gone = ask_as(&legacy.gateway, "", &capabilities, "tools/call", &params);
+    assert_eq!(gone.code(), -32602, "{gone:?}");
+}
+
+#[test]
 fn a_session_that_nobody_uses_ends() {
     let legacy = Legacy::start(&["--mcp-idle-timeout", "1s"]);
     assert_eq!(call(&legacy.gateway, "echo").status, 200);

@@ -174,6 +174,11 @@ impl<A> Host<A> {
         !self.calls.is_empty()
     }
 
+    /// Whether a client is there that waits for something. Those that have to come back may stay away.
+    pub(crate) fn is_attended(&self) -> bool {
+        self.calls.values().any(|call| call.parked.is_none())
+    }
+
     pub(crate) fn idle_since(&self) -> Instant {
         self.idle_since
     }
@@ -241,7 +246,7 @@ impl<A> Host<A> {
         let calls = self.calls.values();
         let parked = calls.clone().filter_map(|call| Some(call.parked.as_ref()?.since + PARKED)).min();
         let gathers = calls.filter(|call| call.parked.is_none()).filter_map(|call| call.gathers).min();
-        let orphans = self.orphans.front().map(|orphan| orphan.until);
+        let orphans = self.orphans.iter().map(|orphan| orphan.until).min();
         let levels = self.levels.map(|(_, until)| until);
         let clears = self.clears();
         [self.stage.deadline(), parked, gathers, orphans, levels, clears].into_iter().flatten().min()

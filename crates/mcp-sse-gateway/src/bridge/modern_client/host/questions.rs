@@ -22,6 +22,8 @@ use crate::{
 
 /// How long a question that belongs to no request, or to one of several, waits for it to be clear.
 pub(super) const ORPHANED: Duration = Duration::from_secs(30);
+/// The same when it will hardly become clear.
+pub(super) const HURRIED: Duration = Duration::from_secs(5);
 pub(super) const ORPHANS: usize = 16;
 /// The most questions of one request, and their bytes.
 pub(super) const QUESTIONS: usize = 16;
@@ -64,6 +66,7 @@ impl<A> Host<A> {
             _ if self.orphans.len() < ORPHANS => {
                 self.settled = now;
                 self.orphans.push_back(Orphan { question, until: now + ORPHANED });
+                self.hurry(now);
             }
             (None, _) => self.reject(id, INVALID_REQUEST, NO_REQUEST),
             (Some(_), _) => self.unclear(&question),
@@ -111,6 +114,17 @@ impl<A> Host<A> {
         call.wake();
     }
 
+    /// If there are as many questions as requests that they may belong to, most likely each waits for one of them.
+    fn hurry(&mut self, now: Instant) {
+        let asking = self.calls.values().filter(|call| call.may_ask() && !call.has_asked(now)).count();
+        let is_open = |orphan: &&mut Orphan| !orphan.question.is_roots;
+        if self.orphans.iter_mut().filter(is_open).count() >= asking {
+            for orphan in self.orphans.iter_mut().filter(is_open) {
+                orphan.until = orphan.until.min(now + HURRIED);
+            }
+        }
+    }
+
     /// It cannot be told which of several requests it belongs to.
     fn unclear(&mut self, question: &Question) {
         // The next time they are apart.
@@ -139,13 +153,14 @@ impl<A> Host<A> {
 
     /// Those that wait for too long are refused.
     pub(super) fn orphans_due(&mut self, now: Instant) {
-        while self.orphans.front().is_some_and(|orphan| orphan.until <= now) {
-            if let Some(Orphan { question, .. }) = self.orphans.pop_front() {
-                if question.is_roots {
-                    self.reject(&question.id, INVALID_REQUEST, NO_REQUEST);
-                } else {
-                    self.unclear(&question);
-                }
+        let all = std::mem::take(&mut self.orphans);
+        let (late, others): (VecDeque<_>, _) = all.into_iter().partition(|orphan| orphan.until <= now);
+        self.orphans = others;
+        for Orphan { question, .. } in late {
+            if question.is_roots {
+                self.reject(&question.id, INVALID_REQUEST, NO_REQUEST);
+            } else {
+                self.unclear(&question);
             }
         }
     }

@@ -255,7 +255,11 @@ fn and_is_refused_if_it_cannot_be_told_in_time() {
     world.sent();
     world.question("7", "sampling/createMessage");
     assert_eq!(world.host.deadline(), Some(world.now + questions::ORPHANED));
-    world.passes(questions::ORPHANED);
+    world.question("8", "sampling/createMessage");
+    // Both requests wait for one of them.
+    assert_eq!(world.host.deadline(), Some(world.now + questions::HURRIED));
+    world.passes(questions::HURRIED);
+    assert_eq!(error(&world.sent()), i64::from(INVALID_REQUEST));
     assert_eq!(error(&world.sent()), i64::from(INVALID_REQUEST));
     // The next time they are apart.
     assert_eq!(world.host.take_askers().len(), 2);
